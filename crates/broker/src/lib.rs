@@ -1,0 +1,1 @@
+//! The Martlet broker as a library: the driver around the engine, listeners and configuration.

@@ -1,0 +1,1 @@
+//! A black-box MQTT conformance suite for any broker.

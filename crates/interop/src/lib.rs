@@ -1,0 +1,1 @@
+//! Tests of the broker with clients that nobody here wrote.

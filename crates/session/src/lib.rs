@@ -1,0 +1,1 @@
+//! One peer's MQTT protocol state, shared by broker and client.

@@ -1,0 +1,1 @@
+//! A seeded world in which shards, clients and faults are simulated.
