@@ -1,0 +1,149 @@
+//! The command line of `martlet conformance`.
+
+use std::io::{self, Write};
+use std::net::ToSocketAddrs;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::case::Version;
+use crate::harness::Target;
+use crate::runner::{Filter, cases, run};
+
+/// Runs the suite as `args` (without the program's name) say, and writes the report to `out`.
+///
+/// The code is 0 if every case passed or was skipped, 1 if one failed, 2 if the arguments make no
+/// sense.
+pub fn cli(args: &[String], out: &mut dyn Write) -> io::Result<ExitCode> {
+    let options = match Options::parse(args) {
+        Ok(options) => options,
+        Err(problem) => {
+            writeln!(out, "{problem}\n\n{USAGE}")?;
+            return Ok(ExitCode::from(2));
+        }
+    };
+    if options.list {
+        for case in cases().filter(|case| options.filter.takes(case)) {
+            let statements = case.statements.join(" ");
+            writeln!(out, "{:<6} {:<50} {statements}", case.version, case.name)?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let address = options
+        .address
+        .to_socket_addrs()
+        .ok()
+        .and_then(|mut all| all.next());
+    let Some(address) = address else {
+        writeln!(
+            out,
+            "cannot resolve {:?}: expected HOST:PORT\n\n{USAGE}",
+            options.address
+        )?;
+        return Ok(ExitCode::from(2));
+    };
+    let target = Target::new(address, options.timeout);
+    let report = run(&target, &options.filter, options.jobs);
+    let text = if options.lines {
+        report.render_lines()
+    } else {
+        report.render()
+    };
+    out.write_all(text.as_bytes())?;
+    Ok(if report.is_success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+#[derive(Debug)]
+struct Options {
+    address: String,
+    filter: Filter,
+    jobs: usize,
+    timeout: Duration,
+    list: bool,
+    lines: bool,
+}
+
+impl Options {
+    fn parse(args: &[String]) -> Result<Self, String> {
+        let mut options = Self {
+            address: String::new(),
+            filter: Filter::default(),
+            jobs: DEFAULT_JOBS,
+            timeout: DEFAULT_TIMEOUT,
+            list: false,
+            lines: false,
+        };
+        let mut rest = args.iter();
+        while let Some(arg) = rest.next() {
+            let mut value = || rest.next().ok_or_else(|| format!("{arg} needs a value"));
+            match arg.as_str() {
+                "--version" => {
+                    options.filter.version = Some(match value()?.as_str() {
+                        "3.1.1" => Version::V311,
+                        "5" | "5.0" => Version::V5,
+                        other => return Err(format!("unknown version {other:?}: 3.1.1 or 5")),
+                    });
+                }
+                "--only" => options.filter.only = Some(value()?.clone()),
+                "--jobs" => options.jobs = number(arg, value()?)?.max(1),
+                "--timeout-ms" => {
+                    options.timeout = Duration::from_millis(number(arg, value()?)?.max(1) as u64);
+                }
+                "--list" => options.list = true,
+                "--lines" => options.lines = true,
+                flag if flag.starts_with('-') => return Err(format!("unknown option {flag}")),
+                address if options.address.is_empty() => options.address = address.to_owned(),
+                extra => return Err(format!("unexpected argument {extra:?}")),
+            }
+        }
+        if options.address.is_empty() && !options.list {
+            return Err("which broker? HOST:PORT is missing".into());
+        }
+        Ok(options)
+    }
+}
+
+fn number(flag: &str, value: &str) -> Result<usize, String> {
+    value
+        .parse()
+        .map_err(|_| format!("{flag} needs a number, not {value:?}"))
+}
+
+/// What the options are.
+const USAGE: &str = "usage: conformance HOST:PORT [--version 3.1.1|5] [--only NAME-or-ID] \
+                     [--jobs N] [--timeout-ms N] [--lines] [--list]";
+
+/// Most of a run is waiting for the broker's clock, so many cases may wait at once.
+const DEFAULT_JOBS: usize = 16;
+
+/// Long enough for a loaded broker, short enough to wait for a close that never comes.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run_cli(args: &[&str]) -> (String, bool) {
+        let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
+        let mut out = Vec::new();
+        let code = cli(&args, &mut out).unwrap();
+        (String::from_utf8(out).unwrap(), code == ExitCode::SUCCESS)
+    }
+
+    #[test]
+    fn wrong_arguments_are_told_with_the_usage() {
+        for args in [
+            &[][..],
+            &["--jobs"],
+            &["--version", "4"],
+            &["a:1", "b:2"],
+            &["--what"],
+        ] {
+            let (text, success) = run_cli(args);
+            assert!(!success && text.contains("usage:"), "{args:?}: {text}");
+        }
+    }
+}
