@@ -76,7 +76,7 @@ impl Version {
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Self::V311 => "3.1.1",
             Self::V5 => "5",
         })
@@ -109,6 +109,10 @@ pub(crate) fn check(holds: bool, what: &str) -> Verdict {
 }
 
 /// Fails unless both are equal; `what` names the value.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "literals and fields read best without `&`"
+)]
 pub(crate) fn check_eq<T: PartialEq + fmt::Debug>(what: &str, got: T, wanted: T) -> Verdict {
     if got == wanted {
         Ok(())

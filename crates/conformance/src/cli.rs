@@ -95,7 +95,7 @@ impl Options {
                 "--list" => options.list = true,
                 "--lines" => options.lines = true,
                 flag if flag.starts_with('-') => return Err(format!("unknown option {flag}")),
-                address if options.address.is_empty() => options.address = address.to_owned(),
+                address if options.address.is_empty() => address.clone_into(&mut options.address),
                 extra => return Err(format!("unexpected argument {extra:?}")),
             }
         }

@@ -4,6 +4,10 @@ use crate::wire::{ConnAck, prop};
 
 /// The announced abilities; an absent property means the specification's default.
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "CONNACK announces these as separate flags"
+)]
 pub(crate) struct Capabilities {
     pub(crate) receive_maximum: u16,
     pub(crate) maximum_qos: u8,

@@ -158,10 +158,10 @@ impl Client {
         wanted: &str,
         is_it: impl Fn(&Packet) -> bool,
     ) -> Verdict<Packet> {
-        if let Some(index) = self.stash.iter().position(&is_it) {
-            if let Some(packet) = self.stash.remove(index) {
-                return Ok(packet);
-            }
+        if let Some(index) = self.stash.iter().position(&is_it)
+            && let Some(packet) = self.stash.remove(index)
+        {
+            return Ok(packet);
         }
         let deadline = Instant::now() + self.timeout;
         loop {
