@@ -1,0 +1,398 @@
+//! What one connection still has to write.
+//!
+//! ```text
+//! buffer   | written | head of A | head of B      | PUBACK ... |      one growing run of bytes
+//!            ^written            ^                ^
+//! chained                        payload of A     payload of B          references, spliced in at a position
+//! ```
+//!
+//! Small things are copied into the buffer; a large payload is referred to at the place where it belongs, so a
+//! megabyte for a thousand receivers exists once. An outbox that is empty gives its buffer back to the shard's
+//! [`BufferPool`]: an idle connection owns no memory here.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::message::Message;
+
+/// The bytes that wait for one connection's socket, in order. The shard appends, the driver writes.
+#[derive(Default)]
+pub struct Outbox {
+    buffer: Vec<u8>,
+    /// How much of the buffer has left already.
+    written: usize,
+    /// Payloads to be spliced into the buffer, in order.
+    chained: VecDeque<Chained>,
+    /// Bytes of the chained payloads that have not left yet.
+    chained_len: usize,
+}
+
+/// Buffers that no outbox needs at the moment; one pool per shard.
+#[derive(Default)]
+pub(crate) struct BufferPool {
+    free: Vec<Vec<u8>>,
+}
+
+impl Outbox {
+    /// An outbox without bytes and without memory.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            buffer: Vec::new(),
+            written: 0,
+            chained: VecDeque::new(),
+            chained_len: 0,
+        }
+    }
+
+    /// How many bytes have not left yet, chained payloads included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.buffer.len() - self.written + self.chained_len
+    }
+
+    /// Whether everything has left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The end of the outbox, to append bytes to. Nothing but appending is allowed: what stands there already
+    /// may be half written.
+    pub(crate) fn bytes(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
+
+    /// Appends the payload of a message: by reference if that is cheaper than a copy.
+    pub(crate) fn push_payload(&mut self, message: &Message) {
+        let payload = message.payload();
+        if payload.len() < CHAIN_THRESHOLD {
+            self.buffer.extend_from_slice(payload);
+        } else {
+            let at = self.buffer.len();
+            self.chained_len += payload.len();
+            self.chained.push_back(Chained {
+                at,
+                sent: 0,
+                message: message.clone(),
+            });
+        }
+    }
+
+    /// Fills `out` with what to write next, in order, and says how many of its places are filled. All of `out`
+    /// filled may mean that there is more.
+    pub fn io_slices<'a>(&'a self, out: &mut [&'a [u8]]) -> usize {
+        let mut filled = 0;
+        let mut start = self.written;
+        let mut places = out.iter_mut();
+        let mut put = |part: &'a [u8]| {
+            if part.is_empty() {
+                return true;
+            }
+            let Some(place) = places.next() else {
+                return false;
+            };
+            *place = part;
+            filled += 1;
+            true
+        };
+        for chained in &self.chained {
+            let head = self.buffer.get(start..chained.at).unwrap_or_default();
+            if !put(head) || !put(chained.unsent()) {
+                return filled;
+            }
+            start = chained.at;
+        }
+        put(self.buffer.get(start..).unwrap_or_default());
+        filled
+    }
+
+    /// Forgets the first `count` bytes: they have left. Any number up to [`Outbox::len`] will do.
+    pub fn advance(&mut self, count: usize) {
+        debug_assert!(count <= self.len(), "no more can leave than was there");
+        let mut left = count;
+        while let Some(first) = self.chained.front_mut() {
+            let before = left.min(first.at - self.written);
+            self.written += before;
+            left -= before;
+            let inside = left.min(first.unsent().len());
+            first.sent += inside;
+            self.chained_len -= inside;
+            left -= inside;
+            if first.at != self.written || !first.unsent().is_empty() {
+                break;
+            }
+            self.chained.pop_front();
+        }
+        if self.chained.is_empty() {
+            self.written = self.buffer.len().min(self.written + left);
+        }
+        self.compact();
+    }
+
+    /// Drops what has left, once that costs less than it gives: each byte is moved at most once per doubling.
+    fn compact(&mut self) {
+        let unsent = self.buffer.len() - self.written;
+        if unsent > self.written {
+            return;
+        }
+        if unsent > 0 && self.written < COMPACT_ABOVE {
+            return;
+        }
+        self.buffer.drain(..self.written);
+        for chained in &mut self.chained {
+            chained.at -= self.written;
+        }
+        self.written = 0;
+        if self.buffer.capacity() > POOLED_CAPACITY_MAX && unsent < self.buffer.capacity() / 4 {
+            self.buffer.shrink_to(POOLED_CAPACITY_MAX.max(2 * unsent));
+        }
+    }
+
+    /// The memory that the outbox holds for itself, shared payloads not counted.
+    pub(crate) fn capacity(&self) -> usize {
+        self.buffer.capacity() + self.chained.capacity() * size_of::<Chained>()
+    }
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox")
+            .field("len", &self.len())
+            .field("chained", &self.chained.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl BufferPool {
+    /// Gives an outbox a used buffer before something is appended to it, if it has none and one is free.
+    pub(crate) fn lend(&mut self, outbox: &mut Outbox) {
+        if outbox.buffer.capacity() == 0
+            && let Some(buffer) = self.free.pop()
+        {
+            outbox.buffer = buffer;
+        }
+    }
+
+    /// Takes the memory of an outbox that is empty; one that is not keeps it. A buffer that grew large, or one
+    /// too many, is given back to the allocator.
+    pub(crate) fn reclaim(&mut self, outbox: &mut Outbox) {
+        if !outbox.is_empty() {
+            return;
+        }
+        let Outbox { mut buffer, .. } = core::mem::take(outbox);
+        let worth_keeping = (1..=POOLED_CAPACITY_MAX).contains(&buffer.capacity());
+        if worth_keeping && self.free.len() < POOLED_BUFFERS_MAX {
+            buffer.clear();
+            self.free.push(buffer);
+        }
+    }
+}
+
+impl fmt::Debug for BufferPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BufferPool")
+            .field("free", &self.free.len())
+            .finish()
+    }
+}
+
+/// A payload that goes out after the first `at` bytes of the buffer.
+struct Chained {
+    at: usize,
+    sent: usize,
+    message: Message,
+}
+
+impl Chained {
+    fn unsent(&self) -> &[u8] {
+        self.message.payload().get(self.sent..).unwrap_or_default()
+    }
+}
+
+/// From this length on a payload is referred to instead of copied.
+pub(crate) const CHAIN_THRESHOLD: usize = 1024;
+
+/// Below this much written data the buffer is not moved: one more partial write may empty it for free.
+const COMPACT_ABOVE: usize = 4 * 1024;
+
+/// A buffer that grew above this is not kept for another connection.
+const POOLED_CAPACITY_MAX: usize = 16 * 1024;
+
+/// How many free buffers a shard keeps: 16 MiB at most, and more than become dirty in one tick as a rule.
+const POOLED_BUFFERS_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::{BufferPool, CHAIN_THRESHOLD, Outbox, POOLED_CAPACITY_MAX};
+    use crate::message::{Message, MessageParts, Origin};
+    use alloc::vec;
+    use alloc::vec::Vec;
+    use martlet_codec::QoS;
+    use proptest::prelude::*;
+
+    fn message(payload: &[u8]) -> Message {
+        MessageParts {
+            topic: "a",
+            shared_properties: b"property",
+            payload,
+            qos: QoS::AtMostOnce,
+            retain: false,
+            expires_at: None,
+            origin: Origin::NONE,
+        }
+        .to_message()
+    }
+
+    fn all_bytes(outbox: &Outbox) -> Vec<u8> {
+        let mut slices = [&[][..]; 512];
+        let filled = outbox.io_slices(&mut slices);
+        assert!(filled < slices.len());
+        slices[..filled].concat()
+    }
+
+    #[derive(Clone, Debug)]
+    enum Operation {
+        Bytes(usize),
+        Payload(usize),
+        Advance(usize),
+        Reclaim,
+    }
+
+    fn operation() -> impl Strategy<Value = Operation> {
+        let around_threshold = CHAIN_THRESHOLD - 2..CHAIN_THRESHOLD + 2;
+        prop_oneof![
+            (0_usize..9_000).prop_map(Operation::Bytes),
+            (0_usize..20).prop_map(Operation::Bytes),
+            prop_oneof![0..4_usize, around_threshold, 1_000..9_000_usize]
+                .prop_map(Operation::Payload),
+            (0..12_000_usize).prop_map(Operation::Advance),
+            (0..1_200_usize).prop_map(Operation::Advance),
+            Just(Operation::Reclaim),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn everything_leaves_once_and_in_order(
+            operations in prop::collection::vec(operation(), 1..60),
+            places in 1_usize..6,
+        ) {
+            let mut outbox = Outbox::new();
+            let mut pool = BufferPool::default();
+            let mut model: Vec<u8> = Vec::new();
+            let mut next = 0_u8;
+            let mut fresh = |len: usize| -> Vec<u8> {
+                (0..len).map(|_| { next = next.wrapping_add(1) % 251; next }).collect()
+            };
+            for operation in operations {
+                match operation {
+                    Operation::Bytes(len) => {
+                        let bytes = fresh(len);
+                        pool.lend(&mut outbox);
+                        outbox.bytes().extend_from_slice(&bytes);
+                        model.extend(bytes);
+                    }
+                    Operation::Payload(len) => {
+                        let bytes = fresh(len);
+                        outbox.push_payload(&message(&bytes));
+                        model.extend(bytes);
+                    }
+                    Operation::Advance(len) => {
+                        let len = len.min(model.len());
+                        let mut slices = vec![&[][..]; places];
+                        let filled = outbox.io_slices(&mut slices);
+                        let seen = slices[..filled].concat();
+                        prop_assert_eq!(&seen[..], &model[..seen.len()]);
+                        prop_assert!(slices[..filled].iter().all(|slice| !slice.is_empty()));
+                        outbox.advance(len);
+                        model.drain(..len);
+                    }
+                    Operation::Reclaim => pool.reclaim(&mut outbox),
+                }
+                prop_assert_eq!(outbox.len(), model.len());
+                prop_assert_eq!(outbox.is_empty(), model.is_empty());
+                prop_assert!(all_bytes(&outbox) == model, "the bytes differ");
+            }
+            let len = outbox.len();
+            outbox.advance(len);
+            pool.reclaim(&mut outbox);
+            prop_assert_eq!(outbox.capacity(), 0);
+        }
+    }
+
+    #[test]
+    fn a_large_payload_is_not_copied() {
+        let large = message(&[7; CHAIN_THRESHOLD]);
+        let mut outbox = Outbox::new();
+        outbox.bytes().extend_from_slice(b"head");
+        outbox.push_payload(&large);
+        outbox.bytes().extend_from_slice(b"next");
+        let mut slices = [&[][..]; 8];
+        assert_eq!(outbox.io_slices(&mut slices), 3);
+        assert_eq!(slices[1].as_ptr(), large.payload().as_ptr());
+        assert!(outbox.capacity() < CHAIN_THRESHOLD);
+    }
+
+    #[test]
+    fn a_small_payload_needs_one_slice_only() {
+        let mut outbox = Outbox::new();
+        outbox.bytes().extend_from_slice(b"head");
+        outbox.push_payload(&message(&[7; CHAIN_THRESHOLD - 1]));
+        let mut slices = [&[][..]; 8];
+        assert_eq!(outbox.io_slices(&mut slices), 1);
+    }
+
+    #[test]
+    fn an_empty_outbox_hands_its_buffer_to_the_next_one() {
+        let (mut first, mut second) = (Outbox::new(), Outbox::new());
+        let mut pool = BufferPool::default();
+        first.bytes().extend_from_slice(&[1; 100]);
+        let memory = first.bytes().as_ptr();
+        pool.reclaim(&mut first);
+        assert_eq!(
+            first.len(),
+            100,
+            "an outbox that is not empty keeps its bytes"
+        );
+        first.advance(100);
+        pool.reclaim(&mut first);
+        assert_eq!(first.capacity(), 0);
+        pool.lend(&mut second);
+        assert!(second.is_empty());
+        assert_eq!(second.bytes().as_ptr(), memory);
+    }
+
+    #[test]
+    fn a_grown_buffer_shrinks_while_in_use_and_is_not_pooled() {
+        let mut outbox = Outbox::new();
+        outbox.bytes().extend_from_slice(&vec![1; 1 << 20]);
+        outbox.advance((1 << 20) - 10);
+        assert_eq!(outbox.len(), 10);
+        assert!(
+            outbox.capacity() <= POOLED_CAPACITY_MAX,
+            "{}",
+            outbox.capacity()
+        );
+        let mut pool = BufferPool::default();
+        let mut grown = Outbox::new();
+        grown.bytes().reserve(POOLED_CAPACITY_MAX + 1);
+        pool.reclaim(&mut grown);
+        assert!(pool.free.is_empty());
+    }
+
+    #[test]
+    fn the_buffer_of_a_connection_that_never_runs_empty_stays_small() {
+        let mut outbox = Outbox::new();
+        for _ in 0..10_000 {
+            outbox.bytes().extend_from_slice(&[1; 1_000]);
+            outbox.advance(outbox.len().saturating_sub(500));
+        }
+        assert!(
+            outbox.capacity() <= POOLED_CAPACITY_MAX,
+            "{}",
+            outbox.capacity()
+        );
+    }
+}
