@@ -6,8 +6,11 @@ extern crate alloc;
 extern crate std;
 
 mod message;
+mod outbox;
 mod slab;
 mod time;
+mod wheel;
 
 pub use message::{Message, MessageParts, Origin};
+pub use outbox::Outbox;
 pub use time::Time;
