@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Small things are copied into the buffer; a large payload is referred to at the place where it belongs, so a
-//! megabyte for a thousand receivers exists once. An outbox that is empty gives its buffer back to the shard's
-//! [`BufferPool`]: an idle connection owns no memory here.
+//! megabyte for a thousand receivers exists once. An outbox that is empty gives its buffer back to the
+//! shard, which keeps a few for the next outbox that begins to fill: an idle connection owns no memory here.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -26,12 +26,6 @@ pub struct Outbox {
     chained: VecDeque<Chained>,
     /// Bytes of the chained payloads that have not left yet.
     chained_len: usize,
-}
-
-/// Buffers that no outbox needs at the moment; one pool per shard.
-#[derive(Default)]
-pub(crate) struct BufferPool {
-    free: Vec<Vec<u8>>,
 }
 
 impl Outbox {
@@ -145,8 +139,27 @@ impl Outbox {
             chained.at -= self.written;
         }
         self.written = 0;
-        if self.buffer.capacity() > POOLED_CAPACITY_MAX && unsent < self.buffer.capacity() / 4 {
-            self.buffer.shrink_to(POOLED_CAPACITY_MAX.max(2 * unsent));
+        if self.buffer.capacity() > SHRINK_ABOVE && unsent < self.buffer.capacity() / 4 {
+            self.buffer.shrink_to(SHRINK_ABOVE.max(2 * unsent));
+        }
+    }
+
+    /// Takes the memory of an outbox that is empty: a buffer to be used again, perhaps without capacity. An
+    /// outbox that is not empty keeps its own.
+    pub(crate) fn take_buffer(&mut self) -> Vec<u8> {
+        if !self.is_empty() {
+            return Vec::new();
+        }
+        let Self { mut buffer, .. } = core::mem::take(self);
+        buffer.clear();
+        buffer
+    }
+
+    /// Lends a used, empty buffer to an outbox that has none.
+    pub(crate) fn give_buffer(&mut self, buffer: Vec<u8>) {
+        debug_assert!(buffer.is_empty(), "only the memory is lent");
+        if self.buffer.capacity() == 0 {
+            self.buffer = buffer;
         }
     }
 
@@ -162,39 +175,6 @@ impl fmt::Debug for Outbox {
             .field("len", &self.len())
             .field("chained", &self.chained.len())
             .finish_non_exhaustive()
-    }
-}
-
-impl BufferPool {
-    /// Gives an outbox a used buffer before something is appended to it, if it has none and one is free.
-    pub(crate) fn lend(&mut self, outbox: &mut Outbox) {
-        if outbox.buffer.capacity() == 0
-            && let Some(buffer) = self.free.pop()
-        {
-            outbox.buffer = buffer;
-        }
-    }
-
-    /// Takes the memory of an outbox that is empty; one that is not keeps it. A buffer that grew large, or one
-    /// too many, is given back to the allocator.
-    pub(crate) fn reclaim(&mut self, outbox: &mut Outbox) {
-        if !outbox.is_empty() {
-            return;
-        }
-        let Outbox { mut buffer, .. } = core::mem::take(outbox);
-        let worth_keeping = (1..=POOLED_CAPACITY_MAX).contains(&buffer.capacity());
-        if worth_keeping && self.free.len() < POOLED_BUFFERS_MAX {
-            buffer.clear();
-            self.free.push(buffer);
-        }
-    }
-}
-
-impl fmt::Debug for BufferPool {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BufferPool")
-            .field("free", &self.free.len())
-            .finish()
     }
 }
 
@@ -217,15 +197,12 @@ pub(crate) const CHAIN_THRESHOLD: usize = 1024;
 /// Below this much written data the buffer is not moved: one more partial write may empty it for free.
 const COMPACT_ABOVE: usize = 4 * 1024;
 
-/// A buffer that grew above this is not kept for another connection.
-const POOLED_CAPACITY_MAX: usize = 16 * 1024;
-
-/// How many free buffers a shard keeps: 16 MiB at most, and more than become dirty in one tick as a rule.
-const POOLED_BUFFERS_MAX: usize = 1024;
+/// A buffer that grew above this gives memory back as soon as most of it is unused.
+const SHRINK_ABOVE: usize = 16 * 1024;
 
 #[cfg(test)]
 mod tests {
-    use super::{BufferPool, CHAIN_THRESHOLD, Outbox, POOLED_CAPACITY_MAX};
+    use super::{CHAIN_THRESHOLD, Outbox, SHRINK_ABOVE};
     use crate::message::{Message, MessageParts, Origin};
     use alloc::vec;
     use alloc::vec::Vec;
@@ -280,7 +257,7 @@ mod tests {
             places in 1_usize..6,
         ) {
             let mut outbox = Outbox::new();
-            let mut pool = BufferPool::default();
+            let mut pool: Vec<Vec<u8>> = Vec::new();
             let mut model: Vec<u8> = Vec::new();
             let mut next = 0_u8;
             let mut fresh = |len: usize| -> Vec<u8> {
@@ -290,7 +267,7 @@ mod tests {
                 match operation {
                     Operation::Bytes(len) => {
                         let bytes = fresh(len);
-                        pool.lend(&mut outbox);
+                        pool.pop().into_iter().for_each(|buffer| outbox.give_buffer(buffer));
                         outbox.bytes().extend_from_slice(&bytes);
                         model.extend(bytes);
                     }
@@ -309,7 +286,7 @@ mod tests {
                         outbox.advance(len);
                         model.drain(..len);
                     }
-                    Operation::Reclaim => pool.reclaim(&mut outbox),
+                    Operation::Reclaim => pool.push(outbox.take_buffer()),
                 }
                 prop_assert_eq!(outbox.len(), model.len());
                 prop_assert_eq!(outbox.is_empty(), model.is_empty());
@@ -317,7 +294,7 @@ mod tests {
             }
             let len = outbox.len();
             outbox.advance(len);
-            pool.reclaim(&mut outbox);
+            outbox.take_buffer();
             prop_assert_eq!(outbox.capacity(), 0);
         }
     }
@@ -347,39 +324,28 @@ mod tests {
     #[test]
     fn an_empty_outbox_hands_its_buffer_to_the_next_one() {
         let (mut first, mut second) = (Outbox::new(), Outbox::new());
-        let mut pool = BufferPool::default();
         first.bytes().extend_from_slice(&[1; 100]);
         let memory = first.bytes().as_ptr();
-        pool.reclaim(&mut first);
+        assert_eq!(first.take_buffer().capacity(), 0);
         assert_eq!(
             first.len(),
             100,
             "an outbox that is not empty keeps its bytes"
         );
         first.advance(100);
-        pool.reclaim(&mut first);
+        second.give_buffer(first.take_buffer());
         assert_eq!(first.capacity(), 0);
-        pool.lend(&mut second);
         assert!(second.is_empty());
         assert_eq!(second.bytes().as_ptr(), memory);
     }
 
     #[test]
-    fn a_grown_buffer_shrinks_while_in_use_and_is_not_pooled() {
+    fn a_grown_buffer_shrinks_while_in_use() {
         let mut outbox = Outbox::new();
         outbox.bytes().extend_from_slice(&vec![1; 1 << 20]);
         outbox.advance((1 << 20) - 10);
         assert_eq!(outbox.len(), 10);
-        assert!(
-            outbox.capacity() <= POOLED_CAPACITY_MAX,
-            "{}",
-            outbox.capacity()
-        );
-        let mut pool = BufferPool::default();
-        let mut grown = Outbox::new();
-        grown.bytes().reserve(POOLED_CAPACITY_MAX + 1);
-        pool.reclaim(&mut grown);
-        assert!(pool.free.is_empty());
+        assert!(outbox.capacity() <= SHRINK_ABOVE, "{}", outbox.capacity());
     }
 
     #[test]
@@ -389,10 +355,6 @@ mod tests {
             outbox.bytes().extend_from_slice(&[1; 1_000]);
             outbox.advance(outbox.len().saturating_sub(500));
         }
-        assert!(
-            outbox.capacity() <= POOLED_CAPACITY_MAX,
-            "{}",
-            outbox.capacity()
-        );
+        assert!(outbox.capacity() <= SHRINK_ABOVE, "{}", outbox.capacity());
     }
 }
