@@ -1,0 +1,127 @@
+//! PUBACK, PUBREC, PUBREL, PUBCOMP: four packets of one shape.
+
+use crate::error::{DecodeError, DecodeErrorKind, EncodeError};
+use crate::field::Field;
+use crate::properties::Properties;
+use crate::property::Place;
+use crate::publish::decode_packet_id;
+use crate::reader::Reader;
+use crate::reason::ReasonCode;
+use crate::types::{PacketId, PacketType, Sender, Version};
+use crate::writer::Sink;
+
+/// PUBACK, PUBREC, PUBREL or PUBCOMP.
+///
+/// 3.x acknowledges without a reason code: `Success` when decoded; when encoding, a code below 0x80 is left out and one that
+/// reports a failure is an error, since 3.x cannot say it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ack<'a> {
+    /// The packet identifier of the PUBLISH that this is about.
+    pub packet_id: PacketId,
+    /// What became of it.
+    pub reason: ReasonCode,
+    /// Properties; none in 3.x.
+    pub properties: Properties<'a>,
+}
+
+impl<'a> Ack<'a> {
+    /// An acknowledgement that says nothing but yes.
+    #[must_use]
+    pub const fn success(packet_id: PacketId) -> Self {
+        Self {
+            packet_id,
+            reason: ReasonCode::Success,
+            properties: Properties::EMPTY,
+        }
+    }
+
+    pub(crate) fn decode(
+        packet_type: PacketType,
+        reader: &mut Reader<'a>,
+        version: Version,
+        sender: Sender,
+    ) -> Result<Self, DecodeError> {
+        let packet_id = decode_packet_id(reader)?;
+        if !version.is_v5() {
+            return Ok(Self::success(packet_id));
+        }
+        //= mqtt5 3.4.2-1
+        //= mqtt5 3.5.2-1
+        //= mqtt5 3.6.2-1
+        //= mqtt5 3.7.2-1
+        let (reason, properties) = decode_optional_reason(packet_type, reader, sender)?;
+        Ok(Self {
+            packet_id,
+            reason,
+            properties,
+        })
+    }
+
+    pub(crate) fn check(
+        &self,
+        packet_type: PacketType,
+        version: Version,
+    ) -> Result<(), EncodeError> {
+        self.properties.check(Place::Packet(packet_type), version)?;
+        check_reason(self.reason, packet_type)?;
+        if self.reason.is_error() && !version.is_v5() {
+            return Err(EncodeError::NotInThisVersion(Field::ReasonCode));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn write(&self, version: Version, sink: &mut impl Sink) {
+        sink.short(self.packet_id.get());
+        if version.is_v5() {
+            write_optional_reason(self.reason, self.properties, sink);
+        }
+    }
+}
+
+/// A reason code and properties, which may both be left out at the end of a packet.
+pub(crate) fn decode_optional_reason<'a>(
+    packet_type: PacketType,
+    reader: &mut Reader<'a>,
+    sender: Sender,
+) -> Result<(ReasonCode, Properties<'a>), DecodeError> {
+    let not_allowed = reader.error(DecodeErrorKind::ReasonCodeNotAllowed, Field::ReasonCode);
+    let code = if reader.is_empty() {
+        0
+    } else {
+        reader.byte(Field::ReasonCode)?
+    };
+    let reason = ReasonCode::from_u8(code)
+        .filter(|reason| reason.allowed_in(packet_type, sender))
+        .ok_or(not_allowed)?;
+    let properties = if reader.is_empty() {
+        Properties::EMPTY
+    } else {
+        Properties::read(reader, Place::Packet(packet_type), sender)?
+    };
+    Ok((reason, properties))
+}
+
+/// The shortest form that says the same.
+pub(crate) fn write_optional_reason(
+    reason: ReasonCode,
+    properties: Properties<'_>,
+    sink: &mut impl Sink,
+) {
+    if !properties.is_empty() {
+        sink.byte(reason.as_u8());
+        properties.write(sink);
+    } else if reason != ReasonCode::Success {
+        sink.byte(reason.as_u8());
+    }
+}
+
+/// Whether a packet may say this, whoever sends it.
+pub(crate) fn check_reason(reason: ReasonCode, packet_type: PacketType) -> Result<(), EncodeError> {
+    let allowed = reason.allowed_in(packet_type, Sender::Client)
+        || reason.allowed_in(packet_type, Sender::Server);
+    if allowed {
+        Ok(())
+    } else {
+        Err(EncodeError::ReasonCodeNotAllowed(reason))
+    }
+}

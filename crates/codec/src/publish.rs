@@ -1,0 +1,202 @@
+//! PUBLISH: a message. The packet that matters for speed: its payload is never looked at, its topic is read twice (UTF-8,
+//! then wildcards and U+0000 together).
+
+use crate::error::{DecodeError, DecodeErrorKind, EncodeError};
+use crate::field::Field;
+use crate::properties::Properties;
+use crate::property::{Place, PropertyId};
+use crate::reader::Reader;
+use crate::topic::TopicName;
+use crate::types::{PacketId, PacketType, QoS, Sender, Version};
+use crate::writer::{Count, Sink, Target, packet_len};
+use bytes::BufMut;
+
+/// PUBLISH.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Publish<'a> {
+    /// Whether this may be a repetition of an earlier attempt.
+    pub dup: bool,
+    /// The QoS of this transmission.
+    pub qos: QoS,
+    /// To a server: keep the message. To a client: it was kept, or is forwarded as published.
+    pub retain: bool,
+    /// The topic; `None` if it is empty and a topic alias stands for it.
+    pub topic: Option<TopicName<'a>>,
+    /// The packet identifier; there is one exactly if the QoS is not 0.
+    pub packet_id: Option<PacketId>,
+    /// Properties; none in 3.x.
+    pub properties: Properties<'a>,
+    /// The message itself, any bytes.
+    pub payload: &'a [u8],
+}
+
+impl<'a> Publish<'a> {
+    pub(crate) fn decode(
+        first: u8,
+        reader: &mut Reader<'a>,
+        version: Version,
+        sender: Sender,
+    ) -> Result<Self, DecodeError> {
+        let empty_topic = reader.error(DecodeErrorKind::TopicNameEmpty, Field::TopicName);
+        //= mqtt5 3.3.2-1
+        //= mqtt5 3.3.2-2
+        //= mqtt311 3.3.2-1
+        //= mqtt311 3.3.2-2
+        let topic = reader.topic_name(Field::TopicName)?;
+        // The fixed header's check has refused QoS 3.
+        let qos = QoS::from_bits(first >> 1 & 0b11).unwrap_or_default();
+        //= mqtt5 2.2.1-2
+        //= mqtt311 2.3.1-5
+        let packet_id = match qos {
+            QoS::AtMostOnce => None,
+            QoS::AtLeastOnce | QoS::ExactlyOnce => Some(decode_packet_id(reader)?),
+        };
+        let properties = if version.is_v5() {
+            Properties::read(reader, Place::Packet(PacketType::Publish), sender)?
+        } else {
+            Properties::EMPTY
+        };
+        //= mqtt5 4.7.3-1
+        //= mqtt311 4.7.3-1
+        if topic.is_none() && !properties.contains(PropertyId::TopicAlias) {
+            return Err(empty_topic);
+        }
+        Ok(Self {
+            dup: first & DUP != 0,
+            qos,
+            retain: first & RETAIN != 0,
+            topic,
+            packet_id,
+            properties,
+            payload: reader.take_rest(),
+        })
+    }
+
+    pub(crate) fn check(&self, version: Version) -> Result<(), EncodeError> {
+        self.properties
+            .check(Place::Packet(PacketType::Publish), version)?;
+        if self.topic.is_none() && !self.properties.contains(PropertyId::TopicAlias) {
+            return Err(EncodeError::Missing(Field::TopicName));
+        }
+        match (self.qos, self.packet_id) {
+            //= mqtt5 2.2.1-2
+            //= mqtt311 2.3.1-5
+            (QoS::AtMostOnce, Some(_)) => {
+                return Err(EncodeError::Contradiction(Field::PacketIdentifier));
+            }
+            (QoS::AtLeastOnce | QoS::ExactlyOnce, None) => {
+                return Err(EncodeError::Missing(Field::PacketIdentifier));
+            }
+            (QoS::AtMostOnce, None) | (QoS::AtLeastOnce | QoS::ExactlyOnce, Some(_)) => {}
+        }
+        //= mqtt5 3.3.1-2
+        //= mqtt311 3.3.1-2
+        if self.dup && self.qos == QoS::AtMostOnce && version != Version::V31 {
+            return Err(EncodeError::Contradiction(Field::FixedHeaderFlags));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn first_byte(&self) -> u8 {
+        self.head().first_byte()
+    }
+
+    pub(crate) fn write(&self, version: Version, sink: &mut impl Sink) {
+        self.head().write(version, sink);
+        sink.bytes(self.payload);
+    }
+
+    fn head(&self) -> PublishHead<'a> {
+        PublishHead {
+            dup: self.dup,
+            qos: self.qos,
+            retain: self.retain,
+            topic: self.topic.map_or("", TopicName::as_str),
+            packet_id: self.packet_id,
+            own_properties: self.properties.as_bytes(),
+            shared_properties: &[],
+            payload_len: self.payload.len(),
+        }
+    }
+}
+
+/// PUBLISH for one of many receivers: everything in front of the payload, which all receivers share.
+///
+/// Nothing is checked here: the topic is a [`TopicName`]'s text (or empty if an alias stands for it), the properties come from
+/// [`Properties`], the packet identifier is there exactly if the QoS is not 0, and the caller compares
+/// [`packet_len`](Self::packet_len) with what the receiver accepts. 3.x has no properties, so they are left out there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PublishHead<'a> {
+    /// Whether this repeats an earlier attempt.
+    pub dup: bool,
+    /// The QoS of this transmission.
+    pub qos: QoS,
+    /// The RETAIN flag.
+    pub retain: bool,
+    /// The topic; empty with a topic alias.
+    pub topic: &'a str,
+    /// The packet identifier for QoS 1 and 2.
+    pub packet_id: Option<PacketId>,
+    /// The bytes of the properties that are this receiver's own (expiry, alias, subscription identifiers).
+    pub own_properties: &'a [u8],
+    /// The bytes of the properties that all receivers share.
+    pub shared_properties: &'a [u8],
+    /// The length of the payload that follows.
+    pub payload_len: usize,
+}
+
+impl PublishHead<'_> {
+    /// The length of the whole packet, payload included.
+    #[must_use]
+    pub fn packet_len(&self, version: Version) -> usize {
+        packet_len(self.body_len(version))
+    }
+
+    /// Writes everything in front of the payload.
+    pub fn encode(&self, version: Version, out: &mut impl BufMut) {
+        let mut sink = Target(out);
+        sink.byte(self.first_byte());
+        sink.variable(self.body_len(version));
+        self.write(version, &mut sink);
+    }
+
+    fn body_len(&self, version: Version) -> usize {
+        let mut count = Count::default();
+        self.write(version, &mut count);
+        count.0 + self.payload_len
+    }
+
+    fn first_byte(&self) -> u8 {
+        let dup = if self.dup { DUP } else { 0 };
+        let retain = if self.retain { RETAIN } else { 0 };
+        PacketType::Publish.first_byte(dup | self.qos.bits() << 1 | retain)
+    }
+
+    /// Topic, packet identifier, properties.
+    fn write(&self, version: Version, sink: &mut impl Sink) {
+        sink.binary(self.topic.as_bytes());
+        if let Some(packet_id) = self.packet_id {
+            sink.short(packet_id.get());
+        }
+        if version.is_v5() {
+            sink.variable(self.own_properties.len() + self.shared_properties.len());
+            sink.bytes(self.own_properties);
+            sink.bytes(self.shared_properties);
+        }
+    }
+}
+
+const DUP: u8 = 0b1000;
+const RETAIN: u8 = 0b0001;
+
+/// A packet identifier, which is never 0.
+pub(crate) fn decode_packet_id(reader: &mut Reader<'_>) -> Result<PacketId, DecodeError> {
+    let zero = reader.error(
+        DecodeErrorKind::PacketIdentifierZero,
+        Field::PacketIdentifier,
+    );
+    //= mqtt5 2.2.1-3
+    //= mqtt5 2.2.1-4
+    //= mqtt311 2.3.1-1
+    PacketId::new(reader.short(Field::PacketIdentifier)?).ok_or(zero)
+}

@@ -1,0 +1,1 @@
+//! Tests of the whole codec, by packet and by property.
