@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::harness::Target;
+
 /// One test of the suite: a conversation with the broker, and the statements that it proves.
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
@@ -121,4 +123,29 @@ pub(crate) fn check_eq<T: PartialEq + fmt::Debug>(what: &str, got: T, wanted: T)
     }
 }
 
-use crate::harness::Target;
+/// Adds to a failure what the case was doing, for cases that try several things in turn.
+pub(crate) trait During {
+    fn during(self, what: &str) -> Self;
+}
+
+impl<T> During for Verdict<T> {
+    fn during(self, what: &str) -> Self {
+        self.map_err(|failure| match failure {
+            Failure::Failed(text) => Failure::Failed(format!("{what}: {text}")),
+            Failure::Skipped(text) => Failure::Skipped(text),
+        })
+    }
+}
+
+/// A [`Case`] whose name is that of its function.
+macro_rules! case {
+    ($version:ident, $run:ident $(, $statement:literal)*) => {
+        $crate::case::Case {
+            name: stringify!($run),
+            version: $crate::case::Version::$version,
+            statements: &[$($statement),*],
+            run: $run,
+        }
+    };
+}
+pub(crate) use case;

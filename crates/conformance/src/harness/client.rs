@@ -23,7 +23,7 @@ pub(crate) struct Client {
     stash: VecDeque<Packet>,
     next_id: u16,
     /// A topic of this connection alone, for [`Client::expect_silence`].
-    pub(super) marker: String,
+    marker: String,
 }
 
 /// What reading brought.
@@ -63,6 +63,11 @@ impl Client {
 
     pub(crate) const fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    /// A topic that no other connection uses.
+    pub(crate) fn marker(&self, number: u16) -> String {
+        format!("{}/{number}", self.marker)
     }
 
     /// A packet identifier that this connection has not used yet.
@@ -121,6 +126,18 @@ impl Client {
                 Err(error) if is_timeout(error.kind()) => {}
                 Err(error) => return fail(format!("cannot read: {error}")),
             }
+        }
+    }
+
+    /// Everything until the close, unread; for answers whose layout is open.
+    pub(crate) fn read_to_close(&mut self) -> Verdict<Vec<u8>> {
+        let mut bytes = std::mem::take(&mut self.buffer);
+        self.stream.set_read_timeout(Some(self.timeout))?;
+        match self.stream.read_to_end(&mut bytes) {
+            Ok(_) => Ok(bytes),
+            Err(error) if is_closed(error.kind()) => Ok(bytes),
+            Err(error) if is_timeout(error.kind()) => fail("the connection stays open"),
+            Err(error) => fail(format!("cannot read: {error}")),
         }
     }
 

@@ -144,7 +144,7 @@ impl Client {
     pub(crate) fn expect_silence(&mut self, publisher: &mut Self) -> Verdict {
         self.check_stash_empty()?;
         let id = self.fresh_id();
-        let marker = format!("{}{id}", self.marker);
+        let marker = self.marker(id);
         self.send(Subscribe::new(id).filter(&marker, 1))?;
         match self.next("SUBACK")? {
             Packet::SubAck(_) => {}
@@ -212,6 +212,23 @@ impl Client {
         }
     }
 
+    /// Whether the broker closes within `window`, and what it says; PUBLISHes are passed over.
+    pub(crate) fn wait_for_close(&mut self, window: Duration) -> Verdict<Option<Option<Ended>>> {
+        let deadline = Instant::now() + window;
+        let mut told = None;
+        loop {
+            match self.read(deadline)? {
+                Event::Closed => return Ok(Some(told)),
+                Event::Timeout => return Ok(None),
+                Event::Packet(Packet::Publish(_)) => {}
+                Event::Packet(Packet::Disconnect(ended)) => told = Some(ended),
+                Event::Packet(other) => {
+                    return fail(format!("expected a close, got {}", other.describe()));
+                }
+            }
+        }
+    }
+
     /// The broker closes after a CONNECT that it refuses; it may send one CONNACK first.
     pub(crate) fn expect_refused(&mut self) -> Verdict<Option<ConnAck>> {
         let deadline = Instant::now() + self.timeout();
@@ -228,6 +245,16 @@ impl Client {
                     return fail(format!("expected a close, got {}", other.describe()));
                 }
             }
+        }
+    }
+
+    /// CONNACK of either kind, or the close.
+    pub(crate) fn expect_close_or_connack(&mut self) -> Verdict<Option<ConnAck>> {
+        match self.read(Instant::now() + self.timeout())? {
+            Event::Closed => Ok(None),
+            Event::Packet(Packet::ConnAck(connack)) => Ok(Some(connack)),
+            Event::Packet(other) => fail(format!("expected CONNACK, got {}", other.describe())),
+            Event::Timeout => fail("expected CONNACK or a close, but nothing came"),
         }
     }
 

@@ -11,3 +11,13 @@ mod target;
 pub(crate) use capabilities::Capabilities;
 pub(crate) use client::Client;
 pub use target::Target;
+
+/// Lets the broker's clock run on, for cases about expiry and delay. It never stands in for waiting
+/// for an answer.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the passing of time is what such a case tests"
+)]
+pub(crate) fn let_time_pass(duration: std::time::Duration) {
+    std::thread::sleep(duration);
+}
