@@ -1,1 +1,24 @@
 //! One peer's MQTT protocol state, shared by broker and client.
+//!
+//! Everything here is pure: no socket, clock, thread or random number. Time is an argument, in
+//! milliseconds of the caller's monotonic clock.
+//!
+//! - [`Outbound`]: QoS 1 and 2 messages on their way to the peer: packet identifiers, the window
+//!   that the peer's Receive Maximum allows, re-sends when a session is resumed.
+//! - [`Inbound`]: QoS 1 and 2 messages coming from the peer: which QoS 2 packet identifiers are
+//!   waiting for PUBREL, and whether the peer respects our Receive Maximum.
+//! - [`InboundAliases`], [`OutboundAliases`]: topic aliases, per connection and direction.
+//! - [`KeepAlive`]: when a silent peer counts as gone.
+
+#![no_std]
+extern crate alloc;
+
+mod aliases;
+mod inbound;
+mod keep_alive;
+mod outbound;
+
+pub use aliases::{AliasUse, InboundAliases, OutboundAliases};
+pub use inbound::{Inbound, InboundPublish};
+pub use keep_alive::KeepAlive;
+pub use outbound::{Outbound, PubRec, Resend, Stage};

@@ -1,0 +1,153 @@
+//! Tests of the outbound window.
+
+use super::*;
+use alloc::vec;
+
+fn id(n: u16) -> PacketId {
+    PacketId::new(n).unwrap()
+}
+
+fn resends(outbound: &mut Outbound<&'static str>) -> Vec<(u16, Option<&'static str>)> {
+    let mut seen = Vec::new();
+    while let Some(resend) = outbound.next_resend() {
+        seen.push(match resend {
+            Resend::Publish(id, _, message) => (id.get(), Some(*message)),
+            Resend::PubRel(id) => (id.get(), None),
+        });
+    }
+    seen
+}
+
+//= mqtt5 4.9.0-2 test
+#[test]
+fn the_window_closes_at_the_receive_maximum_and_opens_with_each_final_ack() {
+    let mut outbound = Outbound::default();
+    outbound.start_connection(2);
+    assert_eq!(outbound.send(false, "a"), Some(id(1)));
+    assert_eq!(outbound.send(true, "b"), Some(id(2)));
+    assert_eq!(outbound.send(false, "c"), None);
+    assert_eq!(outbound.on_pubrec(id(2), false), PubRec::Release(Some("b")));
+    assert!(!outbound.can_send(), "PUBREC below 0x80 frees nothing");
+    assert!(outbound.on_pubcomp(id(2)));
+    assert_eq!(outbound.send(false, "c"), Some(id(3)));
+    assert_eq!(outbound.on_puback(id(1)), Some("a"));
+    assert_eq!(outbound.send(true, "d"), Some(id(4)));
+    assert_eq!(outbound.on_pubrec(id(4), true), PubRec::Refused("d"));
+    assert!(outbound.can_send());
+}
+
+//= mqtt5 4.4.0-1 test
+//= mqtt311 4.4.0-1 test
+#[test]
+fn a_reconnect_resends_in_the_original_order_under_the_old_ids() {
+    let mut outbound = Outbound::default();
+    outbound.start_connection(10);
+    for (exactly_once, message) in [(false, "a"), (true, "b"), (false, "c"), (true, "d")] {
+        outbound.send(exactly_once, message).unwrap();
+    }
+    outbound.on_puback(id(1)).unwrap();
+    assert_eq!(outbound.on_pubrec(id(2), false), PubRec::Release(Some("b")));
+    outbound.start_connection(10);
+    assert!(
+        !outbound.can_send(),
+        "new messages wait behind the re-sends"
+    );
+    assert_eq!(
+        resends(&mut outbound),
+        vec![(2, None), (3, Some("c")), (4, Some("d"))]
+    );
+    assert!(outbound.can_send());
+    assert_eq!(outbound.send(false, "e"), Some(id(5)));
+}
+
+#[test]
+fn resends_respect_a_smaller_receive_maximum_but_pubrel_never_waits() {
+    let mut outbound = Outbound::default();
+    outbound.start_connection(10);
+    for message in ["a", "b", "c"] {
+        outbound.send(false, message).unwrap();
+    }
+    outbound.start_connection(1);
+    assert_eq!(resends(&mut outbound), vec![(1, Some("a"))]);
+    outbound.on_puback(id(1)).unwrap();
+    assert_eq!(resends(&mut outbound), vec![(2, Some("b"))]);
+    // An acknowledgement of a message from the connection before is taken as well.
+    assert_eq!(outbound.on_puback(id(3)), Some("c"));
+    outbound.on_puback(id(2)).unwrap();
+    assert_eq!(outbound.open_count(), 0);
+    assert!(outbound.can_send());
+}
+
+#[test]
+fn a_pubrec_for_a_message_not_yet_resent_counts_as_its_resend() {
+    let mut outbound = Outbound::default();
+    outbound.start_connection(10);
+    outbound.send(true, "a").unwrap();
+    outbound.start_connection(10);
+    assert_eq!(outbound.on_pubrec(id(1), false), PubRec::Release(Some("a")));
+    assert_eq!(resends(&mut outbound), vec![]);
+    assert_eq!(outbound.on_pubrec(id(1), false), PubRec::Release(None));
+    assert!(outbound.on_pubcomp(id(1)));
+    assert!(!outbound.on_pubcomp(id(1)));
+}
+
+//= mqtt5 2.2.1-4 test
+//= mqtt311 2.3.1-4 test
+#[test]
+fn identifiers_wrap_around_those_in_use() {
+    let mut outbound = Outbound::default();
+    outbound.start_connection(100);
+    assert_eq!(outbound.send(false, "stuck"), Some(id(1)));
+    for n in 2..=u16::MAX {
+        assert_eq!(outbound.send(false, "x"), Some(id(n)));
+        assert_eq!(outbound.on_puback(id(n)), Some("x"));
+    }
+    assert_eq!(outbound.send(false, "y"), Some(id(2)), "1 is still in use");
+    assert_eq!(outbound.on_puback(id(2)), Some("y"));
+    assert_eq!(outbound.on_puback(id(1)), Some("stuck"));
+    assert_eq!(outbound.open_count(), 0);
+}
+
+#[test]
+fn a_stuck_message_does_not_keep_finished_ones() {
+    let mut outbound = Outbound::default();
+    outbound.start_connection(10);
+    outbound.send(false, "stuck").unwrap();
+    for _ in 0..10_000 {
+        let id = outbound.send(false, "x").unwrap();
+        outbound.on_puback(id).unwrap();
+    }
+    assert!(outbound.entries.len() < 100, "{}", outbound.entries.len());
+}
+
+#[test]
+fn unacknowledged_messages_can_be_taken_out() {
+    let mut outbound = Outbound::default();
+    outbound.start_connection(10);
+    outbound.send(false, "group 1").unwrap();
+    outbound.send(false, "own").unwrap();
+    outbound.send(true, "group 2").unwrap();
+    assert_eq!(
+        outbound.extract_unacknowledged(|m| m.starts_with("group")),
+        vec!["group 1"]
+    );
+    assert_eq!(outbound.on_puback(id(1)), None);
+    outbound.start_connection(10);
+    assert_eq!(
+        resends(&mut outbound),
+        vec![(2, Some("own")), (3, Some("group 2"))]
+    );
+}
+
+#[test]
+fn acks_of_the_wrong_kind_are_unknown() {
+    let mut outbound = Outbound::default();
+    outbound.start_connection(10);
+    outbound.send(false, "a").unwrap();
+    outbound.send(true, "b").unwrap();
+    assert_eq!(outbound.on_pubrec(id(1), false), PubRec::Unknown);
+    assert_eq!(outbound.on_puback(id(2)), None);
+    assert!(!outbound.on_pubcomp(id(2)));
+    assert_eq!(outbound.on_puback(id(9)), None);
+    assert_eq!(outbound.open_count(), 2);
+}
