@@ -29,7 +29,6 @@ pub(crate) fn run(project: &Project) -> Result<(), Failure> {
         "cargo-deny is not installed: checked by our own reading of deny.toml, Cargo.lock and cargo tree"
     );
     let rules = Rules::parse(&project.read("deny.toml")?);
-    let locked = locked_packages(&project.read("Cargo.lock")?);
     let format = ["--prefix", "none", "--format", "{p}|{l}"];
     let tree = [
         "tree",
@@ -42,7 +41,13 @@ pub(crate) fn run(project: &Project) -> Result<(), Failure> {
     ];
     let tree = output(cargo(&tree).args(format).current_dir(project.root()))?;
 
-    let mut faults = licence_faults(&tree, &rules);
+    let licences = licences(&tree);
+    let mut locked = locked_packages(&project.read("Cargo.lock")?);
+    // The lock also names what only features that nobody asked for would need.
+    locked
+        .retain(|package| licences.contains_key(&format!("{} v{}", package.name, package.version)));
+
+    let mut faults = licence_faults(&licences, &rules);
     faults.extend(lock_faults(&locked, &rules));
     if faults.is_empty() {
         println!(
@@ -195,17 +200,24 @@ fn lock_faults(packages: &[Locked], rules: &Rules) -> Vec<String> {
     faults
 }
 
+/// "name v1.2.3" and its licence, for everything in the tree.
+fn licences(tree: &str) -> BTreeMap<String, &str> {
+    let lines = tree.lines().filter_map(|line| line.split_once('|'));
+    lines
+        .map(|(package, licence)| {
+            // "name v1.2.3 (path or proc-macro)|licence (*)"
+            let name: Vec<&str> = package.split(' ').take(2).collect();
+            (name.join(" "), licence.trim_end_matches("(*)").trim())
+        })
+        .collect()
+}
+
 /// Packages whose licence asks for more than what is allowed.
-fn licence_faults(tree: &str, rules: &Rules) -> Vec<String> {
-    let mut licences = BTreeMap::new();
-    for (package, licence) in tree.lines().filter_map(|line| line.split_once('|')) {
-        // "name v1.2.3 (path or proc-macro)|licence (*)"
-        let name: Vec<&str> = package.split(' ').take(2).collect();
-        licences.insert(name.join(" "), licence.trim_end_matches("(*)").trim());
-    }
-    licences
+fn licence_faults(licences: &BTreeMap<String, &str>, rules: &Rules) -> Vec<String> {
+    let refused = licences
         .iter()
-        .filter(|(_, licence)| !is_allowed(licence, &rules.licences))
+        .filter(|(_, licence)| !is_allowed(licence, &rules.licences));
+    refused
         .map(|(name, licence)| {
             format!("{name} has the licence '{licence}', which deny.toml does not allow")
         })
@@ -304,7 +316,7 @@ mod tests {
         };
         let tree =
             "a v1.0.0|MIT\nb v2.0.0 (proc-macro)|GPL-3.0\nb v2.0.0 (proc-macro)|GPL-3.0 (*)\n\n";
-        let faults = licence_faults(tree, &rules);
+        let faults = licence_faults(&licences(tree), &rules);
         assert_eq!(
             faults,
             ["b v2.0.0 has the licence 'GPL-3.0', which deny.toml does not allow"]
