@@ -1,0 +1,209 @@
+//! Questions to the authenticator and its verdicts; AUTH.
+//!
+//! ```text
+//!   CONNECT ─▶ Asked ── Challenge ─▶ Challenged ── AUTH 0x18 ─▶ Asked ─▶ … ── Accept ─▶ CONNACK 0x00
+//!   AUTH 0x19 (online) ─▶ Asked ── Challenge ─▶ … ── Accept ─▶ AUTH 0x00; other traffic goes on
+//! ```
+
+use alloc::boxed::Box;
+
+use martlet_codec::{
+    Auth, Connect, Decoded, Packet, PacketType, PropertiesBuf, Property, ReasonCode, Rules, Sender,
+    decode,
+};
+
+use crate::connection::{AuthState, AuthStep, Phase};
+use crate::effects::{AuthKind, AuthQuestion, AuthTicket, ConnId, Effects, Verdict};
+use crate::report::CloseCause;
+use crate::shard::Shard;
+use crate::slab::Key;
+use crate::time::Time;
+
+impl Shard {
+    /// Parks the connection and asks.
+    pub(crate) fn ask_about_connect(
+        &mut self,
+        conn: Key,
+        connect: &Connect<'_>,
+        raw: &[u8],
+        fx: &mut Effects,
+    ) {
+        let Some(connection) = self.connections.get_mut(conn) else {
+            return;
+        };
+        connection.phase = Phase::Authenticating;
+        connection.auth = Some(Box::new(AuthState {
+            connect: raw.to_vec(),
+            method: connect.properties.authentication_method().map(Into::into),
+            ..AuthState::default()
+        }));
+        let data = connect.properties.authentication_data();
+        self.ask(conn, AuthKind::Connect, connect, data, fx);
+    }
+
+    /// AUTH from a client, before or after CONNACK.
+    pub(crate) fn on_auth(&mut self, conn: Key, auth: &Auth<'_>, now: Time, fx: &mut Effects) {
+        let Some(connection) = self.connections.get(conn) else {
+            return;
+        };
+        let online = connection.phase == Phase::Online;
+        let Some(state) = connection
+            .auth
+            .as_deref()
+            .filter(|state| state.method.is_some())
+        else {
+            let what = "came though CONNECT named no Authentication Method";
+            self.violation(conn, PacketType::Auth, what, Some("MQTT-4.12.0-7"), now, fx);
+            return;
+        };
+        let kind = match (auth.reason, state.step) {
+            (ReasonCode::ContinueAuthentication, AuthStep::Challenged) => AuthKind::Continue,
+            (ReasonCode::ReAuthenticate, AuthStep::Idle) if online => AuthKind::Reauthenticate,
+            _ => {
+                let what = "came out of turn";
+                self.violation(conn, PacketType::Auth, what, None, now, fx);
+                return;
+            }
+        };
+        if auth.properties.authentication_method() != state.method.as_deref() {
+            //= mqtt5 4.12.0-5
+            let what = "names another Authentication Method than CONNECT";
+            self.violation(conn, PacketType::Auth, what, Some("MQTT-4.12.0-5"), now, fx);
+            return;
+        }
+        let raw = state.connect.clone();
+        let Some(connect) = decode_connect(&raw) else {
+            return;
+        };
+        self.ask(
+            conn,
+            kind,
+            &connect,
+            auth.properties.authentication_data(),
+            fx,
+        );
+    }
+
+    /// The authenticator's answer. Ignored if the connection has ended or another question was asked since.
+    pub fn on_verdict(
+        &mut self,
+        ticket: AuthTicket,
+        verdict: Verdict,
+        now: Time,
+        fx: &mut Effects,
+    ) {
+        let conn = ticket.0.0;
+        let Some(connection) = self.connections.get_mut(conn) else {
+            return;
+        };
+        let online = connection.phase == Phase::Online;
+        let Some(state) = connection.auth.as_deref_mut() else {
+            return;
+        };
+        if state.question != ticket.1 || state.step != AuthStep::Asked {
+            return;
+        }
+        if connection.parked {
+            connection.parked = false;
+            fx.resumed.push(ticket.0);
+        }
+        match verdict {
+            Verdict::Accept { data } => {
+                state.step = AuthStep::Idle;
+                if online {
+                    self.write_auth(conn, ReasonCode::Success, data.as_deref(), now, fx);
+                } else {
+                    let raw = state.connect.clone();
+                    if let Some(connect) = decode_connect(&raw) {
+                        self.accept(conn, &connect, data.as_deref(), now, fx);
+                    }
+                }
+            }
+            Verdict::Challenge { data } if state.method.is_some() => {
+                state.step = AuthStep::Challenged;
+                //= mqtt5 4.12.0-2
+                let reason = ReasonCode::ContinueAuthentication;
+                self.write_auth(conn, reason, data.as_deref(), now, fx);
+            }
+            // Without a method there is nothing to go on with.
+            Verdict::Challenge { .. } => self.refuse(conn, ReasonCode::NotAuthorized, now, fx),
+            //= mqtt5 4.12.0-4
+            Verdict::Refuse { reason } if !online => self.refuse(conn, reason, now, fx),
+            //= mqtt5 4.12.1-2
+            Verdict::Refuse { reason } => {
+                self.close(conn, CloseCause::Administrative(reason), now, fx);
+            }
+        }
+        self.settle(now, fx);
+    }
+
+    fn ask(
+        &mut self,
+        conn: Key,
+        kind: AuthKind,
+        connect: &Connect<'_>,
+        data: Option<&[u8]>,
+        fx: &mut Effects,
+    ) {
+        let Some(connection) = self.connections.get_mut(conn) else {
+            return;
+        };
+        // Before CONNACK nothing may pass; a re-authentication leaves other traffic alone.
+        connection.parked |= connection.phase == Phase::Authenticating;
+        let Some(state) = connection.auth.as_deref_mut() else {
+            return;
+        };
+        state.question = state.question.wrapping_add(1);
+        state.step = AuthStep::Asked;
+        fx.auth.push(AuthQuestion {
+            ticket: AuthTicket(ConnId(conn), state.question),
+            kind,
+            client_id: connect.client_id.into(),
+            user_name: connect.user_name.map(Into::into),
+            password: connect.password.map(Into::into),
+            method: state.method.clone(),
+            data: data.map(Into::into),
+        });
+    }
+
+    fn write_auth(
+        &mut self,
+        conn: Key,
+        reason: ReasonCode,
+        data: Option<&[u8]>,
+        now: Time,
+        fx: &mut Effects,
+    ) {
+        let mut properties = PropertiesBuf::new();
+        let state = self.connections.get(conn).and_then(|c| c.auth.as_deref());
+        let Some(method) = state.and_then(|state| state.method.as_deref()) else {
+            return;
+        };
+        //= mqtt5 4.12.0-5
+        properties.push(Property::AuthenticationMethod(method));
+        if let Some(data) = data {
+            properties.push(Property::AuthenticationData(data));
+        }
+        let auth = Auth {
+            reason,
+            properties: properties.as_properties(),
+        };
+        self.write(conn, &Packet::Auth(auth), now, fx);
+    }
+}
+
+/// CONNECT from bytes that were decoded before.
+fn decode_connect(raw: &[u8]) -> Option<Connect<'_>> {
+    let rules = Rules {
+        version: martlet_codec::Version::V5,
+        sender: Sender::Client,
+        max_packet_size: u32::MAX,
+    };
+    match decode(raw, rules) {
+        Ok(Decoded::Packet {
+            packet: Packet::Connect(connect),
+            ..
+        }) => Some(connect),
+        _ => None,
+    }
+}

@@ -1,0 +1,93 @@
+//! One client's session: what survives its connections.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use hashbrown::HashSet;
+use martlet_codec::{QoS, Version};
+use martlet_session::{Inbound, Outbound};
+
+use crate::delivery::Delivery;
+use crate::queue::Queue;
+use crate::replay::Replay;
+use crate::slab::Key;
+use crate::subscriptions::SubscriptionOptions;
+use crate::time::Time;
+
+/// Owned by the client's home shard; nobody else reads or changes it.
+#[derive(Debug)]
+pub(crate) struct ClientSession {
+    pub(crate) client_id: Arc<str>,
+    /// The connection that serves it now.
+    pub(crate) connection: Option<Key>,
+    pub(crate) version: Version,
+    /// Seconds that it outlives its connection; `u32::MAX`: for ever.
+    pub(crate) expiry_s: u32,
+    /// When it ends; only while offline.
+    pub(crate) ends_at: Option<Time>,
+    /// Its filters, shared ones excluded; the options stand in the shard's subscriptions.
+    pub(crate) filters: HashSet<Box<str>, foldhash::fast::FixedState>,
+    /// Its memberships in shared subscriptions.
+    pub(crate) memberships: Vec<Membership>,
+    pub(crate) outbound: Outbound<Delivery>,
+    pub(crate) inbound: Inbound,
+    pub(crate) queue: Queue,
+    /// Retained messages still to be sent for new subscriptions, oldest subscription first.
+    pub(crate) replays: VecDeque<Replay>,
+    /// Whose turn it is when live messages and retained ones both wait.
+    pub(crate) replay_turn: bool,
+    pub(crate) will: Option<Box<Will>>,
+    /// When the will is due; only while offline.
+    pub(crate) will_at: Option<Time>,
+    /// Messages that this client did not get because it was slow.
+    pub(crate) dropped: u64,
+}
+
+/// Membership in a shared subscription.
+#[derive(Debug, Clone)]
+pub(crate) struct Membership {
+    /// The whole filter, `$share/name/` included: names the group.
+    pub(crate) filter: Arc<str>,
+    pub(crate) options: SubscriptionOptions,
+}
+
+/// A will, as it will be published.
+#[derive(Debug)]
+pub(crate) struct Will {
+    pub(crate) topic: Box<str>,
+    pub(crate) shared_properties: Box<[u8]>,
+    pub(crate) payload: Box<[u8]>,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) expiry_s: Option<u32>,
+    pub(crate) delay_s: u32,
+}
+
+impl ClientSession {
+    pub(crate) fn new(client_id: Arc<str>, version: Version, seed: u64) -> Self {
+        Self {
+            client_id,
+            connection: None,
+            version,
+            expiry_s: 0,
+            ends_at: None,
+            filters: HashSet::with_hasher(foldhash::fast::FixedState::with_seed(seed)),
+            memberships: Vec::new(),
+            outbound: Outbound::default(),
+            inbound: Inbound::default(),
+            queue: Queue::default(),
+            replays: VecDeque::new(),
+            replay_turn: false,
+            will: None,
+            will_at: None,
+            dropped: 0,
+        }
+    }
+
+    /// Whether nothing waits in front of a new message.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.queue.is_empty() && !self.outbound.has_resends()
+    }
+}

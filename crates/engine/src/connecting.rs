@@ -1,0 +1,417 @@
+//! CONNECT: which shard, whether, and with which session; CONNACK.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+
+use martlet_codec::{
+    ConnAck, Connect, Packet, PacketType, Properties, PropertiesBuf, Property, ReasonCode, Version,
+};
+use martlet_session::{InboundAliases, KeepAlive, OutboundAliases};
+
+use crate::acl::ClientInfo;
+use crate::client_session::{ClientSession, Will};
+use crate::client_slots::shard_of;
+use crate::config::Authentication;
+use crate::connection::Phase;
+use crate::effects::{ConnId, Connected, Effects, Handover};
+use crate::report::CloseCause;
+use crate::shard::{Flow, Shard, TimerKey};
+use crate::slab::Key;
+use crate::time::Time;
+
+impl Shard {
+    /// A CONNECT on a fresh connection; `raw` are its bytes.
+    pub(crate) fn on_connect(
+        &mut self,
+        conn: Key,
+        connect: &Connect<'_>,
+        raw: &[u8],
+        now: Time,
+        fx: &mut Effects,
+    ) -> Flow {
+        let home = shard_of(connect.client_id, self.config.shard_count);
+        if !connect.client_id.is_empty() && home != self.config.index {
+            self.connections.remove(conn);
+            fx.handovers.push(Handover {
+                conn: ConnId(conn),
+                to: home,
+            });
+            return Flow::NotNow;
+        }
+        if let Some(connection) = self.connections.get_mut(conn) {
+            connection.version = Some(connect.version);
+            connection.packet_bytes_max =
+                connect.properties.maximum_packet_size().unwrap_or(u32::MAX);
+        }
+        if let Err(reason) = self.check_connect(connect) {
+            self.refuse(conn, reason, now, fx);
+            return Flow::Taken;
+        }
+        match self.config.policy.authentication {
+            Authentication::Anonymous if connect.properties.authentication_method().is_some() => {
+                //= mqtt5 4.12.0-1
+                self.refuse(conn, ReasonCode::BadAuthenticationMethod, now, fx);
+            }
+            Authentication::Anonymous => self.accept(conn, connect, None, now, fx),
+            Authentication::Ask => self.ask_about_connect(conn, connect, raw, fx),
+        }
+        Flow::Taken
+    }
+
+    /// The rules that a well-formed CONNECT has to obey besides authentication.
+    fn check_connect(&mut self, connect: &Connect<'_>) -> Result<(), ReasonCode> {
+        if connect.client_id.is_empty() {
+            //= mqtt311 3.1.3-8
+            let allowed = match connect.version {
+                Version::V31 => false,
+                Version::V311 => connect.clean_start,
+                Version::V5 => true,
+            };
+            if !allowed {
+                return Err(ReasonCode::ClientIdentifierNotValid);
+            }
+        }
+        //= mqtt5 3.1.3-8
+        //= mqtt311 3.1.3-9
+        if connect.client_id.len() > self.config.limits.client_id_bytes_max {
+            return Err(ReasonCode::ClientIdentifierNotValid);
+        }
+        if let Some(will) = &connect.will {
+            if !self.topic_is_within_limits(will.topic.as_str()) {
+                return Err(ReasonCode::TopicNameInvalid);
+            }
+            let client = ClientInfo {
+                client_id: connect.client_id,
+                version: connect.version,
+            };
+            if !self.acl.may_publish(client, will.topic.as_str()) {
+                return Err(ReasonCode::NotAuthorized);
+            }
+        }
+        let is_new = !self.by_client.contains_key(connect.client_id);
+        if is_new && self.sessions.len() >= self.config.limits.sessions_max {
+            self.counters.connections_refused += 1;
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        Ok(())
+    }
+
+    /// CONNACK with a reason of 0x80 or more, then the end.
+    pub(crate) fn refuse(&mut self, conn: Key, reason: ReasonCode, now: Time, fx: &mut Effects) {
+        let reason_3 = return_code_3(reason);
+        let sent = if self.version_of(conn).is_v5() {
+            Some(reason)
+        } else {
+            reason_3
+        };
+        if let Some(reason) = sent {
+            //= mqtt5 3.2.2-6
+            //= mqtt5 3.2.2-7
+            //= mqtt311 3.2.2-4
+            //= mqtt311 3.2.2-5
+            //= mqtt311 3.2.2-6
+            let connack = ConnAck {
+                session_present: false,
+                reason,
+                properties: Properties::EMPTY,
+            };
+            self.write(conn, &Packet::ConnAck(connack), now, fx);
+        }
+        self.close(conn, CloseCause::Refused(reason), now, fx);
+    }
+
+    /// The client may come in: session rules, CONNACK, then whatever waits for it.
+    pub(crate) fn accept(
+        &mut self,
+        conn: Key,
+        connect: &Connect<'_>,
+        auth_data: Option<&[u8]>,
+        now: Time,
+        fx: &mut Effects,
+    ) {
+        let assigned = connect.client_id.is_empty();
+        let client_id: Arc<str> = if assigned {
+            self.assign_client_id()
+        } else {
+            connect.client_id.into()
+        };
+        let expiry_s = self.granted_expiry_s(connect);
+        let (session, session_present) = self.take_session(&client_id, connect, expiry_s, now, fx);
+        let keep_alive_s = self.granted_keep_alive_s(connect);
+        self.start_connection(conn, session, connect, keep_alive_s, now);
+        let terms = ConnAckTerms {
+            session_present,
+            expiry_s,
+            keep_alive_s,
+            assigned: assigned.then_some(&*client_id),
+            auth_data,
+        };
+        if !self.write_connack(conn, connect, &terms, now, fx) {
+            // CONNACK itself exceeds the client's Maximum Packet Size: it may not be sent.
+            self.close(
+                conn,
+                CloseCause::Refused(ReasonCode::PacketTooLarge),
+                now,
+                fx,
+            );
+            return;
+        }
+        fx.connected.push(Connected {
+            conn: ConnId(conn),
+            client_id,
+            version: connect.version,
+            session_present,
+            keep_alive_s,
+        });
+        self.memberships_online(session, fx);
+        self.pump(session, now, fx);
+    }
+
+    /// Applies takeover and the clean start rules. Returns the session and whether it was there before.
+    fn take_session(
+        &mut self,
+        client_id: &Arc<str>,
+        connect: &Connect<'_>,
+        expiry_s: u32,
+        now: Time,
+        fx: &mut Effects,
+    ) -> (Key, bool) {
+        if let Some(old) = self.by_client.get(client_id).copied()
+            && let Some(connection) = self.sessions.get(old).and_then(|s| s.connection)
+        {
+            //= mqtt5 3.1.4-3
+            //= mqtt311 3.1.4-2
+            self.close(connection, CloseCause::TakenOver, now, fx);
+        }
+        if connect.clean_start
+            && let Some(old) = self.by_client.get(client_id).copied()
+        {
+            //= mqtt5 3.1.2-4
+            //= mqtt311 3.1.2-6
+            self.end_session(old, now, fx);
+        }
+        //= mqtt5 3.1.2-5
+        //= mqtt311 3.1.2-4
+        let known = self.by_client.get(client_id).copied();
+        //= mqtt5 3.1.2-6
+        let key = known.unwrap_or_else(|| self.new_session(client_id, connect.version));
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.version = connect.version;
+            session.expiry_s = expiry_s;
+            session.ends_at = None;
+            //= mqtt5 3.1.3-9
+            session.will_at = None;
+            //= mqtt5 3.1.2-7
+            session.will = connect
+                .will
+                .as_ref()
+                .map(|will| Box::new(Will::from_connect(will)));
+        }
+        (key, known.is_some())
+    }
+
+    fn new_session(&mut self, client_id: &Arc<str>, version: Version) -> Key {
+        let session = ClientSession::new(client_id.clone(), version, self.config.seed);
+        let key = self.sessions.insert(session);
+        self.by_client.insert(client_id.clone(), key);
+        key
+    }
+
+    fn start_connection(
+        &mut self,
+        conn: Key,
+        key: Key,
+        connect: &Connect<'_>,
+        keep_alive_s: u16,
+        now: Time,
+    ) {
+        let limits = &self.config.limits;
+        let receive_maximum = connect.properties.receive_maximum().unwrap_or(u16::MAX);
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.connection = Some(conn);
+            session
+                .outbound
+                .start_connection(receive_maximum.min(limits.in_flight_to_client_max));
+            let ours = if connect.version.is_v5() {
+                limits.receive_maximum
+            } else {
+                u16::MAX
+            };
+            session.inbound.start_connection(ours);
+        }
+        let Some(connection) = self.connections.get_mut(conn) else {
+            return;
+        };
+        connection.phase = Phase::Online;
+        connection.version = Some(connect.version);
+        connection.session = Some(key);
+        connection.keep_alive = KeepAlive::new(keep_alive_s, now.as_millis());
+        if connect.version.is_v5() {
+            let from = limits.topic_aliases_from_client_max;
+            connection.aliases_in = (from > 0).then(|| Box::new(InboundAliases::new(from)));
+            let asked = connect.properties.topic_alias_maximum().unwrap_or(0);
+            let to = asked.min(limits.topic_aliases_to_client_max);
+            connection.aliases_out = (to > 0).then(|| Box::new(OutboundAliases::new(to)));
+        }
+        if let Some(deadline) = connection.keep_alive.deadline_ms() {
+            self.schedule(Time::from_millis(deadline), TimerKey::KeepAlive(conn));
+        }
+    }
+
+    /// Whether CONNACK could be sent.
+    fn write_connack(
+        &mut self,
+        conn: Key,
+        connect: &Connect<'_>,
+        terms: &ConnAckTerms<'_>,
+        now: Time,
+        fx: &mut Effects,
+    ) -> bool {
+        let mut properties = PropertiesBuf::new();
+        if connect.version.is_v5() {
+            let limits = &self.config.limits;
+            let requested = connect.properties.session_expiry_interval().unwrap_or(0);
+            if requested != terms.expiry_s {
+                properties.push(Property::SessionExpiryInterval(terms.expiry_s));
+            }
+            properties.push(Property::ReceiveMaximum(limits.receive_maximum));
+            properties.push(Property::MaximumPacketSize(limits.packet_bytes_max));
+            if limits.topic_aliases_from_client_max > 0 {
+                properties.push(Property::TopicAliasMaximum(
+                    limits.topic_aliases_from_client_max,
+                ));
+            }
+            if let Some(id) = terms.assigned {
+                //= mqtt5 3.1.3-7
+                //= mqtt5 3.2.2-16
+                properties.push(Property::AssignedClientIdentifier(id));
+            }
+            if connect.keep_alive_s != terms.keep_alive_s {
+                //= mqtt5 3.2.2-22
+                properties.push(Property::ServerKeepAlive(terms.keep_alive_s));
+            }
+            if let Some(method) = connect.properties.authentication_method() {
+                //= mqtt5 4.12.0-5
+                properties.push(Property::AuthenticationMethod(method));
+                if let Some(data) = terms.auth_data {
+                    properties.push(Property::AuthenticationData(data));
+                }
+            }
+        }
+        //= mqtt5 3.2.2-2
+        //= mqtt5 3.2.2-3
+        //= mqtt311 3.2.2-1
+        //= mqtt311 3.2.2-2
+        //= mqtt311 3.2.2-3
+        let connack = Packet::ConnAck(ConnAck {
+            session_present: terms.session_present && connect.version != Version::V31,
+            reason: ReasonCode::Success,
+            properties: properties.as_properties(),
+        });
+        let max = connect.properties.maximum_packet_size().unwrap_or(u32::MAX);
+        if connack.encoded_len(connect.version) > max as usize {
+            return false;
+        }
+        self.write(conn, &connack, now, fx);
+        true
+    }
+
+    fn granted_expiry_s(&self, connect: &Connect<'_>) -> u32 {
+        let policy = &self.config.policy;
+        match connect.version {
+            Version::V5 => connect
+                .properties
+                .session_expiry_interval()
+                .unwrap_or(0)
+                .min(policy.session_expiry_cap_s),
+            Version::V31 | Version::V311 if connect.clean_start => 0,
+            Version::V31 | Version::V311 => policy.session_expiry_default_s,
+        }
+    }
+
+    fn granted_keep_alive_s(&self, connect: &Connect<'_>) -> u16 {
+        match self.config.policy.keep_alive_cap_s {
+            Some(cap)
+                if connect.version.is_v5()
+                    && (connect.keep_alive_s == 0 || connect.keep_alive_s > cap) =>
+            {
+                cap
+            }
+            _ => connect.keep_alive_s,
+        }
+    }
+
+    /// A client identifier that nobody uses and whose home is this shard.
+    fn assign_client_id(&mut self) -> Arc<str> {
+        loop {
+            let id = alloc::format!("martlet-{:016x}", self.next_random());
+            let home = shard_of(&id, self.config.shard_count);
+            if home == self.config.index && !self.by_client.contains_key(id.as_str()) {
+                return id.into();
+            }
+        }
+    }
+
+    /// The refusal of a CONNECT that cannot be decoded, in the form of the version that it claims.
+    pub(crate) fn refuse_malformed_connect(
+        &mut self,
+        conn: Key,
+        bytes: &[u8],
+        reason: ReasonCode,
+        now: Time,
+        fx: &mut Effects,
+    ) {
+        let Some(peek) = martlet_codec::peek_connect(bytes) else {
+            return;
+        };
+        let version = match (peek.version, peek.level) {
+            (Some(version), _) => version,
+            //= mqtt5 3.1.2-2
+            //= mqtt311 3.1.2-2
+            (None, level) if level > Version::V5.level() => Version::V5,
+            (None, _) => Version::V311,
+        };
+        let unsupported = reason == ReasonCode::UnsupportedProtocolVersion;
+        if let Some(connection) = self.connections.get_mut(conn) {
+            connection.version = Some(version);
+        }
+        //= mqtt311 3.1.4-1
+        if version.is_v5() || unsupported {
+            let connack = ConnAck {
+                session_present: false,
+                reason,
+                properties: Properties::EMPTY,
+            };
+            if reason.allowed_in(PacketType::ConnAck, martlet_codec::Sender::Server) {
+                self.write(conn, &Packet::ConnAck(connack), now, fx);
+            }
+        }
+    }
+}
+
+/// What CONNACK says besides what CONNECT asked for.
+struct ConnAckTerms<'a> {
+    session_present: bool,
+    expiry_s: u32,
+    keep_alive_s: u16,
+    assigned: Option<&'a str>,
+    auth_data: Option<&'a [u8]>,
+}
+
+/// The reason as one that MQTT 3 has a return code for; `None`: close without CONNACK.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a new reason code has no MQTT 3 return code"
+)]
+const fn return_code_3(reason: ReasonCode) -> Option<ReasonCode> {
+    match reason {
+        ReasonCode::UnsupportedProtocolVersion
+        | ReasonCode::ClientIdentifierNotValid
+        | ReasonCode::ServerUnavailable
+        | ReasonCode::BadUserNameOrPassword
+        | ReasonCode::NotAuthorized => Some(reason),
+        ReasonCode::ServerBusy | ReasonCode::QuotaExceeded => Some(ReasonCode::ServerUnavailable),
+        ReasonCode::Banned => Some(ReasonCode::NotAuthorized),
+        _ => None,
+    }
+}

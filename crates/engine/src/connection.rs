@@ -1,0 +1,98 @@
+//! One connection of the shard: protocol phase, outbox, and all that ends with the connection.
+//!
+//! ```text
+//!              CONNECT, Anonymous
+//!  AwaitConnect ────────────────────────────────▶ Online ── any end ──▶ (removed)
+//!       │  CONNECT, Ask                              ▲
+//!       └──────────────▶ Authenticating ── Accept ───┘
+//! ```
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use martlet_codec::Version;
+use martlet_session::{InboundAliases, KeepAlive, OutboundAliases};
+
+use crate::outbox::Outbox;
+use crate::slab::Key;
+
+/// Owned by its shard; created at accept, removed when it ends. An idle one owns no buffer.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) phase: Phase,
+    /// Known from CONNECT on.
+    pub(crate) version: Option<Version>,
+    /// The session it serves; only when online.
+    pub(crate) session: Option<Key>,
+    pub(crate) outbox: Outbox,
+    /// In `Effects::dirty`, and not flushed since.
+    pub(crate) dirty: bool,
+    /// Not read until an answer comes or memory is free again.
+    pub(crate) parked: bool,
+    /// One PUBLISH may pass though the shard is over its memory budget.
+    pub(crate) budget_exempt: bool,
+    /// What `outbox` had when the shard's memory was last counted.
+    pub(crate) counted_bytes: usize,
+    /// The client's Maximum Packet Size.
+    pub(crate) packet_bytes_max: u32,
+    pub(crate) keep_alive: KeepAlive,
+    pub(crate) aliases_in: Option<Box<InboundAliases>>,
+    pub(crate) aliases_out: Option<Box<OutboundAliases>>,
+    pub(crate) auth: Option<Box<AuthState>>,
+}
+
+/// How far the connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    AwaitConnect,
+    Authenticating,
+    Online,
+}
+
+/// An authentication under way, or the method of one that has succeeded.
+#[derive(Debug, Default)]
+pub(crate) struct AuthState {
+    /// The bytes of CONNECT, decoded again when the verdict comes.
+    pub(crate) connect: Vec<u8>,
+    pub(crate) method: Option<Box<str>>,
+    /// Number of the last question: an answer to an older one is ignored.
+    pub(crate) question: u32,
+    pub(crate) step: AuthStep,
+}
+
+/// Whose turn it is in an authentication.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum AuthStep {
+    /// None is under way.
+    #[default]
+    Idle,
+    /// The authenticator has been asked.
+    Asked,
+    /// The client has been challenged.
+    Challenged,
+}
+
+impl Connection {
+    pub(crate) const fn new(keep_alive: KeepAlive) -> Self {
+        Self {
+            phase: Phase::AwaitConnect,
+            version: None,
+            session: None,
+            outbox: Outbox::new(),
+            dirty: false,
+            parked: false,
+            budget_exempt: false,
+            counted_bytes: 0,
+            packet_bytes_max: u32::MAX,
+            keep_alive,
+            aliases_in: None,
+            aliases_out: None,
+            auth: None,
+        }
+    }
+
+    /// The version to encode for; before CONNECT was read it does not matter.
+    pub(crate) fn version(&self) -> Version {
+        self.version.unwrap_or(Version::V5)
+    }
+}

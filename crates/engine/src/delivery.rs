@@ -1,0 +1,243 @@
+//! A message on its way to one session, and how it becomes bytes.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use martlet_codec::{PacketId, PublishHead, QoS, Version};
+use martlet_session::AliasUse;
+
+use crate::connection::Connection;
+use crate::message::{Message, MessageParts};
+use crate::outbox::CHAIN_THRESHOLD;
+use crate::slab::Key;
+use crate::time::Time;
+
+/// A message in a session's queue or in flight to it.
+#[derive(Debug, Clone)]
+pub(crate) struct Delivery {
+    pub(crate) message: Message,
+    pub(crate) terms: Terms,
+}
+
+/// How one session gets a message: what its subscriptions make of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Terms {
+    /// The lower of the published and the granted QoS.
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) ids: SubscriptionIds,
+    /// Set if a shared subscription gave the message to this session.
+    pub(crate) group: Option<GroupTag>,
+}
+
+/// The subscription identifiers of all subscriptions that matched.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum SubscriptionIds {
+    #[default]
+    None,
+    One(u32),
+    Many(Box<[u32]>),
+}
+
+impl SubscriptionIds {
+    pub(crate) const fn from_option(id: u32) -> Self {
+        if id == 0 { Self::None } else { Self::One(id) }
+    }
+
+    pub(crate) fn push(&mut self, id: u32) {
+        if id == 0 {
+            return;
+        }
+        *self = match core::mem::take(self) {
+            Self::None => Self::One(id),
+            Self::One(first) => Self::Many(Box::new([first, id])),
+            Self::Many(ids) => {
+                let mut ids = ids.into_vec();
+                ids.push(id);
+                Self::Many(ids.into_boxed_slice())
+            }
+        };
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u32] {
+        match self {
+            Self::None => &[],
+            Self::One(id) => core::slice::from_ref(id),
+            Self::Many(ids) => ids,
+        }
+    }
+}
+
+/// Which shared subscription a message belongs to, and its place in that one's order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct GroupTag {
+    /// The shard that owns the group.
+    pub(crate) owner: usize,
+    pub(crate) group: Key,
+    pub(crate) sequence: u64,
+}
+
+/// The receiver cannot take the packet: it exceeds its Maximum Packet Size.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TooLarge;
+
+/// How a PUBLISH differs from others of the same message for the same receiver.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attempt {
+    pub(crate) packet_id: Option<PacketId>,
+    pub(crate) dup: bool,
+    pub(crate) now: Time,
+}
+
+/// Appends one PUBLISH to a connection's outbox. Payloads from [`CHAIN_THRESHOLD`] on are chained by
+/// reference when `message` is there, smaller ones are copied. `own` is scratch space.
+pub(crate) fn write_publish(
+    connection: &mut Connection,
+    parts: &MessageParts<'_>,
+    message: Option<&Message>,
+    terms: &Terms,
+    attempt: Attempt,
+    own: &mut Vec<u8>,
+) -> Result<(), TooLarge> {
+    let version = connection.version();
+    write_own_properties(version, parts, terms, attempt.now, own);
+    let shared = shared_properties(version, parts);
+    let mut topic = parts.topic;
+    let mut head = head_of(parts, terms, attempt, topic, own, shared);
+    //= mqtt5 3.1.2-24
+    if head.packet_len(version) > connection.packet_bytes_max as usize {
+        return Err(TooLarge);
+    }
+    if let Some(aliases) = &mut connection.aliases_out {
+        // A packet that fits without an alias fits with one unless the alias is new: then it is 3
+        // bytes longer (and a property length may grow by one).
+        let room = connection.packet_bytes_max as usize - head.packet_len(version);
+        if room >= ALIAS_OVERHEAD_MAX {
+            let choice = aliases.choose(topic, topic_hash(topic));
+            let alias = match choice {
+                AliasUse::None => None,
+                AliasUse::Define(alias) => Some(alias),
+                AliasUse::Use(alias) => {
+                    topic = "";
+                    Some(alias)
+                }
+            };
+            if let Some(alias) = alias {
+                own.push(PROPERTY_TOPIC_ALIAS);
+                own.extend_from_slice(&alias.to_be_bytes());
+            }
+            head = head_of(parts, terms, attempt, topic, own, shared);
+        }
+    }
+    head.encode(version, connection.outbox.bytes());
+    match message {
+        Some(message) if parts.payload.len() >= CHAIN_THRESHOLD => {
+            connection.outbox.push_payload(message);
+        }
+        _ => connection.outbox.bytes().extend_from_slice(parts.payload),
+    }
+    Ok(())
+}
+
+/// The length of the whole PUBLISH packet without a topic alias. `own` is scratch space.
+pub(crate) fn packet_len(
+    version: Version,
+    parts: &MessageParts<'_>,
+    terms: &Terms,
+    now: Time,
+    own: &mut Vec<u8>,
+) -> usize {
+    write_own_properties(version, parts, terms, now, own);
+    let attempt = Attempt {
+        packet_id: PacketId::new(1),
+        dup: false,
+        now,
+    };
+    head_of(
+        parts,
+        terms,
+        attempt,
+        parts.topic,
+        own,
+        shared_properties(version, parts),
+    )
+    .packet_len(version)
+}
+
+fn head_of<'a>(
+    parts: &MessageParts<'a>,
+    terms: &Terms,
+    attempt: Attempt,
+    topic: &'a str,
+    own_properties: &'a [u8],
+    shared_properties: &'a [u8],
+) -> PublishHead<'a> {
+    PublishHead {
+        dup: attempt.dup,
+        qos: terms.qos,
+        retain: terms.retain,
+        topic,
+        packet_id: attempt.packet_id,
+        own_properties,
+        shared_properties,
+        payload_len: parts.payload.len(),
+    }
+}
+
+fn shared_properties<'a>(version: Version, parts: &MessageParts<'a>) -> &'a [u8] {
+    if version.is_v5() {
+        parts.shared_properties
+    } else {
+        &[]
+    }
+}
+
+/// The properties that this receiver gets and others do not.
+fn write_own_properties(
+    version: Version,
+    parts: &MessageParts<'_>,
+    terms: &Terms,
+    now: Time,
+    own: &mut Vec<u8>,
+) {
+    own.clear();
+    if !version.is_v5() {
+        return;
+    }
+    if let Some(seconds) = parts.remaining_expiry_s(now) {
+        //= mqtt5 3.3.2-6
+        own.push(PROPERTY_MESSAGE_EXPIRY);
+        own.extend_from_slice(&seconds.to_be_bytes());
+    }
+    for id in terms.ids.as_slice() {
+        //= mqtt5 3.3.4-3
+        //= mqtt5 3.3.4-4
+        own.push(PROPERTY_SUBSCRIPTION_ID);
+        push_variable_byte_integer(own, *id);
+    }
+}
+
+/// A stable hash of a topic for the alias tables (FNV-1a, 64 bits): collisions cost an alias, nothing else.
+fn topic_hash(topic: &str) -> u64 {
+    topic.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+fn push_variable_byte_integer(out: &mut Vec<u8>, mut value: u32) {
+    loop {
+        let low = u8::try_from(value & 0x7F).unwrap_or(0);
+        value >>= 7;
+        if value == 0 {
+            out.push(low);
+            return;
+        }
+        out.push(low | 0x80);
+    }
+}
+
+const PROPERTY_MESSAGE_EXPIRY: u8 = 0x02;
+const PROPERTY_SUBSCRIPTION_ID: u8 = 0x0B;
+const PROPERTY_TOPIC_ALIAS: u8 = 0x23;
+/// Alias property, and one byte more of property length and of remaining length.
+const ALIAS_OVERHEAD_MAX: usize = 5;

@@ -1,0 +1,176 @@
+//! What a shard wants done: filled by its events, carried out by the driver once per tick.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use martlet_codec::Version;
+
+use crate::outbox::Outbox;
+use crate::peers::PeerMessage;
+use crate::report::CloseReport;
+use crate::slab::Key;
+
+/// Names a connection of one shard. Dense and reused; the generation tells the users of one index apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnId(pub(crate) Key);
+
+impl ConnId {
+    /// A small number, unique among the open connections of the shard: a driver may index a `Vec` with it.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0.index as usize
+    }
+
+    /// How often the index has been used before.
+    #[must_use]
+    pub const fn generation(self) -> u32 {
+        self.0.generation
+    }
+}
+
+/// The effects of one tick. Reused: the driver empties every list.
+#[derive(Debug)]
+pub struct Effects {
+    /// Connections whose outbox got bytes, each once until the driver reports
+    /// [`Shard::on_flushed`](crate::Shard::on_flushed) for it.
+    pub dirty: Vec<ConnId>,
+    /// Connections that have ended: write the farewell as far as the peer takes it, then close the socket.
+    pub closed: Vec<Closed>,
+    /// Connections that may be read again.
+    pub resumed: Vec<ConnId>,
+    /// Connections that live on another shard.
+    pub handovers: Vec<Handover>,
+    /// Messages to the other shards, by shard number: one batch each.
+    pub peers: Vec<Vec<PeerMessage>>,
+    /// Questions to the authenticator; answered by [`Shard::on_verdict`](crate::Shard::on_verdict).
+    pub auth: Vec<AuthQuestion>,
+    /// Clients that were accepted, for the log.
+    pub connected: Vec<Connected>,
+}
+
+impl Effects {
+    /// Empty effects for a process with this many shards.
+    #[must_use]
+    pub fn new(shard_count: usize) -> Self {
+        let mut peers = Vec::new();
+        peers.resize_with(shard_count, Vec::new);
+        Self {
+            dirty: Vec::new(),
+            closed: Vec::new(),
+            resumed: Vec::new(),
+            handovers: Vec::new(),
+            peers,
+            auth: Vec::new(),
+            connected: Vec::new(),
+        }
+    }
+
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.dirty.is_empty()
+            && self.closed.is_empty()
+            && self.resumed.is_empty()
+            && self.handovers.is_empty()
+            && self.auth.is_empty()
+            && self.connected.is_empty()
+            && self.peers.iter().all(Vec::is_empty)
+    }
+
+    /// Puts a message into the batch for another shard.
+    pub(crate) fn send(&mut self, shard: usize, message: PeerMessage) {
+        if let Some(batch) = self.peers.get_mut(shard) {
+            batch.push(message);
+        }
+    }
+}
+
+/// A connection that has ended.
+#[derive(Debug)]
+pub struct Closed {
+    /// Which one; the shard knows it no more.
+    pub conn: ConnId,
+    /// What was not written yet, the last DISCONNECT or CONNACK included.
+    pub farewell: Outbox,
+    /// Who and why.
+    pub report: CloseReport,
+}
+
+/// A connection whose client lives on another shard: it moves, with every byte not consumed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Handover {
+    /// Which one; this shard knows it no more.
+    pub conn: ConnId,
+    /// The shard that opens it anew.
+    pub to: usize,
+}
+
+/// A client that was accepted.
+#[derive(Debug, Clone)]
+pub struct Connected {
+    /// Its connection.
+    pub conn: ConnId,
+    /// Its client identifier, assigned or its own.
+    pub client_id: Arc<str>,
+    /// The protocol version it speaks.
+    pub version: Version,
+    /// Whether it found a session.
+    pub session_present: bool,
+    /// The Keep Alive in force, in seconds.
+    pub keep_alive_s: u16,
+}
+
+/// Names a question to the authenticator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AuthTicket(pub(crate) ConnId, pub(crate) u32);
+
+/// A question to the authenticator, with everything it needs, by value.
+#[derive(Debug, Clone)]
+pub struct AuthQuestion {
+    /// To be given back with the answer.
+    pub ticket: AuthTicket,
+    /// What the client wants.
+    pub kind: AuthKind,
+    /// The client identifier.
+    pub client_id: Box<str>,
+    /// The user name of CONNECT.
+    pub user_name: Option<Box<str>>,
+    /// The password of CONNECT.
+    pub password: Option<Box<[u8]>>,
+    /// The Authentication Method of the connection.
+    pub method: Option<Box<str>>,
+    /// The Authentication Data of this packet.
+    pub data: Option<Box<[u8]>>,
+}
+
+/// Where in an authentication a question arises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthKind {
+    /// CONNECT has arrived.
+    Connect,
+    /// AUTH 0x18 has arrived, before CONNACK or during a re-authentication.
+    Continue,
+    /// AUTH 0x19 has arrived on an accepted connection.
+    Reauthenticate,
+}
+
+/// An authenticator's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The client is who it says; data for CONNACK or the closing AUTH.
+    Accept {
+        /// Authentication Data for the client.
+        data: Option<Box<[u8]>>,
+    },
+    /// One more exchange: AUTH 0x18 with this data.
+    Challenge {
+        /// Authentication Data for the client.
+        data: Option<Box<[u8]>>,
+    },
+    /// Refused, with the reason for CONNACK or DISCONNECT.
+    Refuse {
+        /// A reason code of 0x80 or more that CONNACK allows.
+        reason: martlet_codec::ReasonCode,
+    },
+}

@@ -1,0 +1,502 @@
+//! Shared subscriptions. A group lives on the shard that its whole filter hashes to, and owns a queue: members
+//! are offered messages only while they are online and have room, and what a member leaves unacknowledged
+//! comes back and goes to another.
+//!
+//! ```text
+//!   publish ─▶ group's queue ── Offer ──▶ member's shard ─▶ its session, its window
+//!                  ▲   ▲                        │
+//!                  │   └─────── Credit ─────────┤ acknowledged, or refused: one more may come
+//!                  └─────────── Return ─────────┘ connection lost: QoS 1 unacknowledged, and all not yet sent
+//! ```
+//! A QoS 2 message that was sent stays with its member's session [MQTT-4.8.2-4] and ends with it [MQTT-4.8.2-5].
+
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use martlet_codec::QoS;
+
+use crate::client_session::Membership;
+use crate::client_slots;
+use crate::delivery::{Delivery, GroupTag, SubscriptionIds, Terms};
+use crate::effects::Effects;
+use crate::interest::InterestKey;
+use crate::message::Message;
+use crate::peers::Peer;
+use crate::routing::{Publication, effective_qos};
+use crate::shard::{Shard, Subscriber};
+use crate::slab::Key;
+use crate::subscriptions::SubscriptionOptions;
+use crate::time::Time;
+
+/// One shared subscription.
+#[derive(Debug)]
+pub(crate) struct Group {
+    members: Vec<Member>,
+    /// In the order of their sequence numbers.
+    queue: VecDeque<Waiting>,
+    queue_bytes: usize,
+    next_sequence: u64,
+    /// The member after the one that got the last message.
+    turn: usize,
+}
+
+#[derive(Debug)]
+struct Member {
+    shard: usize,
+    session: Key,
+    options: SubscriptionOptions,
+    online: bool,
+    /// QoS 1 and 2 messages that may be offered; `window` at most.
+    credit: u32,
+    window: u32,
+}
+
+/// A session that subscribes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct GroupJoin {
+    pub(crate) session: Key,
+    pub(crate) options: SubscriptionOptions,
+    /// Its credit, if it is online.
+    pub(crate) window: Option<u32>,
+    /// The SUBACK that waits for the answer.
+    pub(crate) ticket: Key,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    sequence: u64,
+    message: Message,
+}
+
+impl Group {
+    const fn new() -> Self {
+        Self {
+            members: Vec::new(),
+            queue: VecDeque::new(),
+            queue_bytes: 0,
+            next_sequence: 0,
+            turn: 0,
+        }
+    }
+
+    fn member(&mut self, shard: usize, session: Key) -> Option<&mut Member> {
+        self.members
+            .iter_mut()
+            .find(|m| m.shard == shard && m.session == session)
+    }
+
+    /// The next member that can take a message of this QoS, in turn.
+    fn pick(&mut self, published: QoS) -> Option<&mut Member> {
+        let count = self.members.len();
+        let at = (0..count)
+            .map(|step| (self.turn + step) % count)
+            .find(|at| {
+                self.members.get(*at).is_some_and(|member| {
+                    member.online
+                        && (effective_qos(published, member.options.qos) == QoS::AtMostOnce
+                            || member.credit > 0)
+                })
+            })?;
+        self.turn = (at + 1) % count;
+        self.members.get_mut(at)
+    }
+
+    /// Puts messages that came back into their place.
+    fn take_back(&mut self, messages: Vec<(u64, Message)>) {
+        for (sequence, message) in messages {
+            let at = self
+                .queue
+                .partition_point(|waiting| waiting.sequence < sequence);
+            self.queue_bytes += message.size();
+            self.queue.insert(at, Waiting { sequence, message });
+        }
+    }
+
+    fn pop(&mut self) -> Option<Waiting> {
+        let waiting = self.queue.pop_front()?;
+        self.queue_bytes = self.queue_bytes.saturating_sub(waiting.message.size());
+        Some(waiting)
+    }
+}
+
+// The member's side.
+impl Shard {
+    pub(crate) fn owner_of_group(&self, filter: &str) -> usize {
+        client_slots::owner_of_group(filter, self.config.shard_count)
+    }
+
+    /// How many QoS 1 and 2 messages a session may be offered at a time; `None` while it is offline.
+    pub(crate) fn member_window(&self, session: Key) -> Option<u32> {
+        let state = self.sessions.get(session)?;
+        state.connection?;
+        Some(u32::from(self.config.limits.in_flight_to_client_max))
+    }
+
+    /// Whether the session was a member.
+    pub(crate) fn leave_group(&mut self, session: Key, filter: &str, fx: &mut Effects) -> bool {
+        let Some(state) = self.sessions.get_mut(session) else {
+            return false;
+        };
+        let Some(at) = state.memberships.iter().position(|m| &*m.filter == filter) else {
+            return false;
+        };
+        let membership = state.memberships.swap_remove(at);
+        let owner = self.owner_of_group(filter);
+        self.send_to(
+            owner,
+            Peer::GroupLeave {
+                filter: membership.filter,
+                session,
+            },
+            fx,
+        );
+        true
+    }
+
+    pub(crate) fn memberships_online(&mut self, session: Key, fx: &mut Effects) {
+        let Some(window) = self.member_window(session) else {
+            return;
+        };
+        for membership in self.memberships_of(session) {
+            let owner = self.owner_of_group(&membership.filter);
+            let peer = Peer::GroupOnline {
+                filter: membership.filter,
+                session,
+                window,
+            };
+            self.send_to(owner, peer, fx);
+        }
+    }
+
+    /// The connection is gone: what was not acknowledged goes back to the groups.
+    pub(crate) fn memberships_offline(&mut self, session: Key, fx: &mut Effects) {
+        for membership in self.memberships_of(session) {
+            let owner = self.owner_of_group(&membership.filter);
+            self.send_to(
+                owner,
+                Peer::GroupOffline {
+                    filter: membership.filter,
+                    session,
+                },
+                fx,
+            );
+        }
+        let Some(state) = self.sessions.get_mut(session) else {
+            return;
+        };
+        let before = state.queue.bytes();
+        let mut back = state
+            .outbound
+            .extract_unacknowledged(|delivery: &Delivery| delivery.terms.group.is_some());
+        if !state.queue.is_empty() {
+            back.extend(
+                state
+                    .queue
+                    .extract(|delivery| delivery.terms.group.is_some()),
+            );
+        }
+        let freed = before.saturating_sub(state.queue.bytes());
+        self.memory_bytes = self.memory_bytes.saturating_sub(freed);
+        back.retain(|delivery| delivery.message.qos() != QoS::AtMostOnce);
+        let mut back = back
+            .into_iter()
+            .filter_map(|delivery| Some((delivery.terms.group?, delivery.message)))
+            .collect::<Vec<_>>();
+        back.sort_by_key(|(tag, _)| (tag.owner, tag.group, tag.sequence));
+        let mut rest = back.into_iter().peekable();
+        while let Some((first, message)) = rest.next() {
+            let mut messages = alloc::vec![(first.sequence, message)];
+            while let Some((tag, message)) =
+                rest.next_if(|(tag, _)| (tag.owner, tag.group) == (first.owner, first.group))
+            {
+                messages.push((tag.sequence, message));
+            }
+            self.send_to(
+                first.owner,
+                Peer::GroupReturn {
+                    group: first.group,
+                    messages,
+                },
+                fx,
+            );
+        }
+    }
+
+    /// The session ends.
+    pub(crate) fn memberships_end(&mut self, session: Key, fx: &mut Effects) {
+        for membership in self.memberships_of(session) {
+            self.leave_group(session, &membership.filter, fx);
+        }
+    }
+
+    /// A group gives this session a message.
+    pub(crate) fn on_group_offer(
+        &mut self,
+        session: Key,
+        tag: GroupTag,
+        message: Message,
+        options: SubscriptionOptions,
+        now: Time,
+        fx: &mut Effects,
+    ) {
+        if self
+            .sessions
+            .get(session)
+            .is_none_or(|state| state.connection.is_none())
+        {
+            let messages = alloc::vec![(tag.sequence, message)];
+            self.send_to(
+                tag.owner,
+                Peer::GroupReturn {
+                    group: tag.group,
+                    messages,
+                },
+                fx,
+            );
+            return;
+        }
+        //= mqtt5 4.8.2-3
+        let qos = effective_qos(message.qos(), options.qos);
+        let terms = Terms {
+            qos,
+            retain: options.retain_as_published && message.retain(),
+            ids: SubscriptionIds::from_option(options.subscription_id),
+            // QoS 0 is not acknowledged: nothing will come back for it.
+            group: (qos != QoS::AtMostOnce).then_some(tag),
+        };
+        self.deliver(session, &mut Publication::of(&message), terms, now, fx);
+    }
+
+    fn memberships_of(&self, session: Key) -> Vec<Membership> {
+        self.sessions
+            .get(session)
+            .map(|state| state.memberships.clone())
+            .unwrap_or_default()
+    }
+}
+
+// The owner's side.
+impl Shard {
+    /// A message matches the group's filter.
+    pub(crate) fn publish_to_group(
+        &mut self,
+        key: Key,
+        publication: &mut Publication<'_>,
+        now: Time,
+        fx: &mut Effects,
+    ) {
+        let limits = &self.config.limits;
+        let Some(group) = self.groups.get_mut(key) else {
+            return;
+        };
+        let qos = publication.parts.qos;
+        if qos == QoS::AtMostOnce && !group.members.iter().any(|member| member.online) {
+            self.counters.dropped_offline += 1;
+            return;
+        }
+        let size = publication.message().size();
+        if group.queue.len() >= limits.group_queue_messages_max
+            || group.queue_bytes + size > limits.group_queue_bytes_max
+        {
+            self.counters.dropped_queue_full += 1;
+            return;
+        }
+        let sequence = group.next_sequence;
+        group.next_sequence += 1;
+        group.queue_bytes += size;
+        self.memory_bytes += size;
+        group.queue.push_back(Waiting {
+            sequence,
+            message: publication.message().clone(),
+        });
+        self.pump_group(key, now, fx);
+    }
+
+    pub(crate) fn on_group_join(
+        &mut self,
+        from: usize,
+        filter: &Arc<str>,
+        join: GroupJoin,
+        now: Time,
+        fx: &mut Effects,
+    ) {
+        let GroupJoin {
+            session,
+            options,
+            window,
+            ticket,
+        } = join;
+        let key = self.group_of(filter);
+        if let Some(group) = self.groups.get_mut(key) {
+            match group.member(from, session) {
+                Some(member) => member.options = options,
+                None => group.members.push(Member {
+                    shard: from,
+                    session,
+                    options,
+                    online: window.is_some(),
+                    credit: window.unwrap_or(0),
+                    window: window.unwrap_or(0),
+                }),
+            }
+        }
+        self.send_to(from, Peer::GroupJoined { ticket }, fx);
+        self.pump_group(key, now, fx);
+    }
+
+    pub(crate) fn on_group_leave(&mut self, from: usize, filter: &str, session: Key) {
+        let Some(key) = self.groups_by_filter.get(filter).copied() else {
+            return;
+        };
+        let Some(group) = self.groups.get_mut(key) else {
+            return;
+        };
+        group
+            .members
+            .retain(|m| m.shard != from || m.session != session);
+        if group.members.is_empty() {
+            self.memory_bytes = self.memory_bytes.saturating_sub(group.queue_bytes);
+            self.groups.remove(key);
+            self.groups_by_filter.remove(filter);
+            let plain = plain_filter(filter);
+            self.subscriptions.remove(plain, Subscriber::Group(key));
+            self.interest
+                .remove(InterestKey::of_filter(plain), self.config.index);
+        }
+    }
+
+    pub(crate) fn on_group_online(
+        &mut self,
+        from: usize,
+        filter: &str,
+        session: Key,
+        window: u32,
+        now: Time,
+        fx: &mut Effects,
+    ) {
+        let Some(key) = self.groups_by_filter.get(filter).copied() else {
+            return;
+        };
+        let member = self
+            .groups
+            .get_mut(key)
+            .and_then(|group| group.member(from, session));
+        if let Some(member) = member {
+            (member.online, member.credit, member.window) = (true, window, window);
+        }
+        self.pump_group(key, now, fx);
+    }
+
+    pub(crate) fn on_group_offline(&mut self, from: usize, filter: &str, session: Key) {
+        let Some(key) = self.groups_by_filter.get(filter).copied() else {
+            return;
+        };
+        let member = self
+            .groups
+            .get_mut(key)
+            .and_then(|group| group.member(from, session));
+        if let Some(member) = member {
+            member.online = false;
+        }
+    }
+
+    pub(crate) fn on_group_return(
+        &mut self,
+        key: Key,
+        messages: Vec<(u64, Message)>,
+        now: Time,
+        fx: &mut Effects,
+    ) {
+        let Some(group) = self.groups.get_mut(key) else {
+            return;
+        };
+        let before = group.queue_bytes;
+        group.take_back(messages);
+        self.memory_bytes += group.queue_bytes - before;
+        self.pump_group(key, now, fx);
+    }
+
+    pub(crate) fn on_group_credit(
+        &mut self,
+        from: usize,
+        key: Key,
+        session: Key,
+        count: u32,
+        now: Time,
+        fx: &mut Effects,
+    ) {
+        let member = self
+            .groups
+            .get_mut(key)
+            .and_then(|group| group.member(from, session));
+        if let Some(member) = member {
+            member.credit = (member.credit + count).min(member.window);
+        }
+        self.pump_group(key, now, fx);
+    }
+
+    /// Offers what waits, as far as members have room.
+    fn pump_group(&mut self, key: Key, now: Time, fx: &mut Effects) {
+        loop {
+            let Some(group) = self.groups.get_mut(key) else {
+                return;
+            };
+            let Some(front) = group.queue.front() else {
+                return;
+            };
+            let qos = front.message.qos();
+            if front.message.is_expired(now) {
+                //= mqtt5 3.3.2-5
+                self.counters.dropped_expired += 1;
+                let gone = group.pop().map_or(0, |waiting| waiting.message.size());
+                self.memory_bytes = self.memory_bytes.saturating_sub(gone);
+                continue;
+            }
+            let Some(member) = group.pick(qos) else {
+                return;
+            };
+            if effective_qos(qos, member.options.qos) != QoS::AtMostOnce {
+                member.credit = member.credit.saturating_sub(1);
+            }
+            let (shard, session, options) = (member.shard, member.session, member.options);
+            let Some(Waiting { sequence, message }) = group.pop() else {
+                return;
+            };
+            self.memory_bytes = self.memory_bytes.saturating_sub(message.size());
+            let offer = Peer::GroupOffer {
+                session,
+                group: key,
+                sequence,
+                message,
+                options,
+            };
+            self.send_to(shard, offer, fx);
+        }
+    }
+
+    fn group_of(&mut self, filter: &Arc<str>) -> Key {
+        if let Some(key) = self.groups_by_filter.get(filter) {
+            return *key;
+        }
+        let key = self.groups.insert(Group::new());
+        self.groups_by_filter.insert(filter.clone(), key);
+        let plain = plain_filter(filter);
+        let options = SubscriptionOptions {
+            qos: QoS::ExactlyOnce,
+            no_local: false,
+            retain_as_published: true,
+            subscription_id: 0,
+        };
+        self.subscriptions
+            .insert(plain, Subscriber::Group(key), options);
+        self.interest
+            .add(InterestKey::of_filter(plain), self.config.index);
+        key
+    }
+}
+
+/// The filter behind `$share/name/`.
+fn plain_filter(filter: &str) -> &str {
+    filter.splitn(3, '/').nth(2).unwrap_or(filter)
+}

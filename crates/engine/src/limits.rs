@@ -1,0 +1,98 @@
+//! Every bound of the broker, in one place, with its default and its reason.
+
+/// The bounds that a shard keeps. Counts and bytes are per shard unless the name says otherwise.
+///
+/// Each field says what happens when the bound is reached and which counter
+/// ([`Counters`](crate::Counters)) shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest packet taken from a client, in bytes, fixed header included (1 to 268,435,460).
+    /// Announced as Maximum Packet Size. Beyond: the connection is closed (v5: 0x95).
+    /// 1 MiB carries pictures and firmware blocks, and bounds what one connection can make us hold.
+    pub packet_bytes_max: u32,
+    /// Connections at a time; beyond, new ones are closed at accept. The driver sets it to its share
+    /// of 90 % of the file descriptors. Counter: `connections_refused`.
+    pub connections_max: usize,
+    /// Milliseconds in which CONNECT has to arrive whole; then the connection is closed.
+    /// 5 s is ample on the slowest links and keeps silent connections from piling up.
+    pub connect_timeout_ms: u64,
+    /// Unfinished QoS 1 and 2 messages towards one client (1 to 65,535); a smaller Receive Maximum
+    /// of the client wins, MQTT 3 clients get exactly this. Further messages wait in the session queue.
+    /// 64 fills a 1 ms link with small messages and bounds what a resume has to re-send.
+    pub in_flight_to_client_max: u16,
+    /// Receive Maximum announced to v5 clients (1 to 65,535); beyond, the connection is closed with 0x93.
+    pub receive_maximum: u16,
+    /// Messages that wait in one session's queue. Beyond: the oldest QoS 0 message is dropped, and
+    /// when there is none the new message is refused. Counters: `dropped_queue_full`, per session too.
+    pub session_queue_messages_max: usize,
+    /// Bytes that wait in one session's queue; beyond, as for `session_queue_messages_max`.
+    pub session_queue_bytes_max: usize,
+    /// Bytes of one connection's outbox from which QoS 0 messages are dropped for it and QoS 1 and 2
+    /// messages wait in the queue. Control packets are never dropped. Counter: `dropped_outbox_full`.
+    /// 1 MiB is more than a socket buffer: a reader that keeps up never sees it.
+    pub outbox_bytes_max: usize,
+    /// Bytes of one connection's outbox, control packets included, from which it is closed:
+    /// a reader that never reads while it sends requests. Counter: `closed_outbox_overflow`.
+    pub outbox_bytes_hard_max: usize,
+    /// Topic aliases that a v5 client may use towards us (0 to 65,535); announced.
+    pub topic_aliases_from_client_max: u16,
+    /// Topic aliases that we use towards a v5 client, at most its own Topic Alias Maximum.
+    pub topic_aliases_to_client_max: u16,
+    /// Longest topic name or filter, in bytes (1 to 65,535). Beyond: v5 0x90 or 0x8F, MQTT 3 is closed or refused.
+    pub topic_bytes_max: usize,
+    /// Most levels of a topic name or filter; beyond, as for `topic_bytes_max`.
+    pub topic_levels_max: usize,
+    /// Longest client identifier, in bytes; beyond, CONNECT is refused (3: code 2, v5: 0x85).
+    pub client_id_bytes_max: usize,
+    /// Subscriptions of one session; beyond, SUBACK 0x97 (MQTT 3: 0x80). Counter: `subscriptions_refused`.
+    pub subscriptions_per_session_max: usize,
+    /// Sessions, online or not; beyond, CONNECT is refused as 'quota exceeded'. Counter: `connections_refused`.
+    pub sessions_max: usize,
+    /// Retained messages; beyond, a message of a new topic is delivered but not retained (counted).
+    /// Counter: `retained_refused`.
+    pub retained_messages_max: usize,
+    /// Bytes of retained messages, topics included; beyond, as for `retained_messages_max`.
+    pub retained_bytes_max: usize,
+    /// Messages that wait in a shared subscription's own queue for a member with room.
+    /// Beyond: as for `session_queue_messages_max`. Counter: `dropped_queue_full`.
+    pub group_queue_messages_max: usize,
+    /// Bytes that wait in a shared subscription's own queue.
+    pub group_queue_bytes_max: usize,
+    /// Bytes held in queues and outboxes of this shard from which its publishers are read only once a second,
+    /// until it is back under. Counter: `publishers_paused`.
+    pub memory_budget_bytes: usize,
+    /// Topics whose route is remembered; beyond, the cache starts anew.
+    pub route_cache_entries_max: usize,
+    /// Retained messages that one shard sends another in one answer.
+    pub retained_chunk_messages: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            packet_bytes_max: 1 << 20,
+            connections_max: 100_000,
+            connect_timeout_ms: 5_000,
+            in_flight_to_client_max: 64,
+            receive_maximum: 64,
+            session_queue_messages_max: 10_000,
+            session_queue_bytes_max: 16 << 20,
+            outbox_bytes_max: 1 << 20,
+            outbox_bytes_hard_max: 8 << 20,
+            topic_aliases_from_client_max: 32,
+            topic_aliases_to_client_max: 32,
+            topic_bytes_max: 4_096,
+            topic_levels_max: 128,
+            client_id_bytes_max: 256,
+            subscriptions_per_session_max: 100_000,
+            sessions_max: 2_000_000,
+            retained_messages_max: 5_000_000,
+            retained_bytes_max: 1 << 30,
+            group_queue_messages_max: 10_000,
+            group_queue_bytes_max: 16 << 20,
+            memory_budget_bytes: 1 << 30,
+            route_cache_entries_max: 16_384,
+            retained_chunk_messages: 64,
+        }
+    }
+}

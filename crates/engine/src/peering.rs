@@ -1,0 +1,131 @@
+//! Batches from other shards, and from this shard to itself.
+
+use alloc::vec::Vec;
+
+use crate::delivery::GroupTag;
+use crate::effects::Effects;
+use crate::peers::Peer;
+use crate::retaining::ChunkFor;
+use crate::routing::Publication;
+use crate::shard::Shard;
+use crate::time::Time;
+
+impl Shard {
+    /// One message of shard `from`.
+    pub(crate) fn on_peer(&mut self, from: usize, peer: Peer, now: Time, fx: &mut Effects) {
+        match peer {
+            Peer::Publish(message) => {
+                if self.joins.must_hold(message.topic_bytes(), from) {
+                    self.joins.hold(message, from);
+                } else {
+                    self.deliver_here(&message, now, fx);
+                }
+            }
+            Peer::RelayRequest {
+                message,
+                sequence,
+                targets,
+            } => {
+                let mut publication = Publication::of(&message);
+                self.retain_and_relay(&mut publication, from, sequence, targets, now, fx);
+            }
+            Peer::RelayMark {
+                topic_hash,
+                sequence,
+            } => {
+                let mut ready = Vec::new();
+                self.joins.on_mark(topic_hash, from, sequence, &mut ready);
+                self.deliver_ready(ready, now, fx);
+            }
+            Peer::Relayed {
+                message,
+                origin,
+                sequence,
+                marked,
+            } => {
+                let mut ready = Vec::new();
+                self.joins
+                    .on_relayed(message, origin, sequence, marked, &mut ready);
+                self.deliver_ready(ready, now, fx);
+            }
+            Peer::RetainedRequest {
+                session,
+                replay,
+                filter,
+                after,
+            } => {
+                let to = ChunkFor {
+                    shard: from,
+                    session,
+                    replay,
+                };
+                self.on_retained_request(to, &filter, after.as_deref(), now, fx);
+            }
+            Peer::RetainedChunk {
+                session,
+                replay,
+                messages,
+                next,
+            } => {
+                self.on_retained_chunk(session, replay, messages, next, now, fx);
+            }
+            peer @ (Peer::GroupJoin { .. }
+            | Peer::GroupJoined { .. }
+            | Peer::GroupLeave { .. }
+            | Peer::GroupOnline { .. }
+            | Peer::GroupOffline { .. }
+            | Peer::GroupReturn { .. }
+            | Peer::GroupOffer { .. }
+            | Peer::GroupCredit { .. }) => self.on_group_peer(from, peer, now, fx),
+        }
+    }
+
+    /// What concerns shared subscriptions.
+    fn on_group_peer(&mut self, from: usize, peer: Peer, now: Time, fx: &mut Effects) {
+        match peer {
+            Peer::GroupJoin { filter, join } => self.on_group_join(from, &filter, join, now, fx),
+            Peer::GroupJoined { ticket } => self.on_group_joined(ticket, now, fx),
+            Peer::GroupLeave { filter, session } => self.on_group_leave(from, &filter, session),
+            Peer::GroupOnline {
+                filter,
+                session,
+                window,
+            } => {
+                self.on_group_online(from, &filter, session, window, now, fx);
+            }
+            Peer::GroupOffline { filter, session } => {
+                self.on_group_offline(from, &filter, session);
+            }
+            Peer::GroupReturn { group, messages } => {
+                self.on_group_return(group, messages, now, fx);
+            }
+            Peer::GroupOffer {
+                session,
+                group,
+                sequence,
+                message,
+                options,
+            } => {
+                let tag = GroupTag {
+                    owner: from,
+                    group,
+                    sequence,
+                };
+                self.on_group_offer(session, tag, message, options, now, fx);
+            }
+            Peer::GroupCredit {
+                group,
+                session,
+                count,
+            } => {
+                self.on_group_credit(from, group, session, count, now, fx);
+            }
+            Peer::Publish(_)
+            | Peer::RelayRequest { .. }
+            | Peer::RelayMark { .. }
+            | Peer::Relayed { .. }
+            | Peer::RetainedRequest { .. }
+            | Peer::RetainedChunk { .. } => debug_assert!(false, "handled by on_peer"),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What shards say to each other. Between two shards messages arrive in the order in which they were sent;
+//! nothing is assumed about the order between different pairs.
+//!
+//! A shard that owns something itself sends the same messages to itself, so one shard and many run the same code.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::grouping::GroupJoin;
+use crate::message::Message;
+use crate::slab::Key;
+use crate::subscriptions::SubscriptionOptions;
+
+/// A message from one shard to another. Opaque to drivers: they carry batches of it.
+#[derive(Debug)]
+pub struct PeerMessage(pub(crate) Peer);
+
+impl From<Peer> for PeerMessage {
+    fn from(peer: Peer) -> Self {
+        Self(peer)
+    }
+}
+
+/// The vocabulary.
+#[derive(Debug)]
+pub(crate) enum Peer {
+    /// A message for whoever matches over there.
+    Publish(Message),
+    /// To the topic's owner: retain this, and give it on (see `relay.rs`).
+    RelayRequest {
+        message: Message,
+        sequence: u64,
+        targets: u64,
+    },
+    /// From the publishing shard: in my order, this is the place of a message that comes through its owner.
+    RelayMark { topic_hash: u64, sequence: u64 },
+    /// From the owner: a retained message of shard `origin`.
+    Relayed {
+        message: Message,
+        origin: usize,
+        sequence: u64,
+        marked: bool,
+    },
+    /// To a shard that may hold retained messages: the next chunk, please.
+    RetainedRequest {
+        session: Key,
+        replay: u64,
+        filter: Arc<str>,
+        after: Option<Box<str>>,
+    },
+    /// The answer. `next`: where to go on, `None` at the end.
+    RetainedChunk {
+        session: Key,
+        replay: u64,
+        messages: Vec<Message>,
+        next: Option<Box<str>>,
+    },
+    /// To a group's owner: a session subscribes.
+    GroupJoin { filter: Arc<str>, join: GroupJoin },
+    /// The membership is in force.
+    GroupJoined { ticket: Key },
+    /// A session has unsubscribed or ended.
+    GroupLeave { filter: Arc<str>, session: Key },
+    /// A member is back, with this much credit.
+    GroupOnline {
+        filter: Arc<str>,
+        session: Key,
+        window: u32,
+    },
+    /// A member has lost its connection.
+    GroupOffline { filter: Arc<str>, session: Key },
+    /// What a member did not acknowledge or was never sent.
+    GroupReturn {
+        group: Key,
+        messages: Vec<(u64, Message)>,
+    },
+    /// To a member's shard: this message is yours.
+    GroupOffer {
+        session: Key,
+        group: Key,
+        sequence: u64,
+        message: Message,
+        options: SubscriptionOptions,
+    },
+    /// A member has finished this many messages.
+    GroupCredit {
+        group: Key,
+        session: Key,
+        count: u32,
+    },
+}

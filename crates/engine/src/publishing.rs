@@ -1,0 +1,341 @@
+//! PUBLISH from a client: is it allowed, is it new, what does it say; then routing, then the acknowledgement.
+
+use martlet_codec::{Ack, Packet, PacketId, PacketType, Properties, Publish, QoS, ReasonCode};
+use martlet_session::InboundPublish;
+
+use crate::acl::ClientInfo;
+use crate::connection::Connection;
+use crate::effects::Effects;
+use crate::message::MessageParts;
+use crate::report::{CloseCause, Violation};
+use crate::routing::{Publication, Routed};
+use crate::shard::{Flow, Shard, TimerKey};
+use crate::slab::Key;
+use crate::time::Time;
+
+impl Shard {
+    /// PUBLISH from an accepted client.
+    pub(crate) fn on_publish(
+        &mut self,
+        conn: Key,
+        session: Key,
+        publish: &Publish<'_>,
+        now: Time,
+        fx: &mut Effects,
+    ) -> Flow {
+        if self.memory_bytes >= self.config.limits.memory_budget_bytes
+            && !self.may_pass_budget(conn, now)
+        {
+            return Flow::NotNow;
+        }
+        let mut alias_topic = core::mem::take(&mut self.scratch.topic);
+        let topic = self
+            .connections
+            .get_mut(conn)
+            .map_or(Err(TopicFault::Unmapped), |c| {
+                resolve_topic(c, publish, &mut alias_topic)
+            });
+        match topic {
+            Ok(topic) => self.publish_to(conn, session, publish, topic, now, fx),
+            Err(fault) => self.violate(conn, fault.violation(), now, fx),
+        }
+        self.scratch.topic = alias_topic;
+        Flow::Taken
+    }
+
+    fn publish_to(
+        &mut self,
+        conn: Key,
+        session: Key,
+        publish: &Publish<'_>,
+        topic: &str,
+        now: Time,
+        fx: &mut Effects,
+    ) {
+        match self.receive(session, publish) {
+            InboundPublish::Fresh => {}
+            InboundPublish::Duplicate => {
+                //= mqtt5 4.3.3-10
+                //= mqtt311 4.3.3-2
+                self.acknowledge(conn, publish, ReasonCode::Success, now, fx);
+                return;
+            }
+            InboundPublish::ReceiveMaximumExceeded => {
+                let violation = Violation {
+                    packet: PacketType::Publish,
+                    what: "exceeds the Receive Maximum",
+                    reason: ReasonCode::ReceiveMaximumExceeded,
+                    statement: Some("MQTT-3.3.4-7"),
+                };
+                self.violate(conn, violation, now, fx);
+                return;
+            }
+        }
+        self.counters.publishes_received += 1;
+        if !self.topic_is_within_limits(topic) {
+            self.refuse_publish(
+                conn,
+                session,
+                publish,
+                ReasonCode::TopicNameInvalid,
+                now,
+                fx,
+            );
+            return;
+        }
+        if let Some(state) = self.sessions.get(session) {
+            let client = ClientInfo {
+                client_id: &state.client_id,
+                version: state.version,
+            };
+            if !self.acl.may_publish(client, topic) {
+                self.refuse_publish(conn, session, publish, ReasonCode::NotAuthorized, now, fx);
+                return;
+            }
+        }
+        let mut shared = core::mem::take(&mut self.scratch.shared);
+        shared.clear();
+        let mut expires_at = None;
+        if !publish.properties.is_empty() {
+            for (id, raw) in publish.properties.iter_raw() {
+                //= mqtt5 3.3.2-4
+                //= mqtt5 3.3.2-15
+                //= mqtt5 3.3.2-16
+                //= mqtt5 3.3.2-17
+                //= mqtt5 3.3.2-18
+                //= mqtt5 3.3.2-20
+                if id.is_forwarded() {
+                    shared.extend_from_slice(raw);
+                }
+            }
+            expires_at = publish
+                .properties
+                .message_expiry_interval()
+                .map(|s| now.plus_secs(s));
+        }
+        let mut publication = Publication::new(MessageParts {
+            topic,
+            shared_properties: &shared,
+            payload: publish.payload,
+            qos: publish.qos,
+            retain: publish.retain,
+            expires_at,
+            origin: self.origin_of(session),
+        });
+        let routed = self.route(&mut publication, now, fx);
+        self.scratch.shared = shared;
+        let reason = match routed {
+            Routed::Matched => ReasonCode::Success,
+            Routed::NobodyMatched => ReasonCode::NoMatchingSubscribers,
+        };
+        self.acknowledge(conn, publish, reason, now, fx);
+    }
+
+    /// The QoS side of an arriving PUBLISH.
+    fn receive(&mut self, session: Key, publish: &Publish<'_>) -> InboundPublish {
+        let Some(state) = self.sessions.get_mut(session) else {
+            return InboundPublish::Duplicate;
+        };
+        match (publish.qos, publish.packet_id) {
+            (QoS::AtLeastOnce, _) => state.inbound.on_publish_qos1(),
+            (QoS::ExactlyOnce, Some(id)) => state.inbound.on_publish_qos2(id),
+            (QoS::AtMostOnce | QoS::ExactlyOnce, _) => InboundPublish::Fresh,
+        }
+    }
+
+    /// Answers a PUBLISH that was taken: nothing, PUBACK or PUBREC. A durable store will hold this back until
+    /// the message is stable; nothing else sends these answers.
+    fn acknowledge(
+        &mut self,
+        conn: Key,
+        publish: &Publish<'_>,
+        reason: ReasonCode,
+        now: Time,
+        fx: &mut Effects,
+    ) {
+        //= mqtt5 3.3.4-1
+        //= mqtt311 3.3.4-1
+        let Some(packet_id) = publish.packet_id else {
+            return;
+        };
+        self.write_publish_answer(conn, publish.qos, packet_id, reason, now, fx);
+    }
+
+    fn write_publish_answer(
+        &mut self,
+        conn: Key,
+        qos: QoS,
+        packet_id: PacketId,
+        reason: ReasonCode,
+        now: Time,
+        fx: &mut Effects,
+    ) {
+        let reason = if self.version_of(conn).is_v5() {
+            reason
+        } else {
+            ReasonCode::Success
+        };
+        let ack = Ack {
+            packet_id,
+            reason,
+            properties: Properties::EMPTY,
+        };
+        match qos {
+            QoS::AtMostOnce => {}
+            //= mqtt5 4.3.2-4
+            //= mqtt311 4.3.2-2
+            QoS::AtLeastOnce => self.write(conn, &Packet::PubAck(ack), now, fx),
+            //= mqtt5 4.3.3-8
+            QoS::ExactlyOnce => self.write(conn, &Packet::PubRec(ack), now, fx),
+        }
+    }
+
+    /// A PUBLISH that may not be published. v5 says so in its acknowledgement; MQTT 3 has no error reply: what
+    /// is forbidden is acknowledged and dropped, what breaks a limit closes the connection.
+    fn refuse_publish(
+        &mut self,
+        conn: Key,
+        session: Key,
+        publish: &Publish<'_>,
+        reason: ReasonCode,
+        now: Time,
+        fx: &mut Effects,
+    ) {
+        let v5 = self.version_of(conn).is_v5();
+        let breaks_limit = reason == ReasonCode::TopicNameInvalid;
+        if breaks_limit && (!v5 || publish.qos == QoS::AtMostOnce) {
+            let violation = Violation {
+                packet: PacketType::Publish,
+                what: "has a topic name longer or deeper than this broker takes",
+                reason,
+                statement: None,
+            };
+            self.close(conn, CloseCause::Violation(violation), now, fx);
+            return;
+        }
+        if v5 && let (Some(id), Some(state)) = (publish.packet_id, self.sessions.get_mut(session)) {
+            //= mqtt5 4.3.3-9
+            state.inbound.release(id);
+        }
+        //= mqtt311 3.3.5-2
+        self.acknowledge(conn, publish, reason, now, fx);
+    }
+
+    /// PUBREL from a client: the identifier of its QoS 2 message is free again.
+    pub(crate) fn on_pubrel(
+        &mut self,
+        conn: Key,
+        session: Key,
+        ack: &Ack<'_>,
+        now: Time,
+        fx: &mut Effects,
+    ) {
+        let Some(state) = self.sessions.get_mut(session) else {
+            return;
+        };
+        let known = state.inbound.release(ack.packet_id);
+        let reason = if known || !self.version_of(conn).is_v5() {
+            ReasonCode::Success
+        } else {
+            ReasonCode::PacketIdentifierNotFound
+        };
+        //= mqtt5 4.3.3-11
+        let answer = Ack {
+            packet_id: ack.packet_id,
+            reason,
+            properties: Properties::EMPTY,
+        };
+        self.write(conn, &Packet::PubComp(answer), now, fx);
+    }
+
+    /// Whether a topic name or filter is within the operator's limits.
+    pub(crate) fn topic_is_within_limits(&self, topic: &str) -> bool {
+        let limits = &self.config.limits;
+        topic.len() <= limits.topic_bytes_max
+            && (topic.len() < limits.topic_levels_max
+                || topic.bytes().filter(|byte| *byte == b'/').count() < limits.topic_levels_max)
+    }
+
+    /// Over the memory budget: parks the publisher unless it is exempt this once.
+    fn may_pass_budget(&mut self, conn: Key, now: Time) -> bool {
+        let Some(connection) = self.connections.get_mut(conn) else {
+            return true;
+        };
+        if core::mem::take(&mut connection.budget_exempt) {
+            return true;
+        }
+        connection.parked = true;
+        self.counters.publishers_paused += 1;
+        if self.paused.is_empty() {
+            self.schedule(now.plus_millis(PAUSE_MS), TimerKey::Paused);
+        }
+        self.paused.push(conn);
+        false
+    }
+}
+
+/// What is wrong with the way a PUBLISH names its topic.
+#[derive(Debug, Clone, Copy)]
+enum TopicFault {
+    AliasOutOfRange,
+    Unmapped,
+}
+
+impl TopicFault {
+    const fn violation(self) -> Violation {
+        let (what, reason, statement) = match self {
+            Self::AliasOutOfRange => (
+                "has a Topic Alias outside the announced Topic Alias Maximum",
+                ReasonCode::TopicAliasInvalid,
+                Some("MQTT-3.2.2-17"),
+            ),
+            Self::Unmapped => (
+                "has an unknown Topic Alias and no topic name",
+                ReasonCode::ProtocolError,
+                None,
+            ),
+        };
+        Violation {
+            packet: PacketType::Publish,
+            what,
+            reason,
+            statement,
+        }
+    }
+}
+
+/// The topic of a PUBLISH; one that is only named by its alias is copied to `buffer`.
+fn resolve_topic<'a>(
+    connection: &mut Connection,
+    publish: &Publish<'a>,
+    buffer: &'a mut alloc::string::String,
+) -> Result<&'a str, TopicFault> {
+    let alias = if publish.properties.is_empty() {
+        None
+    } else {
+        publish.properties.topic_alias()
+    };
+    match (publish.topic, alias) {
+        (Some(topic), None) => Ok(topic.as_str()),
+        (topic, Some(alias)) => {
+            let Some(aliases) = connection
+                .aliases_in
+                .as_deref_mut()
+                .filter(|aliases| aliases.allows(alias))
+            else {
+                return Err(TopicFault::AliasOutOfRange);
+            };
+            if let Some(topic) = topic {
+                aliases.define(alias, topic.as_str());
+                return Ok(topic.as_str());
+            }
+            buffer.clear();
+            buffer.push_str(aliases.resolve(alias).ok_or(TopicFault::Unmapped)?);
+            Ok(buffer)
+        }
+        (None, None) => Err(TopicFault::Unmapped),
+    }
+}
+
+/// How long a publisher is not read before it may send one message though the shard is over its budget.
+const PAUSE_MS: u64 = 1_000;

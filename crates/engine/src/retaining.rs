@@ -1,0 +1,73 @@
+//! Storing retained messages, and giving them out chunk by chunk.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::effects::Effects;
+use crate::message::Message;
+use crate::peers::Peer;
+use crate::shard::{SWEEP_INTERVAL_MS, Shard, TimerKey};
+use crate::slab::Key;
+use crate::time::Time;
+
+/// Who asks for a chunk of retained messages.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ChunkFor {
+    pub(crate) shard: usize,
+    pub(crate) session: Key,
+    pub(crate) replay: u64,
+}
+
+impl Shard {
+    /// Stores, replaces or clears the retained message of a topic that this shard owns.
+    pub(crate) fn store_retained(&mut self, message: Message, now: Time) {
+        if message.payload().is_empty() {
+            //= mqtt5 3.3.1-6
+            //= mqtt5 3.3.1-7
+            //= mqtt311 3.3.1-10
+            //= mqtt311 3.3.1-11
+            self.retained.clear(message.topic());
+            return;
+        }
+        let limits = &self.config.limits;
+        let full = self.retained.len() >= limits.retained_messages_max
+            || self.retained.bytes() + message.size() > limits.retained_bytes_max;
+        if full && self.retained.get(message.topic()).is_none() {
+            self.counters.retained_refused += 1;
+            return;
+        }
+        if self.retained.is_empty() {
+            self.schedule(now.plus_millis(SWEEP_INTERVAL_MS), TimerKey::Sweep);
+        }
+        //= mqtt5 3.3.1-5
+        //= mqtt311 3.3.1-5
+        //= mqtt311 3.3.1-7
+        self.retained.set(message);
+    }
+
+    /// Answers a request for the next chunk.
+    pub(crate) fn on_retained_request(
+        &mut self,
+        to: ChunkFor,
+        filter: &Arc<str>,
+        after: Option<&str>,
+        now: Time,
+        fx: &mut Effects,
+    ) {
+        let limit = self.config.limits.retained_chunk_messages;
+        let mut messages = Vec::new();
+        let next = self
+            .retained
+            .scan(filter, after, limit, now, &mut |message| {
+                messages.push(message.clone())
+            })
+            .map(Into::into);
+        let chunk = Peer::RetainedChunk {
+            session: to.session,
+            replay: to.replay,
+            messages,
+            next,
+        };
+        self.send_to(to.shard, chunk, fx);
+    }
+}

@@ -1,0 +1,313 @@
+//! Who gets a message: sessions and groups of this shard, and which other shards.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use hashbrown::HashMap;
+use martlet_codec::QoS;
+
+use crate::client_slots::owner_of_topic;
+use crate::delivery::{SubscriptionIds, Terms};
+use crate::effects::Effects;
+use crate::message::{Message, MessageParts};
+use crate::peers::Peer;
+use crate::relay::topic_hash;
+use crate::shard::{Shard, Subscriber};
+use crate::slab::Key;
+use crate::subscriptions::SubscriptionOptions;
+use crate::time::Time;
+
+/// A message on its way through the shard: borrowed, until somebody has to keep it.
+#[derive(Debug)]
+pub(crate) struct Publication<'a> {
+    pub(crate) parts: MessageParts<'a>,
+    message: Option<Message>,
+}
+
+impl<'a> Publication<'a> {
+    pub(crate) const fn new(parts: MessageParts<'a>) -> Self {
+        Self {
+            parts,
+            message: None,
+        }
+    }
+
+    pub(crate) fn of(message: &'a Message) -> Self {
+        Self {
+            parts: message.parts(),
+            message: Some(message.clone()),
+        }
+    }
+
+    /// The message as something to keep; made at the first call.
+    pub(crate) fn message(&mut self) -> &Message {
+        let parts = &self.parts;
+        self.message.get_or_insert_with(|| parts.to_message())
+    }
+
+    /// The message, if somebody keeps it already, or if its payload is worth sharing.
+    pub(crate) fn shareable(&mut self, threshold: usize) -> Option<&Message> {
+        if self.parts.payload.len() >= threshold {
+            return Some(self.message());
+        }
+        self.message.as_ref()
+    }
+}
+
+/// Whether anybody was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Routed {
+    Matched,
+    NobodyMatched,
+}
+
+/// Where messages of one topic go.
+#[derive(Debug)]
+pub(crate) struct Route {
+    /// Sorted by subscriber, so that the subscriptions of one stand together.
+    targets: Vec<(Subscriber, SubscriptionOptions)>,
+    /// Shards that may match, this one included.
+    mask: u64,
+}
+
+/// Routes by topic, valid as long as no subscription changes.
+#[derive(Debug)]
+pub(crate) struct RouteCache {
+    routes: HashMap<Box<str>, Arc<Route>, foldhash::fast::FixedState>,
+    /// Of the subscriptions and of the interest map, when the cache was begun.
+    generations: (u64, u64),
+}
+
+impl RouteCache {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            routes: HashMap::with_hasher(foldhash::fast::FixedState::with_seed(seed)),
+            generations: (0, 0),
+        }
+    }
+}
+
+impl Shard {
+    /// Retains a message if it asks for that, and gives it to everybody who matches, on all shards.
+    pub(crate) fn route(
+        &mut self,
+        publication: &mut Publication<'_>,
+        now: Time,
+        fx: &mut Effects,
+    ) -> Routed {
+        if publication.parts.retain {
+            return self.route_retained(publication, now, fx);
+        }
+        let route = self.lookup(publication.parts.topic);
+        let others = route.mask & !self.own_bit();
+        if others == 0 && route.targets.is_empty() {
+            return Routed::NobodyMatched;
+        }
+        let me = self.config.index;
+        let topic = publication.parts.topic.as_bytes();
+        if !self.joins.is_empty() && self.joins.must_hold(topic, me) {
+            let message = publication.message().clone();
+            self.joins.hold(message, me);
+        } else {
+            self.fan_out(&route, publication, now, fx);
+        }
+        self.send_to_each(others, fx, || Peer::Publish(publication.message().clone()));
+        Routed::Matched
+    }
+
+    /// As [`Shard::route`] for a message with RETAIN: its topic's owner stores it and sets the order.
+    fn route_retained(
+        &mut self,
+        publication: &mut Publication<'_>,
+        now: Time,
+        fx: &mut Effects,
+    ) -> Routed {
+        let me = self.config.index;
+        let topic = publication.parts.topic;
+        let owner = owner_of_topic(topic, self.config.shard_count);
+        if owner == me {
+            self.relay_sequence += 1;
+            let sequence = self.relay_sequence;
+            return self.retain_and_relay(publication, me, sequence, 0, now, fx);
+        }
+        let targets = self.lookup(topic).mask;
+        let hash = topic_hash(topic.as_bytes());
+        self.relay_sequence += 1;
+        let sequence = self.relay_sequence;
+        let message = publication.message().clone();
+        self.send_to(
+            owner,
+            Peer::RelayRequest {
+                message,
+                sequence,
+                targets,
+            },
+            fx,
+        );
+        let elsewhere = targets & !self.own_bit() & !(1 << owner);
+        self.send_to_each(elsewhere, fx, || Peer::RelayMark {
+            topic_hash: hash,
+            sequence,
+        });
+        if targets & self.own_bit() != 0 {
+            let mut ready = Vec::new();
+            self.joins.on_mark(hash, me, sequence, &mut ready);
+            self.deliver_ready(ready, now, fx);
+        }
+        // The owner always matches: it stores the message.
+        Routed::Matched
+    }
+
+    /// At the owner: stores a retained message of shard `origin`, delivers it here, and relays it to
+    /// `marked` shards (which get a mark from `origin`) and to all others that may match.
+    pub(crate) fn retain_and_relay(
+        &mut self,
+        publication: &mut Publication<'_>,
+        origin: usize,
+        sequence: u64,
+        marked: u64,
+        now: Time,
+        fx: &mut Effects,
+    ) -> Routed {
+        self.store_retained(publication.message().clone(), now);
+        let route = self.lookup(publication.parts.topic);
+        self.fan_out(&route, publication, now, fx);
+        for (mask, marked) in [(marked, true), (route.mask & !marked, false)] {
+            self.send_to_each(mask & !self.own_bit(), fx, || Peer::Relayed {
+                message: publication.message().clone(),
+                origin,
+                sequence,
+                marked,
+            });
+        }
+        Routed::Matched
+    }
+
+    /// A message from elsewhere, for the matching subscribers of this shard only.
+    pub(crate) fn deliver_here(&mut self, message: &Message, now: Time, fx: &mut Effects) {
+        let mut publication = Publication::of(message);
+        let route = self.lookup(publication.parts.topic);
+        self.fan_out(&route, &mut publication, now, fx);
+    }
+
+    pub(crate) fn deliver_ready(&mut self, ready: Vec<Message>, now: Time, fx: &mut Effects) {
+        for message in ready {
+            self.deliver_here(&message, now, fx);
+        }
+    }
+
+    fn fan_out(
+        &mut self,
+        route: &Route,
+        publication: &mut Publication<'_>,
+        now: Time,
+        fx: &mut Effects,
+    ) {
+        let mut targets = route.targets.as_slice();
+        while let [(subscriber, _), ..] = targets {
+            let count = targets
+                .iter()
+                .take_while(|(other, _)| other == subscriber)
+                .count();
+            let (same, rest) = targets.split_at(count);
+            targets = rest;
+            match *subscriber {
+                Subscriber::Session(session) => {
+                    if let Some(terms) = self.merge(session, same, publication) {
+                        self.deliver(session, publication, terms, now, fx);
+                    }
+                }
+                Subscriber::Group(group) => self.publish_to_group(group, publication, now, fx),
+            }
+        }
+    }
+
+    /// What one session's matching subscriptions make of a message: one copy, at the highest QoS, with all
+    /// identifiers. `None` if all of them exclude the session's own messages and this is one.
+    fn merge(
+        &self,
+        session: Key,
+        subscriptions: &[(Subscriber, SubscriptionOptions)],
+        publication: &Publication<'_>,
+    ) -> Option<Terms> {
+        let own = publication.parts.origin == self.origin_of(session);
+        let mut terms: Option<Terms> = None;
+        for (_, options) in subscriptions {
+            if options.no_local && own {
+                //= mqtt5 3.8.3-3
+                continue;
+            }
+            //= mqtt5 3.3.4-2
+            //= mqtt5 3.8.4-8
+            //= mqtt311 3.3.5-1
+            //= mqtt311 3.8.4-6
+            let qos = options.qos.min(publication.parts.qos);
+            //= mqtt5 3.3.1-12
+            //= mqtt5 3.3.1-13
+            //= mqtt311 3.3.1-9
+            let retain = options.retain_as_published && publication.parts.retain;
+            match &mut terms {
+                None => {
+                    let ids = SubscriptionIds::from_option(options.subscription_id);
+                    terms = Some(Terms {
+                        qos,
+                        retain,
+                        ids,
+                        group: None,
+                    });
+                }
+                Some(terms) => {
+                    terms.qos = terms.qos.max(qos);
+                    terms.retain |= retain;
+                    terms.ids.push(options.subscription_id);
+                }
+            }
+        }
+        terms
+    }
+
+    /// The route of a topic, from the cache if it is there.
+    fn lookup(&mut self, topic: &str) -> Arc<Route> {
+        let generations = (self.subscriptions.generation(), self.interest.generation());
+        if self.routes.generations != generations
+            || self.routes.routes.len() >= self.config.limits.route_cache_entries_max
+        {
+            self.routes.generations = generations;
+            self.routes.routes.clear();
+        }
+        if let Some(route) = self.routes.routes.get(topic) {
+            self.counters.route_cache_hits += 1;
+            return route.clone();
+        }
+        self.counters.route_cache_misses += 1;
+        let mut targets = Vec::new();
+        self.subscriptions
+            .matches(topic, &mut |subscriber, options| {
+                targets.push((subscriber, options))
+            });
+        targets.sort_unstable_by_key(|(subscriber, _)| *subscriber);
+        let mask = self.interest.shards(topic);
+        let route = Arc::new(Route { targets, mask });
+        self.routes.routes.insert(topic.into(), route.clone());
+        route
+    }
+
+    fn send_to_each(&mut self, mask: u64, fx: &mut Effects, mut peer: impl FnMut() -> Peer) {
+        let mut rest = mask;
+        while rest != 0 {
+            let shard = rest.trailing_zeros() as usize;
+            rest &= rest - 1;
+            self.send_to(shard, peer(), fx);
+        }
+    }
+
+    const fn own_bit(&self) -> u64 {
+        1 << self.config.index
+    }
+}
+
+/// The quality of service of a message for a subscription.
+pub(crate) fn effective_qos(published: QoS, granted: QoS) -> QoS {
+    published.min(granted)
+}

@@ -1,0 +1,560 @@
+//! A message to one session: at once if nothing is in its way, else through the session's queue; re-sends;
+//! the acknowledgements that move the window on.
+//!
+//! Order: what waits in the queue goes before anything new, whatever the QoS. Retained messages for new
+//! subscriptions have no place in the queue; they take turns with it.
+
+use martlet_codec::{Ack, Packet, PacketId, Properties, QoS, ReasonCode};
+use martlet_session::{PubRec, Resend};
+
+use crate::connection::Connection;
+use crate::delivery::{Attempt, Delivery, GroupTag, SubscriptionIds, Terms, write_publish};
+use crate::effects::Effects;
+use crate::message::Message;
+use crate::outbox::CHAIN_THRESHOLD;
+use crate::peers::Peer;
+use crate::queue::Pushed;
+use crate::replay::Replay;
+use crate::routing::{Publication, effective_qos};
+use crate::shard::{Shard, give_buffer};
+use crate::slab::Key;
+use crate::time::Time;
+
+/// What became of a message for a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Delivered {
+    /// It is in the outbox or in the queue.
+    Accepted,
+    /// It is not, and will not be.
+    Dropped,
+}
+
+impl Shard {
+    /// Gives a live message to a session.
+    pub(crate) fn deliver(
+        &mut self,
+        key: Key,
+        publication: &mut Publication<'_>,
+        terms: Terms,
+        now: Time,
+        fx: &mut Effects,
+    ) {
+        let group = terms.group;
+        let delivered = self.send_or_queue(key, publication, terms, now, fx);
+        if publication.parts.retain
+            && let Some(session) = self.sessions.get_mut(key)
+            && !session.replays.is_empty()
+        {
+            for replay in &mut session.replays {
+                match delivered {
+                    Delivered::Accepted => replay.supersede(publication.parts.topic),
+                    Delivered::Dropped => replay.refresh(publication.message()),
+                }
+            }
+        }
+        if delivered == Delivered::Dropped
+            && let Some(tag) = group
+        {
+            self.credit_group(tag, key, fx);
+        }
+    }
+
+    fn send_or_queue(
+        &mut self,
+        key: Key,
+        publication: &mut Publication<'_>,
+        terms: Terms,
+        now: Time,
+        fx: &mut Effects,
+    ) -> Delivered {
+        let outbox_max = self.config.limits.outbox_bytes_max;
+        let Some(session) = self.sessions.get_mut(key) else {
+            return Delivered::Dropped;
+        };
+        let Some(conn) = session.connection else {
+            //= mqtt311 3.1.2-5
+            //= mqtt5 4.5.0-1
+            if terms.qos == QoS::AtMostOnce {
+                self.counters.dropped_offline += 1;
+                return Delivered::Dropped;
+            }
+            return self.enqueue(key, publication, terms);
+        };
+        let idle = session.is_idle();
+        let room = self
+            .connections
+            .get(conn)
+            .is_some_and(|c| c.outbox.len() < outbox_max);
+        let at_once = idle && room && (terms.qos == QoS::AtMostOnce || session.outbound.can_send());
+        if at_once {
+            if publication.parts.is_expired(now) {
+                //= mqtt5 3.3.2-5
+                self.counters.dropped_expired += 1;
+                return Delivered::Dropped;
+            }
+            return self.transmit(key, conn, publication, &terms, now, fx);
+        }
+        if terms.qos == QoS::AtMostOnce && idle {
+            // Only the outbox is in the way: the reader is too slow for QoS 0.
+            session.dropped += 1;
+            self.counters.dropped_outbox_full += 1;
+            return Delivered::Dropped;
+        }
+        self.enqueue(key, publication, terms)
+    }
+
+    fn enqueue(&mut self, key: Key, publication: &mut Publication<'_>, terms: Terms) -> Delivered {
+        let limits = &self.config.limits;
+        let Some(session) = self.sessions.get_mut(key) else {
+            return Delivered::Dropped;
+        };
+        // Close to the memory budget, those who are away get nothing more: their queues would stop everybody.
+        let nearly_full = self.memory_bytes >= limits.memory_budget_bytes / 5 * 4;
+        if nearly_full && session.connection.is_none() {
+            session.dropped += 1;
+            self.counters.dropped_queue_full += 1;
+            return Delivered::Dropped;
+        }
+        let before = session.queue.bytes();
+        let delivery = Delivery {
+            message: publication.message().clone(),
+            terms,
+        };
+        let pushed = session.queue.push(
+            delivery,
+            limits.session_queue_messages_max,
+            limits.session_queue_bytes_max,
+        );
+        self.memory_bytes = (self.memory_bytes + session.queue.bytes()).saturating_sub(before);
+        match pushed {
+            Pushed::Queued => {
+                self.counters.queued += 1;
+                Delivered::Accepted
+            }
+            Pushed::Displaced(count) => {
+                self.counters.queued += 1;
+                session.dropped += count;
+                self.counters.dropped_queue_full += count;
+                Delivered::Accepted
+            }
+            Pushed::Refused => {
+                session.dropped += 1;
+                self.counters.dropped_queue_full += 1;
+                Delivered::Dropped
+            }
+        }
+    }
+
+    /// Puts a message into the outbox; QoS 1 and 2 take a packet identifier. The caller has checked the window.
+    fn transmit(
+        &mut self,
+        key: Key,
+        conn: Key,
+        publication: &mut Publication<'_>,
+        terms: &Terms,
+        now: Time,
+        fx: &mut Effects,
+    ) -> Delivered {
+        let Some(connection) = self.connections.get_mut(conn) else {
+            return Delivered::Dropped;
+        };
+        give_buffer(connection, &mut self.scratch.pool);
+        let mut packet_id = None;
+        if terms.qos != QoS::AtMostOnce {
+            let fits = fits(connection, publication, terms, now, &mut self.scratch.own);
+            let Some(session) = self.sessions.get_mut(key).filter(|_| fits) else {
+                //= mqtt5 3.1.2-25
+                self.counters.dropped_too_large += 1;
+                return Delivered::Dropped;
+            };
+            //= mqtt5 4.3.2-1
+            //= mqtt5 4.3.3-1
+            let delivery = Delivery {
+                message: publication.message().clone(),
+                terms: terms.clone(),
+            };
+            packet_id = session
+                .outbound
+                .send(terms.qos == QoS::ExactlyOnce, delivery);
+            if packet_id.is_none() {
+                return Delivered::Dropped;
+            }
+        }
+        //= mqtt5 3.3.1-1
+        //= mqtt5 3.3.1-2
+        //= mqtt5 3.3.1-3
+        let attempt = Attempt {
+            packet_id,
+            dup: false,
+            now,
+        };
+        let message = publication.shareable(CHAIN_THRESHOLD).cloned();
+        let written = write_publish(
+            connection,
+            &publication.parts,
+            message.as_ref(),
+            terms,
+            attempt,
+            &mut self.scratch.own,
+        );
+        if written.is_err() {
+            //= mqtt5 3.1.2-24
+            //= mqtt5 3.1.2-25
+            self.counters.dropped_too_large += 1;
+            return Delivered::Dropped;
+        }
+        self.counters.publishes_sent += 1;
+        self.mark_dirty(conn, fx);
+        Delivered::Accepted
+    }
+
+    /// Moves on whatever waits for this session, as far as its window and outbox allow: re-sends first,
+    /// then the queue and retained messages in turn.
+    pub(crate) fn pump(&mut self, key: Key, now: Time, fx: &mut Effects) {
+        loop {
+            let Some(session) = self.sessions.get_mut(key) else {
+                return;
+            };
+            let Some(conn) = session.connection else {
+                return;
+            };
+            if session.is_idle() && session.replays.is_empty() {
+                return;
+            }
+            let Some(connection) = self.connections.get(conn) else {
+                return;
+            };
+            if connection.outbox.len() >= self.config.limits.outbox_bytes_max {
+                // `on_flushed` comes back here.
+                return;
+            }
+            let moved = if session.outbound.has_resends() {
+                self.pump_resend(key, conn, now, fx)
+            } else {
+                session.replay_turn = !session.replay_turn;
+                if session.replay_turn {
+                    self.pump_replay(key, conn, now, fx) || self.pump_queue(key, conn, now, fx)
+                } else {
+                    self.pump_queue(key, conn, now, fx) || self.pump_replay(key, conn, now, fx)
+                }
+            };
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    fn pump_resend(&mut self, key: Key, conn: Key, now: Time, fx: &mut Effects) -> bool {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return false;
+        };
+        let Some(connection) = self.connections.get_mut(conn) else {
+            return false;
+        };
+        let too_large = match session.outbound.next_resend() {
+            None => return false,
+            Some(Resend::PubRel(packet_id)) => {
+                let ack = Ack {
+                    packet_id,
+                    reason: ReasonCode::Success,
+                    properties: Properties::EMPTY,
+                };
+                self.write(conn, &Packet::PubRel(ack), now, fx);
+                return true;
+            }
+            Some(Resend::Publish(id, _, delivery)) => {
+                //= mqtt5 3.3.1-1
+                //= mqtt311 3.3.1-1
+                let attempt = Attempt {
+                    packet_id: Some(id),
+                    dup: true,
+                    now,
+                };
+                let (message, terms) = (&delivery.message, &delivery.terms);
+                let own = &mut self.scratch.own;
+                give_buffer(connection, &mut self.scratch.pool);
+                let parts = message.parts();
+                write_publish(connection, &parts, Some(message), terms, attempt, own)
+                    .err()
+                    .map(|_| (id, terms.qos))
+            }
+        };
+        match too_large {
+            None => {
+                self.counters.publishes_sent += 1;
+                self.mark_dirty(conn, fx);
+            }
+            // The client takes smaller packets than on the connection before.
+            Some((id, qos)) => {
+                self.counters.dropped_too_large += 1;
+                self.abandon(key, id, qos, fx);
+            }
+        }
+        true
+    }
+
+    /// Ends the flow of a message that cannot be sent again.
+    fn abandon(&mut self, key: Key, id: PacketId, qos: QoS, fx: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let delivery = match qos {
+            QoS::ExactlyOnce => match session.outbound.on_pubrec(id, true) {
+                PubRec::Refused(delivery) => Some(delivery),
+                PubRec::Release(_) | PubRec::Unknown => None,
+            },
+            QoS::AtLeastOnce | QoS::AtMostOnce => session.outbound.on_puback(id),
+        };
+        if let Some(tag) = delivery.and_then(|delivery| delivery.terms.group) {
+            self.credit_group(tag, key, fx);
+        }
+    }
+
+    fn pump_queue(&mut self, key: Key, conn: Key, now: Time, fx: &mut Effects) -> bool {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return false;
+        };
+        let Some(front) = session.queue.front() else {
+            return false;
+        };
+        if front.message.is_expired(now) {
+            //= mqtt5 3.3.2-5
+            self.counters.dropped_expired += 1;
+            if let Some(delivery) = self.pop_queue(key)
+                && let Some(tag) = delivery.terms.group
+            {
+                self.credit_group(tag, key, fx);
+            }
+            return true;
+        }
+        if front.terms.qos != QoS::AtMostOnce && !session.outbound.can_send() {
+            return false;
+        }
+        let Some(delivery) = self.pop_queue(key) else {
+            return false;
+        };
+        let group = delivery.terms.group;
+        let mut publication = Publication::of(&delivery.message);
+        let sent = self.transmit(key, conn, &mut publication, &delivery.terms, now, fx);
+        if sent == Delivered::Dropped
+            && let Some(tag) = group
+        {
+            self.credit_group(tag, key, fx);
+        }
+        true
+    }
+
+    fn pop_queue(&mut self, key: Key) -> Option<Delivery> {
+        let session = self.sessions.get_mut(key)?;
+        let delivery = session.queue.pop()?;
+        self.memory_bytes = self.memory_bytes.saturating_sub(delivery.message.size());
+        Some(delivery)
+    }
+
+    /// Sends one retained message, or asks for more of them.
+    fn pump_replay(&mut self, key: Key, conn: Key, now: Time, fx: &mut Effects) -> bool {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return false;
+        };
+        while session.replays.front().is_some_and(Replay::is_done) {
+            session.replays.pop_front();
+        }
+        let can_send = session.outbound.can_send();
+        let Some(replay) = session.replays.front_mut() else {
+            return false;
+        };
+        let options = replay.options;
+        let Some(message) = replay.peek() else {
+            self.request_chunk(key, fx);
+            return false;
+        };
+        let qos = effective_qos(message.qos(), options.qos);
+        if message.is_expired(now) {
+            replay.take();
+            return true;
+        }
+        if qos != QoS::AtMostOnce && !can_send {
+            return false;
+        }
+        let message = message.clone();
+        replay.take();
+        //= mqtt5 3.3.1-9
+        //= mqtt311 3.3.1-8
+        let ids = SubscriptionIds::from_option(options.subscription_id);
+        let terms = Terms {
+            qos,
+            retain: true,
+            ids,
+            group: None,
+        };
+        self.transmit(key, conn, &mut Publication::of(&message), &terms, now, fx);
+        true
+    }
+
+    /// Asks the replay's current shard for its next chunk.
+    fn request_chunk(&mut self, key: Key, fx: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let Some(replay) = session.replays.front_mut() else {
+            return;
+        };
+        if !replay.wants_chunk() {
+            return;
+        }
+        let Some(source) = replay.sources.last().copied() else {
+            return;
+        };
+        replay.awaiting = true;
+        let request = Peer::RetainedRequest {
+            session: key,
+            replay: replay.id,
+            filter: replay.filter.clone(),
+            after: replay.after.clone(),
+        };
+        self.send_to(source, request, fx);
+    }
+
+    /// PUBACK from a client.
+    pub(crate) fn on_puback(&mut self, session: Key, ack: &Ack<'_>, now: Time, fx: &mut Effects) {
+        let Some(state) = self.sessions.get_mut(session) else {
+            return;
+        };
+        let Some(delivery) = state.outbound.on_puback(ack.packet_id) else {
+            return;
+        };
+        self.finish_delivery(session, &delivery, ack.reason, fx);
+        self.pump(session, now, fx);
+    }
+
+    /// PUBREC from a client.
+    pub(crate) fn on_pubrec(
+        &mut self,
+        conn: Key,
+        session: Key,
+        ack: &Ack<'_>,
+        now: Time,
+        fx: &mut Effects,
+    ) {
+        let Some(state) = self.sessions.get_mut(session) else {
+            return;
+        };
+        let refused = ack.reason.is_error();
+        let reason = match state.outbound.on_pubrec(ack.packet_id, refused) {
+            PubRec::Refused(delivery) => {
+                //= mqtt5 4.8.2-6
+                self.finish_delivery(session, &delivery, ack.reason, fx);
+                self.pump(session, now, fx);
+                return;
+            }
+            PubRec::Release(delivery) => {
+                if let Some(delivery) = delivery {
+                    self.finish_delivery(session, &delivery, ack.reason, fx);
+                }
+                ReasonCode::Success
+            }
+            PubRec::Unknown if refused => return,
+            PubRec::Unknown if self.version_of(conn).is_v5() => {
+                ReasonCode::PacketIdentifierNotFound
+            }
+            PubRec::Unknown => ReasonCode::Success,
+        };
+        //= mqtt5 4.3.3-4
+        let answer = Ack {
+            packet_id: ack.packet_id,
+            reason,
+            properties: Properties::EMPTY,
+        };
+        self.write(conn, &Packet::PubRel(answer), now, fx);
+        self.pump(session, now, fx);
+    }
+
+    /// PUBCOMP from a client.
+    pub(crate) fn on_pubcomp(&mut self, session: Key, ack: &Ack<'_>, now: Time, fx: &mut Effects) {
+        let Some(state) = self.sessions.get_mut(session) else {
+            return;
+        };
+        if state.outbound.on_pubcomp(ack.packet_id) {
+            self.pump(session, now, fx);
+        }
+    }
+
+    /// The client has taken, or refused, a message.
+    fn finish_delivery(
+        &mut self,
+        session: Key,
+        delivery: &Delivery,
+        reason: ReasonCode,
+        fx: &mut Effects,
+    ) {
+        if let Some(tag) = delivery.terms.group {
+            if reason.is_error() {
+                self.counters.dropped_by_member += 1;
+            }
+            self.credit_group(tag, session, fx);
+        }
+    }
+
+    /// Tells a shared subscription that its member has room for one message more.
+    pub(crate) fn credit_group(&mut self, tag: GroupTag, session: Key, fx: &mut Effects) {
+        if tag.owner != self.config.index
+            && let Some(batch) = fx.peers.get_mut(tag.owner)
+            && let Some(crate::peers::PeerMessage(Peer::GroupCredit {
+                group,
+                session: same,
+                count,
+            })) = batch.last_mut()
+            && (*group, *same) == (tag.group, session)
+        {
+            *count += 1;
+            return;
+        }
+        let credit = Peer::GroupCredit {
+            group: tag.group,
+            session,
+            count: 1,
+        };
+        self.send_to(tag.owner, credit, fx);
+    }
+
+    /// A retained message has left its shard for this session; see `retaining.rs`.
+    pub(crate) fn on_retained_chunk(
+        &mut self,
+        key: Key,
+        replay_id: u64,
+        mut messages: alloc::vec::Vec<Message>,
+        next: Option<alloc::boxed::Box<str>>,
+        now: Time,
+        fx: &mut Effects,
+    ) {
+        // A live value of these topics is on its way to the same subscription.
+        messages.retain(|message| !self.joins.is_waiting(message.topic_bytes()));
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let Some(replay) = session
+            .replays
+            .iter_mut()
+            .find(|replay| replay.id == replay_id)
+        else {
+            return;
+        };
+        replay.on_chunk(messages, next);
+        self.pump(key, now, fx);
+    }
+}
+
+/// Whether a PUBLISH is within the client's Maximum Packet Size, before an identifier is spent on it.
+fn fits(
+    connection: &Connection,
+    publication: &Publication<'_>,
+    terms: &Terms,
+    now: Time,
+    own: &mut alloc::vec::Vec<u8>,
+) -> bool {
+    if connection.packet_bytes_max == u32::MAX {
+        return true;
+    }
+    crate::delivery::packet_len(connection.version(), &publication.parts, terms, now, own)
+        <= connection.packet_bytes_max as usize
+}

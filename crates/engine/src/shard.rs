@@ -1,0 +1,587 @@
+//! The shard: all sessions whose client identifier hashes to it, and everything that they share.
+//!
+//! A pure state machine. Events come in (`on_…`), each is finished before the next, each appends to
+//! [`Effects`]; sockets, clocks, threads and randomness stay outside. The parts of its behaviour live in
+//! files of their own, each with an `impl Shard`:
+//!
+//! | file | events |
+//! |---|---|
+//! | `connecting.rs` | CONNECT, takeover, session start, CONNACK |
+//! | `authentication.rs` | AUTH, verdicts |
+//! | `closing.rs` | DISCONNECT, faults, wills, session end, shutdown |
+//! | `publishing.rs` | PUBLISH from a client |
+//! | `routing.rs` | who gets a message: route cache, local targets, other shards |
+//! | `sending.rs` | a message to one session: window, queue, outbox, re-sends, acknowledgements |
+//! | `subscribing.rs` | SUBSCRIBE, UNSUBSCRIBE |
+//! | `retaining.rs` | storing retained messages, replaying them to new subscriptions |
+//! | `grouping.rs` | shared subscriptions |
+//! | `peering.rs` | batches from other shards |
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+
+use hashbrown::HashMap;
+use martlet_codec::{Decoded, Packet, Rules, Sender, Version, decode};
+use martlet_session::KeepAlive;
+
+use crate::acl::Acl;
+use crate::client_session::ClientSession;
+use crate::config::{SHARDS_MAX, ShardConfig};
+use crate::connection::{Connection, Phase};
+use crate::counters::Counters;
+use crate::effects::{ConnId, Effects};
+use crate::grouping::Group;
+use crate::interest::Interest;
+use crate::outbox::Outbox;
+use crate::peers::{Peer, PeerMessage};
+use crate::relay::Joins;
+use crate::report::CloseCause;
+use crate::retained::Retained;
+use crate::routing::RouteCache;
+use crate::slab::{Key, Slab};
+use crate::subscribing::PendingSubAck;
+use crate::subscriptions::Subscriptions;
+use crate::time::Time;
+use crate::wheel::Wheel;
+
+/// One shard of the broker. See the module documentation for the map of its parts.
+pub struct Shard {
+    pub(crate) config: ShardConfig,
+    pub(crate) interest: Arc<dyn Interest>,
+    pub(crate) acl: Box<dyn Acl>,
+    pub(crate) connections: Slab<Connection>,
+    pub(crate) sessions: Slab<ClientSession>,
+    pub(crate) by_client: HashMap<Arc<str>, Key, foldhash::fast::FixedState>,
+    pub(crate) subscriptions: Subscriptions<Subscriber>,
+    pub(crate) routes: RouteCache,
+    pub(crate) retained: Retained,
+    pub(crate) groups: Slab<Group>,
+    pub(crate) groups_by_filter: HashMap<Arc<str>, Key, foldhash::fast::FixedState>,
+    pub(crate) joins: Joins,
+    pub(crate) relay_sequence: u64,
+    pub(crate) pending_subacks: Slab<PendingSubAck>,
+    pub(crate) replay_sequence: u64,
+    /// Messages to this shard itself; handled before the event ends.
+    pub(crate) inbox: VecDeque<Peer>,
+    wheel: Wheel<TimerKey>,
+    pub(crate) counters: Counters,
+    random: u64,
+    /// Bytes in queues and outboxes.
+    pub(crate) memory_bytes: usize,
+    pub(crate) paused: Vec<Key>,
+    pub(crate) scratch: Scratch,
+}
+
+/// Who is subscribed: a session of this shard, or a shared subscription that this shard owns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Subscriber {
+    Session(Key),
+    Group(Key),
+}
+
+/// What a timer is about. Timers are not cancelled: whoever is woken looks whether it still applies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TimerKey {
+    ConnectTimeout(Key),
+    KeepAlive(Key),
+    Will(Key),
+    SessionEnd(Key),
+    Paused,
+    Sweep,
+}
+
+/// Reused buffers: nothing on the path of a small message is allocated.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    /// Property bytes of one receiver.
+    pub(crate) own: Vec<u8>,
+    /// Property bytes that all receivers get.
+    pub(crate) shared: Vec<u8>,
+    /// The topic that an alias stands for.
+    pub(crate) topic: String,
+    expired: Vec<TimerKey>,
+    /// Empty buffers of outboxes that were written out.
+    pub(crate) pool: Vec<Vec<u8>>,
+}
+
+/// What became of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flow {
+    /// It is dealt with.
+    Taken,
+    /// It has to be presented again later.
+    NotNow,
+}
+
+impl fmt::Debug for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shard")
+            .field("index", &self.config.index)
+            .field("connections", &self.connections.len())
+            .field("sessions", &self.sessions.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shard {
+    /// A shard without connections. Panics never; a `config.index` outside `config.shard_count`, or more than
+    /// 64 shards, is the caller's bug and is corrected to the nearest legal value.
+    #[must_use]
+    pub fn new(mut config: ShardConfig, interest: Arc<dyn Interest>, acl: Box<dyn Acl>) -> Self {
+        debug_assert!(config.shard_count >= 1 && config.shard_count <= SHARDS_MAX);
+        debug_assert!(config.index < config.shard_count);
+        config.shard_count = config.shard_count.clamp(1, SHARDS_MAX);
+        config.index = config.index.min(config.shard_count - 1);
+        let seed = config.seed;
+        let state = foldhash::fast::FixedState::with_seed(seed);
+        Self {
+            interest,
+            acl,
+            connections: Slab::new(),
+            sessions: Slab::new(),
+            by_client: HashMap::with_hasher(state.clone()),
+            subscriptions: Subscriptions::new(seed),
+            routes: RouteCache::new(seed),
+            retained: Retained::new(),
+            groups: Slab::new(),
+            groups_by_filter: HashMap::with_hasher(state),
+            joins: Joins::new(seed),
+            relay_sequence: 0,
+            pending_subacks: Slab::new(),
+            replay_sequence: 0,
+            inbox: VecDeque::new(),
+            wheel: Wheel::new(),
+            counters: Counters::default(),
+            random: seed ^ 0x9E37_79B9_7F4A_7C15 ^ config.index as u64,
+            memory_bytes: 0,
+            paused: Vec::new(),
+            scratch: Scratch::default(),
+            config,
+        }
+    }
+
+    /// A transport connection was accepted. `None`: the connection limit is reached, close it.
+    pub fn on_open(&mut self, now: Time, _fx: &mut Effects) -> Option<ConnId> {
+        if self.connections.len() >= self.config.limits.connections_max {
+            self.counters.connections_refused += 1;
+            return None;
+        }
+        let key = self
+            .connections
+            .insert(Connection::new(KeepAlive::new(0, now.as_millis())));
+        let deadline = now.plus_millis(self.config.limits.connect_timeout_ms);
+        self.schedule(deadline, TimerKey::ConnectTimeout(key));
+        Some(ConnId(key))
+    }
+
+    /// Bytes have arrived, in front of them what was left over the last time. Returns how many are
+    /// consumed; the rest is presented again with more behind it, or when `effects.resumed` names the connection.
+    pub fn on_bytes(&mut self, conn: ConnId, bytes: &[u8], now: Time, fx: &mut Effects) -> usize {
+        let mut consumed = 0;
+        while let Some(connection) = self.connections.get_mut(conn.0) {
+            if connection.parked {
+                break;
+            }
+            let rules = Rules {
+                version: connection.version(),
+                sender: Sender::Client,
+                max_packet_size: self.config.limits.packet_bytes_max,
+            };
+            let rest = bytes.get(consumed..).unwrap_or_default();
+            if rest.is_empty() {
+                break;
+            }
+            match decode(rest, rules) {
+                Ok(Decoded::Incomplete { .. }) => break,
+                Ok(Decoded::Packet { packet, length }) => {
+                    connection.keep_alive.on_packet(now.as_millis());
+                    let raw = rest.get(..length).unwrap_or_default();
+                    match self.on_packet(conn.0, packet, raw, now, fx) {
+                        Flow::Taken => consumed += length,
+                        Flow::NotNow => break,
+                    }
+                }
+                Err(error) => self.on_malformed(conn.0, rest, error, now, fx),
+            }
+        }
+        if !self.connections.contains(conn.0)
+            && !fx.handovers.iter().any(|handover| handover.conn == conn)
+        {
+            consumed = bytes.len();
+        }
+        self.settle(now, fx);
+        consumed
+    }
+
+    /// The transport is gone. Without effect if the shard has closed the connection itself.
+    pub fn on_close(&mut self, conn: ConnId, cause: TransportClose, now: Time, fx: &mut Effects) {
+        let cause = match cause {
+            TransportClose::Eof => CloseCause::ConnectionLost,
+            TransportClose::Error => CloseCause::TransportFailed,
+        };
+        self.close(conn.0, cause, now, fx);
+        self.settle(now, fx);
+    }
+
+    /// Whether the connection may be read. If not, `effects.resumed` will name it.
+    #[must_use]
+    pub fn wants_read(&self, conn: ConnId) -> bool {
+        self.connections
+            .get(conn.0)
+            .is_some_and(|connection| !connection.parked)
+    }
+
+    /// The bytes to be written to a connection. Report what was written with [`Shard::on_flushed`].
+    pub fn outbox(&mut self, conn: ConnId) -> Option<&mut Outbox> {
+        self.connections
+            .get_mut(conn.0)
+            .map(|connection| &mut connection.outbox)
+    }
+
+    /// Some of the outbox was written: there may be room for what waits.
+    pub fn on_flushed(&mut self, conn: ConnId, now: Time, fx: &mut Effects) {
+        let Some(connection) = self.connections.get_mut(conn.0) else {
+            return;
+        };
+        connection.dirty = false;
+        let len = connection.outbox.len();
+        let before = core::mem::replace(&mut connection.counted_bytes, len);
+        if len == 0 && self.scratch.pool.len() < POOLED_BUFFERS_MAX {
+            let buffer = connection.outbox.take_buffer();
+            if buffer.capacity() > 0 && buffer.capacity() <= POOLED_BUFFER_BYTES_MAX {
+                self.scratch.pool.push(buffer);
+            }
+        }
+        let session = connection.session;
+        self.memory_bytes = (self.memory_bytes + len).saturating_sub(before);
+        if let Some(session) = session {
+            self.pump(session, now, fx);
+        }
+        self.settle(now, fx);
+    }
+
+    /// A batch from another shard, in the order in which that shard sent it. Leaves `batch` empty.
+    pub fn on_peer_batch(
+        &mut self,
+        from: usize,
+        batch: &mut Vec<PeerMessage>,
+        now: Time,
+        fx: &mut Effects,
+    ) {
+        for PeerMessage(peer) in batch.drain(..) {
+            self.on_peer(from, peer, now, fx);
+        }
+        self.settle(now, fx);
+    }
+
+    /// Time has passed; call it when [`Shard::next_deadline`] is reached.
+    pub fn on_timer(&mut self, now: Time, fx: &mut Effects) {
+        let mut expired = core::mem::take(&mut self.scratch.expired);
+        self.wheel.expire(now, &mut expired);
+        for key in expired.drain(..) {
+            self.on_timer_key(key, now, fx);
+        }
+        self.scratch.expired = expired;
+        self.settle(now, fx);
+    }
+
+    /// When [`Shard::on_timer`] wants to be called; `None` while nothing is timed.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.wheel.next_deadline()
+    }
+
+    /// The shard's counters.
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Open connections, those before CONNECT included.
+    #[must_use]
+    pub fn connection_count(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Sessions, online or not.
+    #[must_use]
+    pub fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Retained messages stored in this shard.
+    #[must_use]
+    pub fn retained_count(&self) -> usize {
+        self.retained.len()
+    }
+
+    /// Bytes held in queues and outboxes.
+    #[must_use]
+    pub const fn memory_bytes(&self) -> usize {
+        self.memory_bytes
+    }
+
+    fn on_packet(
+        &mut self,
+        conn: Key,
+        packet: Packet<'_>,
+        raw: &[u8],
+        now: Time,
+        fx: &mut Effects,
+    ) -> Flow {
+        self.counters.packets_received += 1;
+        let Some(connection) = self.connections.get(conn) else {
+            return Flow::Taken;
+        };
+        let (phase, session) = (connection.phase, connection.session);
+        if let (Phase::Online, Some(session)) = (phase, session) {
+            return self.on_packet_online(conn, session, packet, now, fx);
+        }
+        match (phase, packet) {
+            (Phase::AwaitConnect, Packet::Connect(connect)) => {
+                return self.on_connect(conn, &connect, raw, now, fx);
+            }
+            (Phase::Authenticating, Packet::Auth(auth)) => self.on_auth(conn, &auth, now, fx),
+            (Phase::Authenticating, Packet::Disconnect(disconnect)) => {
+                self.close(
+                    conn,
+                    CloseCause::ClientDisconnected(disconnect.reason),
+                    now,
+                    fx,
+                );
+            }
+            (_, packet) => {
+                //= mqtt5 3.1.0-1
+                //= mqtt311 3.1.0-1
+                self.violation(
+                    conn,
+                    packet.packet_type(),
+                    "came before the connection was accepted",
+                    Some("MQTT-3.1.0-1"),
+                    now,
+                    fx,
+                );
+            }
+        }
+        Flow::Taken
+    }
+
+    fn on_packet_online(
+        &mut self,
+        conn: Key,
+        session: Key,
+        packet: Packet<'_>,
+        now: Time,
+        fx: &mut Effects,
+    ) -> Flow {
+        match packet {
+            Packet::Publish(publish) => return self.on_publish(conn, session, &publish, now, fx),
+            Packet::PubAck(ack) => self.on_puback(session, &ack, now, fx),
+            Packet::PubRec(ack) => self.on_pubrec(conn, session, &ack, now, fx),
+            Packet::PubRel(ack) => self.on_pubrel(conn, session, &ack, now, fx),
+            Packet::PubComp(ack) => self.on_pubcomp(session, &ack, now, fx),
+            Packet::Subscribe(subscribe) => {
+                self.on_subscribe(conn, session, &subscribe, now, fx);
+            }
+            Packet::Unsubscribe(unsubscribe) => {
+                self.on_unsubscribe(conn, session, &unsubscribe, now, fx);
+            }
+            //= mqtt5 3.12.4-1
+            //= mqtt311 3.12.4-1
+            Packet::PingReq => self.write(conn, &Packet::PingResp, now, fx),
+            Packet::Disconnect(disconnect) => {
+                self.on_disconnect(conn, session, &disconnect, now, fx);
+            }
+            Packet::Auth(auth) => self.on_auth(conn, &auth, now, fx),
+            Packet::Connect(_) => {
+                //= mqtt5 3.1.0-2
+                //= mqtt311 3.1.0-2
+                self.violation(
+                    conn,
+                    packet.packet_type(),
+                    "came a second time",
+                    Some("MQTT-3.1.0-2"),
+                    now,
+                    fx,
+                );
+            }
+            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
+                // The codec refuses these from a client; kept exhaustive for new packets.
+                self.violation(
+                    conn,
+                    packet.packet_type(),
+                    "is a server's packet",
+                    None,
+                    now,
+                    fx,
+                );
+            }
+        }
+        Flow::Taken
+    }
+
+    fn on_timer_key(&mut self, key: TimerKey, now: Time, fx: &mut Effects) {
+        match key {
+            TimerKey::ConnectTimeout(conn) => {
+                let waiting = self.connections.get(conn).map(|c| c.phase);
+                if waiting.is_some_and(|phase| phase != Phase::Online) {
+                    self.close(conn, CloseCause::ConnectTimeout, now, fx);
+                }
+            }
+            TimerKey::KeepAlive(conn) => self.check_keep_alive(conn, now, fx),
+            TimerKey::Will(session) => self.check_will(session, now, fx),
+            TimerKey::SessionEnd(session) => self.check_session_end(session, now, fx),
+            TimerKey::Paused => {
+                // Still over budget: everybody gets one message through, so that nothing stands still
+                // for ever (a client's acknowledgements may wait behind its own PUBLISH).
+                for conn in self.paused.clone() {
+                    if let Some(connection) = self.connections.get_mut(conn) {
+                        connection.budget_exempt = true;
+                    }
+                }
+                self.resume_paused(fx);
+            }
+            TimerKey::Sweep => {
+                self.retained.sweep_expired(now, SWEEP_BUDGET);
+                if !self.retained.is_empty() {
+                    self.schedule(now.plus_millis(SWEEP_INTERVAL_MS), TimerKey::Sweep);
+                }
+            }
+        }
+    }
+
+    fn check_keep_alive(&mut self, conn: Key, now: Time, fx: &mut Effects) {
+        let Some(connection) = self.connections.get_mut(conn) else {
+            return;
+        };
+        if connection.parked {
+            // We do not read it: its silence is ours.
+            connection.keep_alive.on_packet(now.as_millis());
+        }
+        let Some(deadline) = connection.keep_alive.deadline_ms().map(Time::from_millis) else {
+            return;
+        };
+        if deadline <= now {
+            //= mqtt5 3.1.2-22
+            //= mqtt311 3.1.2-24
+            self.close(conn, CloseCause::KeepAliveTimeout, now, fx);
+        } else {
+            self.schedule(deadline, TimerKey::KeepAlive(conn));
+        }
+    }
+
+    pub(crate) fn schedule(&mut self, deadline: Time, key: TimerKey) {
+        self.wheel.schedule(deadline, key);
+    }
+
+    /// Finishes an event: messages to ourselves are handled until none is left.
+    pub(crate) fn settle(&mut self, now: Time, fx: &mut Effects) {
+        let index = self.config.index;
+        while let Some(peer) = self.inbox.pop_front() {
+            self.on_peer(index, peer, now, fx);
+        }
+        if self.memory_bytes < self.config.limits.memory_budget_bytes && !self.paused.is_empty() {
+            self.resume_paused(fx);
+        }
+    }
+
+    /// Sends to a shard, which may be this one.
+    pub(crate) fn send_to(&mut self, shard: usize, peer: Peer, fx: &mut Effects) {
+        if shard == self.config.index {
+            self.inbox.push_back(peer);
+        } else {
+            self.counters.peer_messages_sent += 1;
+            fx.send(shard, peer.into());
+        }
+    }
+
+    /// Writes a packet other than PUBLISH to a connection. Such packets are never dropped; a peer that lets
+    /// them pile up beyond the hard limit is closed.
+    pub(crate) fn write(&mut self, conn: Key, packet: &Packet<'_>, now: Time, fx: &mut Effects) {
+        let Some(connection) = self.connections.get_mut(conn) else {
+            return;
+        };
+        let version = connection.version();
+        //= mqtt5 3.1.2-24
+        if packet.encoded_len(version) > connection.packet_bytes_max as usize {
+            return;
+        }
+        give_buffer(connection, &mut self.scratch.pool);
+        let written = packet.encode(version, connection.outbox.bytes());
+        debug_assert!(written.is_ok(), "{packet:?} cannot be encoded: {written:?}");
+        let overflow = connection.outbox.len() > self.config.limits.outbox_bytes_hard_max;
+        self.mark_dirty(conn, fx);
+        if overflow {
+            self.counters.closed_outbox_overflow += 1;
+            self.close(conn, CloseCause::OutboxOverflow, now, fx);
+        }
+    }
+
+    /// The connection's outbox has grown.
+    pub(crate) fn mark_dirty(&mut self, conn: Key, fx: &mut Effects) {
+        let Some(connection) = self.connections.get_mut(conn) else {
+            return;
+        };
+        if !connection.dirty {
+            connection.dirty = true;
+            fx.dirty.push(ConnId(conn));
+        }
+        let len = connection.outbox.len();
+        let before = core::mem::replace(&mut connection.counted_bytes, len);
+        self.memory_bytes = (self.memory_bytes + len).saturating_sub(before);
+    }
+
+    fn resume_paused(&mut self, fx: &mut Effects) {
+        for conn in core::mem::take(&mut self.paused) {
+            if let Some(connection) = self.connections.get_mut(conn) {
+                connection.parked = false;
+                fx.resumed.push(ConnId(conn));
+            }
+        }
+    }
+
+    /// The next number of a splitmix64 sequence: good enough for identifiers, not for secrets.
+    pub(crate) const fn next_random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// The version a connection speaks; v5 if it is gone, which then does not matter.
+    pub(crate) fn version_of(&self, conn: Key) -> Version {
+        self.connections
+            .get(conn)
+            .map_or(Version::V5, Connection::version)
+    }
+}
+
+/// How a transport connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransportClose {
+    /// The peer closed it.
+    Eof,
+    /// It failed.
+    Error,
+}
+
+/// An outbox that begins to fill gets a buffer that another one has emptied.
+pub(crate) fn give_buffer(connection: &mut Connection, pool: &mut Vec<Vec<u8>>) {
+    if connection.outbox.is_empty()
+        && let Some(buffer) = pool.pop()
+    {
+        connection.outbox.give_buffer(buffer);
+    }
+}
+
+/// Buffers kept for the next outboxes, and the largest that is kept.
+const POOLED_BUFFERS_MAX: usize = 256;
+const POOLED_BUFFER_BYTES_MAX: usize = 64 << 10;
+/// How often expired retained messages are looked for, and how many are looked at.
+pub(crate) const SWEEP_INTERVAL_MS: u64 = 10_000;
+const SWEEP_BUDGET: usize = 10_000;

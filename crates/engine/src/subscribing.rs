@@ -1,0 +1,334 @@
+//! SUBSCRIBE and UNSUBSCRIBE.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use martlet_codec::{
+    Packet, PacketId, Properties, QoS, ReasonCode, RetainHandling, SubAck, Subscribe,
+    SubscriptionOptions as Requested, TopicFilter, Unsubscribe, Version,
+};
+
+use crate::acl::ClientInfo;
+use crate::client_session::Membership;
+use crate::client_slots::owner_of_topic;
+use crate::connection::Connection;
+use crate::effects::Effects;
+use crate::grouping::GroupJoin;
+use crate::interest::InterestKey;
+use crate::peers::Peer;
+use crate::replay::Replay;
+use crate::shard::{Shard, Subscriber};
+use crate::slab::Key;
+use crate::subscriptions::SubscriptionOptions;
+use crate::time::Time;
+
+/// A SUBACK that waits until other shards have taken its shared subscriptions: what is published
+/// after SUBACK is seen must arrive.
+#[derive(Debug)]
+pub(crate) struct PendingSubAck {
+    conn: Key,
+    packet_id: PacketId,
+    reasons: Vec<u8>,
+    waiting_for: usize,
+}
+
+impl Shard {
+    /// SUBSCRIBE from a client: as if each filter came by itself, in order, with one answer.
+    pub(crate) fn on_subscribe(
+        &mut self,
+        conn: Key,
+        session: Key,
+        subscribe: &Subscribe<'_>,
+        now: Time,
+        fx: &mut Effects,
+    ) {
+        let id = subscribe
+            .properties
+            .subscription_identifiers()
+            .next()
+            .unwrap_or(0);
+        let ticket = self.pending_subacks.insert(PendingSubAck {
+            conn,
+            packet_id: subscribe.packet_id,
+            reasons: Vec::with_capacity(subscribe.filters.len()),
+            waiting_for: 0,
+        });
+        for (filter, requested) in subscribe.filters {
+            //= mqtt5 3.8.4-5
+            //= mqtt311 3.8.4-4
+            let reason = match self.check_subscription(session, filter) {
+                Err(reason) => reason,
+                Ok(()) if filter.share_name().is_some() => {
+                    self.join_group(session, filter, requested, id, ticket, fx);
+                    granted(requested.qos)
+                }
+                Ok(()) => {
+                    self.subscribe_plain(session, filter, requested, id, now);
+                    granted(requested.qos)
+                }
+            };
+            //= mqtt5 3.9.3-1
+            //= mqtt5 3.8.4-6
+            //= mqtt311 3.9.3-1
+            //= mqtt311 3.8.4-5
+            if let Some(pending) = self.pending_subacks.get_mut(ticket) {
+                pending
+                    .reasons
+                    .push(match self.connections.get(conn).map(Connection::version) {
+                        //= mqtt311 3.9.3-2
+                        Some(Version::V31 | Version::V311) if reason.is_error() => 0x80,
+                        _ => reason.as_u8(),
+                    });
+            }
+        }
+        self.send_suback_if_complete(ticket, now, fx);
+        self.pump(session, now, fx);
+    }
+
+    /// A group's owner has taken a membership.
+    pub(crate) fn on_group_joined(&mut self, ticket: Key, now: Time, fx: &mut Effects) {
+        if let Some(pending) = self.pending_subacks.get_mut(ticket) {
+            pending.waiting_for = pending.waiting_for.saturating_sub(1);
+        }
+        self.send_suback_if_complete(ticket, now, fx);
+    }
+
+    /// UNSUBSCRIBE from a client.
+    pub(crate) fn on_unsubscribe(
+        &mut self,
+        conn: Key,
+        session: Key,
+        unsubscribe: &Unsubscribe<'_>,
+        now: Time,
+        fx: &mut Effects,
+    ) {
+        let v5 = self.version_of(conn).is_v5();
+        let mut reasons = Vec::new();
+        for filter in unsubscribe.filters {
+            let existed = if filter.share_name().is_some() {
+                self.leave_group(session, filter.as_str(), fx)
+            } else {
+                self.unsubscribe_plain(session, filter.as_str())
+            };
+            //= mqtt5 3.11.3-1
+            if v5 {
+                let reason = if existed {
+                    ReasonCode::Success
+                } else {
+                    ReasonCode::NoSubscriptionExisted
+                };
+                reasons.push(reason.as_u8());
+            }
+        }
+        //= mqtt5 3.10.4-4
+        //= mqtt5 3.10.4-5
+        //= mqtt5 3.10.4-6
+        //= mqtt311 3.10.4-4
+        //= mqtt311 3.10.4-5
+        //= mqtt311 3.10.4-6
+        let answer = SubAck {
+            packet_id: unsubscribe.packet_id,
+            properties: Properties::EMPTY,
+            reasons: &reasons,
+        };
+        self.write(conn, &Packet::UnsubAck(answer), now, fx);
+    }
+
+    /// Takes a session's filter out of the tables that routing reads.
+    pub(crate) fn remove_subscription(&mut self, filter: &str, session: Key) -> bool {
+        let removed = self
+            .subscriptions
+            .remove(filter, Subscriber::Session(session))
+            .is_some();
+        if removed {
+            self.interest
+                .remove(InterestKey::of_filter(filter), self.config.index);
+        }
+        removed
+    }
+
+    fn check_subscription(
+        &mut self,
+        session: Key,
+        filter: TopicFilter<'_>,
+    ) -> Result<(), ReasonCode> {
+        if !self.topic_is_within_limits(filter.as_str()) {
+            return Err(ReasonCode::TopicFilterInvalid);
+        }
+        let Some(state) = self.sessions.get(session) else {
+            return Err(ReasonCode::UnspecifiedError);
+        };
+        let client = ClientInfo {
+            client_id: &state.client_id,
+            version: state.version,
+        };
+        if !self.acl.may_subscribe(client, filter.filter()) {
+            return Err(ReasonCode::NotAuthorized);
+        }
+        let count = state.filters.len() + state.memberships.len();
+        let known = state.filters.contains(filter.as_str())
+            || state
+                .memberships
+                .iter()
+                .any(|m| &*m.filter == filter.as_str());
+        if count >= self.config.limits.subscriptions_per_session_max && !known {
+            self.counters.subscriptions_refused += 1;
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        Ok(())
+    }
+
+    fn subscribe_plain(
+        &mut self,
+        session: Key,
+        filter: TopicFilter<'_>,
+        requested: Requested,
+        id: u32,
+        now: Time,
+    ) {
+        let options = options_of(requested, id);
+        //= mqtt5 3.8.4-3
+        //= mqtt311 3.8.4-3
+        let replaced = self
+            .subscriptions
+            .insert(filter.as_str(), Subscriber::Session(session), options)
+            .is_some();
+        if !replaced {
+            self.interest
+                .add(InterestKey::of_filter(filter.as_str()), self.config.index);
+            if let Some(state) = self.sessions.get_mut(session) {
+                state.filters.insert(filter.as_str().into());
+            }
+        }
+        //= mqtt5 3.3.1-9
+        //= mqtt5 3.3.1-10
+        //= mqtt5 3.3.1-11
+        //= mqtt311 3.3.1-6
+        let wanted = match requested.retain_handling {
+            RetainHandling::Always => true,
+            RetainHandling::IfNew => !replaced,
+            RetainHandling::Never => false,
+        };
+        if wanted {
+            self.start_replay(session, filter, options, now);
+        }
+    }
+
+    fn start_replay(
+        &mut self,
+        session: Key,
+        filter: TopicFilter<'_>,
+        options: SubscriptionOptions,
+        _now: Time,
+    ) {
+        let shard_count = self.config.shard_count;
+        let sources: Vec<usize> = if filter.has_wildcard() {
+            (0..shard_count).collect()
+        } else {
+            alloc::vec![owner_of_topic(filter.as_str(), shard_count)]
+        };
+        self.replay_sequence += 1;
+        let filter: Arc<str> = filter.as_str().into();
+        let replay = Replay::new(
+            self.replay_sequence,
+            filter,
+            options,
+            sources,
+            self.config.seed,
+        );
+        if let Some(state) = self.sessions.get_mut(session) {
+            // The same filter again: the new replay covers what the old one has left.
+            state.replays.retain(|old| old.filter != replay.filter);
+            state.replays.push_back(replay);
+        }
+    }
+
+    fn unsubscribe_plain(&mut self, session: Key, filter: &str) -> bool {
+        //= mqtt5 3.10.4-1
+        //= mqtt5 3.10.4-2
+        //= mqtt311 3.10.4-1
+        //= mqtt311 3.10.4-2
+        let removed = self.remove_subscription(filter, session);
+        if let Some(state) = self.sessions.get_mut(session) {
+            state.filters.remove(filter);
+            state.replays.retain(|replay| &*replay.filter != filter);
+        }
+        removed
+    }
+
+    fn join_group(
+        &mut self,
+        session: Key,
+        filter: TopicFilter<'_>,
+        requested: Requested,
+        id: u32,
+        ticket: Key,
+        fx: &mut Effects,
+    ) {
+        let options = options_of(requested, id);
+        let name: Arc<str> = filter.as_str().into();
+        let Some(state) = self.sessions.get_mut(session) else {
+            return;
+        };
+        match state.memberships.iter_mut().find(|m| m.filter == name) {
+            Some(membership) => membership.options = options,
+            None => state.memberships.push(Membership {
+                filter: name.clone(),
+                options,
+            }),
+        }
+        if let Some(pending) = self.pending_subacks.get_mut(ticket) {
+            pending.waiting_for += 1;
+        }
+        let window = self.member_window(session);
+        let owner = self.owner_of_group(&name);
+        let join = GroupJoin {
+            session,
+            options,
+            window,
+            ticket,
+        };
+        let join = Peer::GroupJoin { filter: name, join };
+        self.send_to(owner, join, fx);
+    }
+
+    fn send_suback_if_complete(&mut self, ticket: Key, now: Time, fx: &mut Effects) {
+        if self
+            .pending_subacks
+            .get(ticket)
+            .is_none_or(|pending| pending.waiting_for > 0)
+        {
+            return;
+        }
+        let Some(pending) = self.pending_subacks.remove(ticket) else {
+            return;
+        };
+        //= mqtt5 3.8.4-1
+        //= mqtt5 3.8.4-2
+        //= mqtt311 3.8.4-1
+        //= mqtt311 3.8.4-2
+        let answer = SubAck {
+            packet_id: pending.packet_id,
+            properties: Properties::EMPTY,
+            reasons: &pending.reasons,
+        };
+        self.write(pending.conn, &Packet::SubAck(answer), now, fx);
+    }
+}
+
+const fn granted(qos: QoS) -> ReasonCode {
+    match qos {
+        QoS::AtMostOnce => ReasonCode::Success,
+        QoS::AtLeastOnce => ReasonCode::GrantedQoS1,
+        QoS::ExactlyOnce => ReasonCode::GrantedQoS2,
+    }
+}
+
+const fn options_of(requested: Requested, subscription_id: u32) -> SubscriptionOptions {
+    SubscriptionOptions {
+        qos: requested.qos,
+        no_local: requested.no_local,
+        retain_as_published: requested.retain_as_published,
+        subscription_id,
+    }
+}

@@ -1,0 +1,205 @@
+//! QoS 0, 1 and 2 through the shard, in one shard and across several.
+
+use martlet_codec::{Ack, Packet, PacketId, Properties, QoS, ReasonCode, Version};
+use std::string::ToString;
+use std::vec;
+
+use super::world::{World, id_on};
+
+fn ack(id: u16) -> Ack<'static> {
+    Ack {
+        packet_id: PacketId::new(id).unwrap(),
+        reason: ReasonCode::Success,
+        properties: Properties::EMPTY,
+    }
+}
+
+#[test]
+fn qos0_passes_between_versions_and_shards() {
+    for shards in [1, 2, 4] {
+        let mut w = World::new(shards);
+        let s = w.connect(Version::V311, &id_on(0, shards, "s"), true);
+        let p = w.connect(Version::V5, &id_on(shards - 1, shards, "p"), true);
+        assert_eq!(w.received(s), ["CONNACK 00 present=false"]);
+        w.subscribe(s, "a/+", QoS::AtMostOnce);
+        assert_eq!(w.received(s), ["SUBACK [00]"]);
+        w.publish(p, "a/b", QoS::AtMostOnce, 0, false, "x");
+        w.publish(p, "a/b/c", QoS::AtMostOnce, 0, false, "y");
+        assert_eq!(w.received(s), ["PUBLISH a/b=x q0"], "{shards} shards");
+    }
+}
+
+//= mqtt5 4.3.2-4 test
+#[test]
+fn qos1_is_acknowledged_both_ways() {
+    let mut w = World::new(2);
+    let s = w.connect(Version::V5, &id_on(0, 2, "s"), true);
+    let p = w.connect(Version::V5, &id_on(1, 2, "p"), true);
+    w.subscribe(s, "t", QoS::AtLeastOnce);
+    w.received(s);
+    w.received(p);
+    w.publish(p, "t", QoS::AtLeastOnce, 7, false, "x");
+    assert_eq!(w.received(p), ["PUBACK #7 00"]);
+    assert_eq!(w.received(s), ["PUBLISH t=x q1 #1"]);
+    w.publish(p, "nobody", QoS::AtLeastOnce, 8, false, "x");
+    assert_eq!(w.received(p), ["PUBACK #8 10"], "no matching subscribers");
+}
+
+//= mqtt5 4.3.3-10 test
+#[test]
+fn qos2_duplicate_is_acknowledged_but_not_routed_again() {
+    let mut w = World::new(1);
+    let s = w.connect(Version::V311, "s", true);
+    let p = w.connect(Version::V311, "p", false);
+    w.subscribe(s, "t", QoS::ExactlyOnce);
+    w.received(s);
+    w.received(p);
+    w.publish(p, "t", QoS::ExactlyOnce, 7, false, "x");
+    w.publish(p, "t", QoS::ExactlyOnce, 7, false, "x");
+    assert_eq!(w.received(p), ["PUBREC #7 00", "PUBREC #7 00"]);
+    w.drop_connection(p);
+    let p = w.connect(Version::V311, "p", false);
+    w.publish(p, "t", QoS::ExactlyOnce, 7, false, "x");
+    assert_eq!(w.received(p), ["CONNACK 00 present=true", "PUBREC #7 00"]);
+    w.send(p, &Packet::PubRel(ack(7)));
+    w.send(p, &Packet::PubRel(ack(7)));
+    assert_eq!(w.received(p), ["PUBCOMP #7 00", "PUBCOMP #7 00"]);
+    assert_eq!(w.payloads(s), ["x"]);
+    w.publish(p, "t", QoS::ExactlyOnce, 7, false, "y");
+    assert_eq!(w.payloads(s), ["y"]);
+}
+
+#[test]
+fn qos2_to_a_subscriber_runs_through_all_four_packets() {
+    let mut w = World::new(1);
+    let s = w.connect(Version::V5, "s", true);
+    w.subscribe(s, "t", QoS::ExactlyOnce);
+    w.received(s);
+    w.publish(s, "t", QoS::ExactlyOnce, 1, false, "x");
+    assert_eq!(w.received(s), ["PUBLISH t=x q2 #1", "PUBREC #1 00"]);
+    w.send(s, &Packet::PubRec(ack(1)));
+    assert_eq!(w.received(s), ["PUBREL #1 00"]);
+    w.send(s, &Packet::PubComp(ack(1)));
+    w.send(s, &Packet::PubRec(ack(1)));
+    assert_eq!(
+        w.received(s),
+        ["PUBREL #1 92"],
+        "an unknown identifier is answered, not fatal"
+    );
+    w.send(s, &Packet::PubRel(ack(5)));
+    assert_eq!(w.received(s), ["PUBCOMP #5 92"]);
+}
+
+//= mqtt5 3.3.4-9 test
+#[test]
+fn a_full_window_queues_and_keeps_the_order() {
+    let mut w = World::new(1);
+    let s = w.connect_with(
+        Version::V5,
+        "s",
+        true,
+        &[martlet_codec::Property::ReceiveMaximum(2)],
+    );
+    let p = w.connect(Version::V311, "p", true);
+    w.subscribe(s, "t", QoS::ExactlyOnce);
+    w.received(s);
+    for (n, qos) in [
+        (1, QoS::AtLeastOnce),
+        (2, QoS::ExactlyOnce),
+        (3, QoS::ExactlyOnce),
+    ] {
+        w.publish(p, "t", qos, n, false, &n.to_string());
+    }
+    w.publish(p, "t", QoS::AtMostOnce, 0, false, "4");
+    assert_eq!(w.received(s), ["PUBLISH t=1 q1 #1", "PUBLISH t=2 q2 #2"]);
+    w.send(s, &Packet::PubRec(ack(2)));
+    assert_eq!(
+        w.received(s),
+        ["PUBREL #2 00"],
+        "PUBREC below 0x80 frees nothing"
+    );
+    w.send(s, &Packet::PubAck(ack(1)));
+    assert_eq!(w.received(s), ["PUBLISH t=3 q2 #3", "PUBLISH t=4 q0"]);
+}
+
+//= mqtt5 4.4.0-1 test
+//= mqtt311 4.4.0-1 test
+#[test]
+fn a_resume_sends_again_in_order_with_dup_and_the_old_ids() {
+    for version in [Version::V311, Version::V5] {
+        let mut w = World::new(1);
+        let expiry = [martlet_codec::Property::SessionExpiryInterval(100)];
+        let properties: &[_] = if version.is_v5() { &expiry } else { &[] };
+        let s = w.connect_with(version, "s", false, properties);
+        let p = w.connect(Version::V311, "p", true);
+        w.subscribe(s, "t", QoS::ExactlyOnce);
+        w.received(s);
+        w.publish(p, "t", QoS::AtLeastOnce, 1, false, "1");
+        w.publish(p, "t", QoS::ExactlyOnce, 2, false, "2");
+        w.publish(p, "t", QoS::ExactlyOnce, 3, false, "3");
+        w.send(s, &Packet::PubRec(ack(2)));
+        w.drop_connection(s);
+        w.publish(p, "t", QoS::AtLeastOnce, 4, false, "4");
+        w.publish(p, "t", QoS::AtMostOnce, 0, false, "lost");
+        let s = w.connect_with(version, "s", false, properties);
+        assert_eq!(
+            w.received(s),
+            vec![
+                "CONNACK 00 present=true",
+                "PUBLISH t=1 q1 #1 dup",
+                "PUBREL #2 00",
+                "PUBLISH t=3 q2 #3 dup",
+                "PUBLISH t=4 q1 #4",
+            ]
+        );
+    }
+}
+
+//= mqtt5 3.3.4-2 test
+//= mqtt5 3.3.4-4 test
+#[test]
+fn overlapping_filters_give_one_copy_at_the_highest_qos_with_all_identifiers() {
+    let mut w = World::new(1);
+    let s = w.connect(Version::V5, "s", true);
+    let id = |n| [martlet_codec::Property::SubscriptionIdentifier(n)];
+    for (n, filter, qos) in [
+        (1, "a/#", QoS::AtMostOnce),
+        (2, "a/b", QoS::AtLeastOnce),
+        (3, "+/b", QoS::AtMostOnce),
+    ] {
+        let mut properties = martlet_codec::PropertiesBuf::new();
+        properties.push(id(n)[0]);
+        let mut filters = martlet_codec::SubscribeFiltersBuf::new();
+        filters.push(
+            martlet_codec::TopicFilter::new(filter).unwrap(),
+            martlet_codec::SubscriptionOptions {
+                qos,
+                no_local: false,
+                retain_as_published: false,
+                retain_handling: martlet_codec::RetainHandling::Always,
+            },
+        );
+        w.send(
+            s,
+            &Packet::Subscribe(martlet_codec::Subscribe {
+                packet_id: PacketId::new(1).unwrap(),
+                properties: properties.as_properties(),
+                filters: filters.as_filters(),
+            }),
+        );
+    }
+    w.received(s);
+    w.publish(s, "a/b", QoS::ExactlyOnce, 1, false, "x");
+    let got = w.received(s);
+    let publish = got.iter().find(|line| line.starts_with("PUBLISH")).unwrap();
+    assert!(publish.starts_with("PUBLISH a/b=x q1 #1"), "{publish}");
+    for id in ["sub1", "sub2", "sub3"] {
+        assert!(publish.contains(id), "{publish}");
+    }
+    assert_eq!(
+        got.iter()
+            .filter(|line| line.starts_with("PUBLISH"))
+            .count(),
+        1
+    );
+}

@@ -1,0 +1,97 @@
+//! Bounds that peers run into.
+
+use martlet_codec::{QoS, Version};
+use std::string::ToString;
+
+use super::world::World;
+use crate::{CloseCause, Limits, Policy};
+
+#[test]
+fn a_session_queue_refuses_what_exceeds_it_and_counts() {
+    let limits = Limits {
+        session_queue_messages_max: 3,
+        ..Limits::default()
+    };
+    let mut w = World::with(1, &limits, &Policy::default());
+    let s = w.connect(Version::V311, "s", false);
+    w.subscribe(s, "t", QoS::AtLeastOnce);
+    w.drop_connection(s);
+    let p = w.connect(Version::V311, "p", true);
+    for n in 1..=5 {
+        w.publish(p, "t", QoS::AtLeastOnce, n, false, &n.to_string());
+    }
+    assert_eq!(w.shards[0].counters().dropped_queue_full, 2);
+    let s = w.connect(Version::V311, "s", false);
+    assert_eq!(w.payloads(s), ["1", "2", "3"]);
+}
+
+#[test]
+fn connect_has_to_come_in_time_and_first() {
+    let mut w = World::new(1);
+    let c = w.connect(Version::V5, "c", true);
+    w.drop_connection(c);
+    let mut fx = crate::Effects::new(1);
+    let conn = w.shards[0].on_open(w.now, &mut fx).unwrap();
+    w.shards[0].on_bytes(conn, &[0x10, 0x20, 0x00], w.now, &mut fx);
+    w.shards[0].on_timer(w.now.plus_millis(4_900), &mut fx);
+    assert!(fx.closed.is_empty());
+    w.shards[0].on_timer(w.now.plus_millis(5_200), &mut fx);
+    assert!(matches!(
+        fx.closed[0].report.cause,
+        CloseCause::ConnectTimeout
+    ));
+    let conn = w.shards[0].on_open(w.now, &mut fx).unwrap();
+    w.shards[0].on_bytes(conn, &[0xC0, 0x00], w.now, &mut fx);
+    assert!(matches!(
+        fx.closed[1].report.cause,
+        CloseCause::Violation(_)
+    ));
+    assert!(
+        fx.closed[1].farewell.is_empty(),
+        "nothing is sent before CONNACK"
+    );
+}
+
+#[test]
+fn connections_over_the_limit_are_refused() {
+    let limits = Limits {
+        connections_max: 1,
+        ..Limits::default()
+    };
+    let mut w = World::with(1, &limits, &Policy::default());
+    w.connect(Version::V311, "a", true);
+    let mut fx = crate::Effects::new(1);
+    assert!(w.shards[0].on_open(w.now, &mut fx).is_none());
+    assert_eq!(w.shards[0].counters().connections_refused, 1);
+}
+
+#[test]
+fn over_the_memory_budget_publishers_wait_but_never_for_ever() {
+    let limits = Limits {
+        memory_budget_bytes: 1,
+        ..Limits::default()
+    };
+    let mut w = World::with(1, &limits, &Policy::default());
+    let s = w.connect_with(
+        Version::V5,
+        "s",
+        true,
+        &[martlet_codec::Property::ReceiveMaximum(1)],
+    );
+    w.subscribe(s, "t", QoS::AtLeastOnce);
+    let p = w.connect(Version::V311, "p", true);
+    w.publish(p, "t", QoS::AtLeastOnce, 1, false, "1");
+    w.publish(p, "t", QoS::AtLeastOnce, 2, false, "2");
+    let mut fx = crate::Effects::new(1);
+    // PUBLISH QoS 1, topic "t", identifier 3, payload "3".
+    let bytes = [0x32, 0x06, 0x00, 0x01, b't', 0x00, 0x03, b'3'];
+    assert_eq!(w.shards[0].on_bytes(p.conn, &bytes, w.now, &mut fx), 0);
+    assert!(!w.shards[0].wants_read(p.conn));
+    w.shards[0].on_timer(w.now.plus_millis(1_200), &mut fx);
+    assert_eq!(fx.resumed, [p.conn]);
+    assert_eq!(
+        w.shards[0].on_bytes(p.conn, &bytes, w.now, &mut fx),
+        bytes.len()
+    );
+    assert_eq!(w.shards[0].counters().publishers_paused, 1);
+}

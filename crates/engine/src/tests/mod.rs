@@ -1,0 +1,8 @@
+//! Tests of the whole shard, each a short story between a few clients.
+
+mod flows;
+mod groups;
+mod limits;
+mod retained;
+mod sessions;
+mod world;

@@ -1,0 +1,127 @@
+//! Retained messages: stored, replaced, cleared, replayed.
+
+use martlet_codec::{QoS, Version};
+use std::string::ToString;
+
+use super::world::{World, id_on};
+
+#[test]
+fn a_new_subscription_gets_what_is_retained_from_every_shard() {
+    for shards in [1, 2, 4] {
+        let mut w = World::new(shards);
+        let p = w.connect(Version::V311, "p", true);
+        for n in 0..500 {
+            w.publish(
+                p,
+                &std::format!("r/{n}"),
+                QoS::AtLeastOnce,
+                1,
+                true,
+                &n.to_string(),
+            );
+        }
+        w.publish(p, "r/7", QoS::AtLeastOnce, 1, true, "");
+        w.publish(p, "r/8", QoS::AtLeastOnce, 1, true, "new");
+        w.publish(p, "r/9", QoS::AtLeastOnce, 1, false, "not retained");
+        let s = w.connect(Version::V311, &id_on(0, shards, "s"), true);
+        w.subscribe(s, "#", QoS::AtMostOnce);
+        let mut got = w.received(s);
+        assert_eq!(got.remove(0), "CONNACK 00 present=false");
+        assert!(got.contains(&"SUBACK [00]".to_string()));
+        got.retain(|line| line.starts_with("PUBLISH"));
+        assert_eq!(got.len(), 499, "{shards} shards");
+        assert!(got.iter().all(|line| line.ends_with(" retain")));
+        assert!(got.contains(&"PUBLISH r/8=new q0 retain".to_string()));
+        assert!(got.contains(&"PUBLISH r/9=9 q0 retain".to_string()));
+        assert_eq!(
+            w.shards
+                .iter()
+                .map(crate::Shard::retained_count)
+                .sum::<usize>(),
+            499
+        );
+    }
+}
+
+#[test]
+fn the_receivers_window_sets_the_pace_and_the_queue_stays_empty() {
+    let mut w = World::new(2);
+    let p = w.connect(Version::V311, "p", true);
+    for n in 0..300 {
+        w.publish(
+            p,
+            &std::format!("r/{n}"),
+            QoS::AtLeastOnce,
+            1,
+            true,
+            &n.to_string(),
+        );
+    }
+    let s = w.connect(Version::V311, &id_on(0, 2, "s"), true);
+    w.subscribe(s, "#", QoS::AtLeastOnce);
+    let mut total = w.payloads(s).len();
+    assert_eq!(total, 64, "in flight to one client");
+    let mut id = 0;
+    while total < 300 {
+        id += 1;
+        assert!(id <= 300, "stuck at {total}");
+        w.send(
+            s,
+            &martlet_codec::Packet::PubAck(martlet_codec::Ack {
+                packet_id: martlet_codec::PacketId::new(id).unwrap(),
+                reason: martlet_codec::ReasonCode::Success,
+                properties: martlet_codec::Properties::EMPTY,
+            }),
+        );
+        total += w.payloads(s).len();
+    }
+    assert_eq!(w.shards[s.shard].counters().queued, 0);
+}
+
+#[test]
+fn a_live_value_is_never_followed_by_an_older_retained_one() {
+    let mut w = World::new(1);
+    let p = w.connect(Version::V311, "p", true);
+    for n in 0..200 {
+        w.publish(
+            p,
+            &std::format!("r/{n:03}"),
+            QoS::AtLeastOnce,
+            1,
+            true,
+            "old",
+        );
+    }
+    let s = w.connect(Version::V311, "s", true);
+    w.subscribe(s, "#", QoS::AtLeastOnce);
+    w.received(s);
+    // 64 are in flight, a chunk may wait behind them.
+    for n in [10, 64, 65, 100, 199] {
+        w.publish(
+            p,
+            &std::format!("r/{n:03}"),
+            QoS::AtLeastOnce,
+            1,
+            true,
+            "new",
+        );
+    }
+    let mut lines = std::vec::Vec::new();
+    for id in 1..=300 {
+        w.send(
+            s,
+            &martlet_codec::Packet::PubAck(martlet_codec::Ack {
+                packet_id: martlet_codec::PacketId::new(id).unwrap(),
+                reason: martlet_codec::ReasonCode::Success,
+                properties: martlet_codec::Properties::EMPTY,
+            }),
+        );
+        lines.extend(w.received(s));
+    }
+    for n in [64, 65, 100, 199] {
+        let topic = std::format!("r/{n:03}=");
+        let seen: std::vec::Vec<_> = lines.iter().filter(|line| line.contains(&topic)).collect();
+        assert!(seen.iter().all(|line| line.contains("=new")), "{seen:?}");
+        assert!(!seen.is_empty(), "{topic}");
+    }
+}

@@ -1,0 +1,183 @@
+//! Sessions: takeover, clean start, expiry, wills.
+
+use martlet_codec::{
+    Connect, Disconnect, Packet, Properties, PropertiesBuf, Property, QoS, ReasonCode, TopicName,
+    Version, Will,
+};
+
+use super::world::{Client, World};
+
+fn with_will<'a>(
+    version: Version,
+    id: &'a str,
+    clean: bool,
+    properties: Properties<'a>,
+    will_properties: Properties<'a>,
+) -> Connect<'a> {
+    Connect {
+        version,
+        clean_start: clean,
+        keep_alive_s: 10,
+        properties,
+        client_id: id,
+        will: Some(Will {
+            qos: QoS::AtMostOnce,
+            retain: false,
+            properties: will_properties,
+            topic: TopicName::new("will").unwrap(),
+            payload: b"gone",
+        }),
+        user_name: None,
+        password: None,
+    }
+}
+
+fn watcher(w: &mut World) -> Client {
+    let watcher = w.connect(Version::V311, "watcher", true);
+    w.subscribe(watcher, "will", QoS::AtMostOnce);
+    w.received(watcher);
+    watcher
+}
+
+//= mqtt5 3.1.4-3 test
+#[test]
+fn a_takeover_tells_the_old_connection_and_publishes_its_will() {
+    let mut w = World::new(1);
+    let watcher = watcher(&mut w);
+    let connect = with_will(Version::V5, "c", true, Properties::EMPTY, Properties::EMPTY);
+    let old = w.connect_packet(&connect);
+    let new = w.connect(Version::V5, "c", true);
+    assert_eq!(
+        w.received(old),
+        ["CONNACK 00 present=false", "DISCONNECT 8E"]
+    );
+    assert_eq!(w.received(new), ["CONNACK 00 present=false"]);
+    assert_eq!(w.payloads(watcher), ["gone"]);
+}
+
+//= mqtt5 3.1.3-9 test
+#[test]
+fn a_delayed_will_is_cancelled_by_a_resume_and_published_when_due() {
+    let mut w = World::new(1);
+    let watcher = watcher(&mut w);
+    let (mut session, mut will) = (PropertiesBuf::new(), PropertiesBuf::new());
+    session.push(Property::SessionExpiryInterval(100));
+    will.push(Property::WillDelayInterval(5));
+    let connect = with_will(
+        Version::V5,
+        "c",
+        false,
+        session.as_properties(),
+        will.as_properties(),
+    );
+    let c = w.connect_packet(&connect);
+    w.drop_connection(c);
+    w.advance(3_000);
+    let c = w.connect_packet(&connect);
+    w.advance(9_000);
+    assert!(
+        w.payloads(watcher).is_empty(),
+        "the client was back in time"
+    );
+    w.drop_connection(c);
+    w.advance(4_900);
+    assert!(w.payloads(watcher).is_empty(), "too early");
+    w.advance(300);
+    assert_eq!(w.payloads(watcher), ["gone"]);
+    w.advance(200_000);
+    assert!(w.payloads(watcher).is_empty(), "once");
+    assert_eq!(w.shards[0].session_count(), 1, "the session has expired");
+}
+
+#[test]
+fn disconnect_drops_the_will_and_0x04_sends_it() {
+    for (reason, expected) in [
+        (ReasonCode::Success, 0),
+        (ReasonCode::DisconnectWithWillMessage, 1),
+    ] {
+        let mut w = World::new(1);
+        let watcher = watcher(&mut w);
+        let connect = with_will(Version::V5, "c", true, Properties::EMPTY, Properties::EMPTY);
+        let c = w.connect_packet(&connect);
+        w.send(
+            c,
+            &Packet::Disconnect(Disconnect {
+                reason,
+                properties: Properties::EMPTY,
+            }),
+        );
+        assert_eq!(w.payloads(watcher).len(), expected);
+    }
+}
+
+//= mqtt5 3.1.2-22 test
+//= mqtt311 3.1.2-24 test
+#[test]
+fn a_silent_client_is_closed_after_one_and_a_half_keep_alives() {
+    let mut w = World::new(1);
+    let watcher = watcher(&mut w);
+    let connect = with_will(Version::V5, "c", true, Properties::EMPTY, Properties::EMPTY);
+    let c = w.connect_packet(&connect);
+    w.advance(14_900);
+    w.send(c, &Packet::PingReq);
+    assert_eq!(
+        w.received(c),
+        ["CONNACK 00 present=false", "PINGRESP"]
+            .map(|s| { if s == "PINGRESP" { "PingResp" } else { s } })
+    );
+    w.advance(14_900);
+    assert!(w.payloads(watcher).is_empty());
+    w.advance(300);
+    assert_eq!(w.payloads(watcher), ["gone"]);
+    assert_eq!(w.received(c), ["DISCONNECT 8D"]);
+}
+
+#[test]
+fn clean_start_ends_the_old_session_and_its_queue() {
+    let mut w = World::new(1);
+    let p = w.connect(Version::V311, "p", true);
+    let s = w.connect(Version::V311, "s", false);
+    w.subscribe(s, "t", QoS::AtLeastOnce);
+    w.drop_connection(s);
+    w.publish(p, "t", QoS::AtLeastOnce, 1, false, "queued");
+    assert!(w.shards[0].memory_bytes() > 0);
+    let s = w.connect(Version::V311, "s", true);
+    assert_eq!(w.received(s), ["CONNACK 00 present=false"]);
+    assert_eq!(w.shards[0].memory_bytes(), 0);
+    w.publish(p, "t", QoS::AtLeastOnce, 2, false, "unsubscribed");
+    assert!(w.received(s).is_empty());
+}
+
+#[test]
+fn a_disconnect_that_extends_a_session_of_zero_is_an_error() {
+    let mut w = World::new(1);
+    let watcher = watcher(&mut w);
+    let connect = with_will(Version::V5, "c", true, Properties::EMPTY, Properties::EMPTY);
+    let c = w.connect_packet(&connect);
+    let mut properties = PropertiesBuf::new();
+    properties.push(Property::SessionExpiryInterval(10));
+    let packet = Disconnect {
+        reason: ReasonCode::Success,
+        properties: properties.as_properties(),
+    };
+    w.send(c, &Packet::Disconnect(packet));
+    assert_eq!(w.received(c), ["CONNACK 00 present=false", "DISCONNECT 82"]);
+    assert_eq!(
+        w.payloads(watcher),
+        ["gone"],
+        "such a DISCONNECT does not count"
+    );
+}
+
+#[test]
+fn shutdown_tells_v5_clients_and_publishes_no_wills() {
+    let mut w = World::new(1);
+    let connect = with_will(Version::V5, "c", true, Properties::EMPTY, Properties::EMPTY);
+    let c = w.connect_packet(&connect);
+    let mut fx = crate::Effects::new(1);
+    w.shards[0].shut_down(w.now, &mut fx);
+    assert_eq!(fx.closed.len(), 1);
+    assert_eq!(w.shards[0].counters().wills_published, 0);
+    assert_eq!(fx.closed[0].conn, c.conn);
+    assert!(!fx.closed[0].farewell.is_empty());
+}

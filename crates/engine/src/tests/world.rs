@@ -1,0 +1,406 @@
+//! A small world for unit tests: N shards, mailboxes emptied in order, clients that speak packets.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hashbrown::HashMap;
+use martlet_codec::{
+    Decoded, Packet, PacketId, Properties, Publish, QoS, Rules, Sender, SubscribeFiltersBuf,
+    SubscriptionOptions, TopicFilter, TopicName, Version, decode,
+};
+
+use crate::client_slots::shard_of;
+use crate::interest::prefixes_of;
+use crate::{
+    AllowAll, Closed, ConnId, Effects, Interest, InterestKey, Limits, Policy, Shard, ShardConfig,
+    Time,
+};
+
+/// An interest map for tests: exact, behind a spin-free cell (the shards of a test share one thread).
+#[derive(Debug, Default)]
+pub(crate) struct TestInterest {
+    map: parking::Cell,
+    generation: AtomicU64,
+}
+
+mod parking {
+    //! `Interest` has to be `Sync`; tests are single-threaded per world, so a std lock is never contended.
+    use alloc::string::String;
+    use hashbrown::HashMap;
+    #[expect(
+        clippy::disallowed_types,
+        reason = "the trait asks for Sync; never contended"
+    )]
+    pub(crate) type Cell = std::sync::Mutex<HashMap<(String, bool), [u32; 8]>>;
+}
+
+impl Interest for TestInterest {
+    fn add(&self, key: InterestKey<'_>, shard: usize) {
+        let mut map = self.map.lock().unwrap();
+        map.entry((key.prefix.into(), key.exact)).or_default()[shard] += 1;
+        self.generation.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn remove(&self, key: InterestKey<'_>, shard: usize) {
+        let mut map = self.map.lock().unwrap();
+        let counts = map
+            .get_mut(&(key.prefix.into(), key.exact))
+            .expect("removed but never added");
+        counts[shard] = counts[shard].checked_sub(1).expect("removed too often");
+        self.generation.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn shards(&self, topic: &str) -> u64 {
+        let map = self.map.lock().unwrap();
+        let mut mask = 0;
+        for key in prefixes_of(topic) {
+            if let Some(counts) = map.get(&(String::from(key.prefix), key.exact)) {
+                for (shard, count) in counts.iter().enumerate() {
+                    mask |= u64::from(*count > 0) << shard;
+                }
+            }
+        }
+        mask
+    }
+
+    fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) shards: Vec<Shard>,
+    effects: Vec<Effects>,
+    pub(crate) now: Time,
+    pub(crate) interest: Arc<TestInterest>,
+    /// What each connection got, decoded to text: `PUBLISH t=x q1 #3 dup retain`.
+    received: HashMap<(usize, ConnId), Vec<String>>,
+    versions: HashMap<(usize, ConnId), Version>,
+    pub(crate) closed: Vec<(usize, Closed)>,
+}
+
+/// A client of the world.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Client {
+    pub(crate) shard: usize,
+    pub(crate) conn: ConnId,
+    pub(crate) version: Version,
+}
+
+impl World {
+    pub(crate) fn new(shard_count: usize) -> Self {
+        Self::with(shard_count, &Limits::default(), &Policy::default())
+    }
+
+    pub(crate) fn with(shard_count: usize, limits: &Limits, policy: &Policy) -> Self {
+        let interest = Arc::new(TestInterest::default());
+        let shards = (0..shard_count)
+            .map(|index| {
+                let config = ShardConfig {
+                    index,
+                    shard_count,
+                    seed: 7,
+                    limits: limits.clone(),
+                    policy: policy.clone(),
+                };
+                Shard::new(config, interest.clone(), Box::new(AllowAll))
+            })
+            .collect();
+        Self {
+            shards,
+            effects: (0..shard_count)
+                .map(|_| Effects::new(shard_count))
+                .collect(),
+            now: Time::from_millis(1_000_000),
+            interest,
+            received: HashMap::new(),
+            versions: HashMap::new(),
+            closed: Vec::new(),
+        }
+    }
+
+    /// A client of this version, connected; `id` decides its shard. Its CONNACK is the first thing received.
+    pub(crate) fn connect(&mut self, version: Version, id: &str, clean: bool) -> Client {
+        self.connect_with(version, id, clean, &[])
+    }
+
+    /// As `connect`, with raw property bytes.
+    pub(crate) fn connect_with(
+        &mut self,
+        version: Version,
+        id: &str,
+        clean: bool,
+        properties: &[martlet_codec::Property<'_>],
+    ) -> Client {
+        let mut buf = martlet_codec::PropertiesBuf::new();
+        for property in properties {
+            buf.push(*property);
+        }
+        let connect = martlet_codec::Connect {
+            version,
+            clean_start: clean,
+            keep_alive_s: 0,
+            properties: buf.as_properties(),
+            client_id: id,
+            will: None,
+            user_name: None,
+            password: None,
+        };
+        self.connect_packet(&connect)
+    }
+
+    pub(crate) fn connect_packet(&mut self, connect: &martlet_codec::Connect<'_>) -> Client {
+        let version = connect.version;
+        let shard = shard_of(connect.client_id, self.shards.len());
+        let conn = self.shards[shard]
+            .on_open(self.now, &mut self.effects[shard])
+            .unwrap();
+        let client = Client {
+            shard,
+            conn,
+            version,
+        };
+        self.versions.insert((shard, conn), version);
+        self.send(client, &Packet::Connect(*connect));
+        client
+    }
+
+    pub(crate) fn send(&mut self, client: Client, packet: &Packet<'_>) {
+        let mut bytes = Vec::new();
+        packet.encode(client.version, &mut bytes).unwrap();
+        self.send_bytes(client, &bytes);
+    }
+
+    pub(crate) fn send_bytes(&mut self, client: Client, bytes: &[u8]) {
+        let fx = &mut self.effects[client.shard];
+        let used = self.shards[client.shard].on_bytes(client.conn, bytes, self.now, fx);
+        assert_eq!(used, bytes.len(), "not everything was consumed");
+        self.run();
+    }
+
+    pub(crate) fn drop_connection(&mut self, client: Client) {
+        let fx = &mut self.effects[client.shard];
+        self.shards[client.shard].on_close(client.conn, crate::TransportClose::Eof, self.now, fx);
+        self.run();
+    }
+
+    pub(crate) fn subscribe(&mut self, client: Client, filter: &str, qos: QoS) {
+        let options = SubscriptionOptions {
+            qos,
+            no_local: false,
+            retain_as_published: false,
+            retain_handling: martlet_codec::RetainHandling::Always,
+        };
+        let mut filters = SubscribeFiltersBuf::new();
+        filters.push(TopicFilter::new(filter).unwrap(), options);
+        self.send(
+            client,
+            &Packet::Subscribe(martlet_codec::Subscribe {
+                packet_id: PacketId::new(9_999).unwrap(),
+                properties: Properties::EMPTY,
+                filters: filters.as_filters(),
+            }),
+        );
+    }
+
+    pub(crate) fn publish(
+        &mut self,
+        client: Client,
+        topic: &str,
+        qos: QoS,
+        id: u16,
+        retain: bool,
+        payload: &str,
+    ) {
+        let publish = Publish {
+            dup: false,
+            qos,
+            retain,
+            topic: Some(TopicName::new(topic).unwrap()),
+            packet_id: PacketId::new(id),
+            properties: Properties::EMPTY,
+            payload: payload.as_bytes(),
+        };
+        self.send(client, &Packet::Publish(publish));
+    }
+
+    pub(crate) fn advance(&mut self, millis: u64) {
+        self.now = self.now.plus_millis(millis);
+        for (shard, fx) in self.shards.iter_mut().zip(&mut self.effects) {
+            shard.on_timer(self.now, fx);
+        }
+        self.run();
+    }
+
+    /// Carries out all effects until nothing is left.
+    pub(crate) fn run(&mut self) {
+        loop {
+            let mut busy = false;
+            for from in 0..self.shards.len() {
+                busy |= self.flush(from);
+                for to in 0..self.shards.len() {
+                    let mut batch = core::mem::take(&mut self.effects[from].peers[to]);
+                    if !batch.is_empty() {
+                        busy = true;
+                        let fx = &mut self.effects[to];
+                        self.shards[to].on_peer_batch(from, &mut batch, self.now, fx);
+                    }
+                }
+            }
+            if !busy {
+                return;
+            }
+        }
+    }
+
+    fn flush(&mut self, index: usize) -> bool {
+        let shard = &mut self.shards[index];
+        let fx = &mut self.effects[index];
+        fx.connected.clear();
+        fx.resumed.clear();
+        let closed = core::mem::take(&mut fx.closed);
+        let dirty = core::mem::take(&mut fx.dirty);
+        let busy = !closed.is_empty() || !dirty.is_empty();
+        for conn in dirty {
+            let Some(outbox) = shard.outbox(conn) else {
+                continue;
+            };
+            let bytes = drain(outbox);
+            self.received
+                .entry((index, conn))
+                .or_default()
+                .extend(texts(
+                    &bytes,
+                    self.versions
+                        .get(&(index, conn))
+                        .copied()
+                        .unwrap_or(Version::V5),
+                ));
+            shard.on_flushed(conn, self.now, fx);
+        }
+        for mut closed in closed {
+            let bytes = drain(&mut closed.farewell);
+            let key = (index, closed.conn);
+            let version = self.versions.get(&key).copied().unwrap_or(Version::V5);
+            self.received
+                .entry(key)
+                .or_default()
+                .extend(texts(&bytes, version));
+            self.closed.push((index, closed));
+        }
+        busy
+    }
+
+    /// What the client got since the last call.
+    pub(crate) fn received(&mut self, client: Client) -> Vec<String> {
+        self.received
+            .remove(&(client.shard, client.conn))
+            .unwrap_or_default()
+    }
+
+    /// The payloads of the PUBLISHes among it.
+    pub(crate) fn payloads(&mut self, client: Client) -> Vec<String> {
+        self.received(client)
+            .iter()
+            .filter_map(|line| {
+                line.strip_prefix("PUBLISH ")?
+                    .split(' ')
+                    .next()?
+                    .split_once('=')
+            })
+            .map(|(_, payload)| String::from(payload))
+            .collect()
+    }
+}
+
+fn drain(outbox: &mut crate::Outbox) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while !outbox.is_empty() {
+        let mut slices: [&[u8]; 8] = [&[]; 8];
+        let count = outbox.io_slices(&mut slices);
+        let before = bytes.len();
+        for slice in &slices[..count] {
+            bytes.extend_from_slice(slice);
+        }
+        let got = bytes.len() - before;
+        outbox.advance(got);
+    }
+    bytes
+}
+
+fn texts(bytes: &[u8], version: Version) -> Vec<String> {
+    let mut rest = bytes;
+    let mut lines = vec![];
+    let rules = Rules {
+        version,
+        sender: Sender::Server,
+        max_packet_size: u32::MAX,
+    };
+    while !rest.is_empty() {
+        match decode(rest, rules).unwrap() {
+            Decoded::Packet { packet, length } => {
+                lines.push(text(&packet));
+                rest = &rest[length..];
+            }
+            Decoded::Incomplete { .. } => panic!("half a packet was written"),
+        }
+    }
+    lines
+}
+
+fn text(packet: &Packet<'_>) -> String {
+    match packet {
+        Packet::Publish(p) => {
+            let mut line = std::format!(
+                "PUBLISH {}={} q{}",
+                p.topic.map_or("", |t| t.as_str()),
+                String::from_utf8_lossy(p.payload),
+                p.qos as u8
+            );
+            if let Some(id) = p.packet_id {
+                line = std::format!("{line} #{}", id.get());
+            }
+            for (flag, name) in [(p.dup, " dup"), (p.retain, " retain")] {
+                line += if flag { name } else { "" };
+            }
+            for id in p.properties.subscription_identifiers() {
+                line = std::format!("{line} sub{id}");
+            }
+            line
+        }
+        Packet::PubAck(a) => std::format!("PUBACK #{} {:02X}", a.packet_id.get(), a.reason.as_u8()),
+        Packet::PubRec(a) => std::format!("PUBREC #{} {:02X}", a.packet_id.get(), a.reason.as_u8()),
+        Packet::PubRel(a) => std::format!("PUBREL #{} {:02X}", a.packet_id.get(), a.reason.as_u8()),
+        Packet::PubComp(a) => {
+            std::format!("PUBCOMP #{} {:02X}", a.packet_id.get(), a.reason.as_u8())
+        }
+        Packet::ConnAck(c) => {
+            std::format!(
+                "CONNACK {:02X} present={}",
+                c.reason.as_u8(),
+                c.session_present
+            )
+        }
+        Packet::SubAck(s) => std::format!("SUBACK {:02X?}", s.reasons),
+        Packet::UnsubAck(s) => std::format!("UNSUBACK {:02X?}", s.reasons),
+        Packet::Disconnect(d) => std::format!("DISCONNECT {:02X}", d.reason.as_u8()),
+        Packet::Connect(_)
+        | Packet::Subscribe(_)
+        | Packet::Unsubscribe(_)
+        | Packet::PingReq
+        | Packet::PingResp
+        | Packet::Auth(_) => std::format!("{:?}", packet.packet_type()),
+    }
+}
+
+/// Names that hash to the given shard of `shard_count`.
+pub(crate) fn id_on(shard: usize, shard_count: usize, prefix: &str) -> String {
+    (0..1_000)
+        .map(|n| std::format!("{prefix}{n}"))
+        .find(|id| shard_of(id, shard_count) == shard)
+        .unwrap()
+}
