@@ -33,7 +33,17 @@ impl BrokerUnderTest {
                 log: Log::default(),
             });
         }
-        let mut process = Command::new(binary()?)
+        let mut command = Command::new(binary()?);
+        // The developer's own settings, and those of the tests, must not decide what the broker does.
+        for (name, _) in env::vars_os() {
+            let is_setting = name
+                .to_str()
+                .is_some_and(|name| name.starts_with("MARTLET_"));
+            if is_setting || name == "SOCKET_ADDR" {
+                command.env_remove(name);
+            }
+        }
+        let mut process = command
             .args([
                 "broker",
                 "--listen",
@@ -41,8 +51,6 @@ impl BrokerUnderTest {
                 "--shards",
                 &shards.to_string(),
             ])
-            // The developer's own settings must not decide a test.
-            .env_remove("SOCKET_ADDR")
             .env("RUST_LOG", "info")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
