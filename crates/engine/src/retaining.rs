@@ -59,7 +59,7 @@ impl Shard {
         let next = self
             .retained
             .scan(filter, after, limit, now, &mut |message| {
-                messages.push(message.clone())
+                messages.push(message.clone());
             })
             .map(Into::into);
         let chunk = Peer::RetainedChunk {

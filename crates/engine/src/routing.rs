@@ -284,7 +284,7 @@ impl Shard {
         let mut targets = Vec::new();
         self.subscriptions
             .matches(topic, &mut |subscriber, options| {
-                targets.push((subscriber, options))
+                targets.push((subscriber, options));
             });
         targets.sort_unstable_by_key(|(subscriber, _)| *subscriber);
         let mask = self.interest.shards(topic);

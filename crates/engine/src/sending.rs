@@ -232,11 +232,10 @@ impl Shard {
                 self.pump_resend(key, conn, now, fx)
             } else {
                 session.replay_turn = !session.replay_turn;
-                if session.replay_turn {
-                    self.pump_replay(key, conn, now, fx) || self.pump_queue(key, conn, now, fx)
-                } else {
-                    self.pump_queue(key, conn, now, fx) || self.pump_replay(key, conn, now, fx)
-                }
+                let retained_first = session.replay_turn;
+                (retained_first && self.pump_replay(key, conn, now, fx))
+                    || self.pump_queue(key, conn, now, fx)
+                    || (!retained_first && self.pump_replay(key, conn, now, fx))
             };
             if !moved {
                 return;

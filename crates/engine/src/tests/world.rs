@@ -302,7 +302,7 @@ impl World {
             .unwrap_or_default()
     }
 
-    /// The payloads of the PUBLISHes among it.
+    /// The payloads of the PUBLISH packets among it.
     pub(crate) fn payloads(&mut self, client: Client) -> Vec<String> {
         self.received(client)
             .iter()
