@@ -1,0 +1,192 @@
+//! Configuration: what an operator writes, turned into a [`Config`] that cannot be wrong.
+//!
+//! Map: [`Sources`] collects a TOML file, the environment and the flags, in that order of strength, and
+//! [`Sources::check`] makes a [`Config`] of them or lists *every* problem ([`Problems`]): where it stands, which
+//! field it is and what would be right. `fields` is the one table of settings; from it come the keys of the file,
+//! the names of the environment variables, units, ranges and the suggestions for misspelt keys.
+
+mod fields;
+mod file;
+mod problem;
+mod sources;
+mod value;
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use martlet_engine::{Limits, Policy};
+
+pub use problem::{Origin, Problem, Problems};
+pub(crate) use sources::parse_address;
+pub use sources::{Flags, Sources};
+
+/// A checked configuration.
+///
+/// ```
+/// use martlet_broker::config::Sources;
+///
+/// let mut sources = Sources::new();
+/// sources.file("martlet.toml", "shards = 2\n[limits]\npacket_bytes_max = '64 KiB'");
+/// let config = sources.check()?;
+/// assert_eq!(config.limits().packet_bytes_max, 65_536);
+///
+/// let mut sources = Sources::new();
+/// sources.file("martlet.toml", "shard = 2");
+/// assert_eq!(
+///     sources.check().unwrap_err().to_string(),
+///     "martlet.toml:1:1: shard: unknown key; did you mean 'shards'?"
+/// );
+/// # Ok::<(), martlet_broker::config::Problems>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) shards: Option<usize>,
+    pub(crate) connections_max: Option<usize>,
+    pub(crate) limits: Limits,
+    pub(crate) policy: Policy,
+    pub(crate) log: Log,
+    pub(crate) sources: Vec<String>,
+}
+
+impl Config {
+    /// Where the broker listens.
+    #[must_use]
+    pub fn listeners(&self) -> &[Listener] {
+        &self.listeners
+    }
+
+    /// How many shards were asked for; `None`: one per core.
+    #[must_use]
+    pub const fn shards(&self) -> Option<usize> {
+        self.shards
+    }
+
+    /// How many connections were asked for at most; `None`: 90 % of the file descriptors.
+    #[must_use]
+    pub const fn connections_max(&self) -> Option<usize> {
+        self.connections_max
+    }
+
+    /// The bounds of each shard.
+    #[must_use]
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The rules.
+    #[must_use]
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// How to log. The broker itself only emits `tracing` events; the program around it decides.
+    #[must_use]
+    pub const fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// What the configuration was made of, in words, weakest first. Empty: only defaults.
+    #[must_use]
+    pub fn sources(&self) -> &[String] {
+        &self.sources
+    }
+}
+
+impl Default for Config {
+    /// 127.0.0.1:1883, one shard per core, every bound at its default.
+    fn default() -> Self {
+        Self {
+            listeners: vec![Listener {
+                address: SocketAddr::from(([127, 0, 0, 1], DEFAULT_PORT)),
+                access: Access::LoopbackOnly,
+            }],
+            shards: None,
+            connections_max: None,
+            limits: Limits::default(),
+            policy: Policy::default(),
+            log: Log::default(),
+            sources: Vec::new(),
+        }
+    }
+}
+
+/// One place to listen at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listener {
+    pub(crate) address: SocketAddr,
+    pub(crate) access: Access,
+}
+
+impl Listener {
+    /// The address; port 0 lets the system choose.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Why clients may connect without saying who they are.
+    #[must_use]
+    pub const fn access(&self) -> Access {
+        self.access
+    }
+}
+
+/// Why a listener may serve clients that do not say who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Only programs on this machine can reach it.
+    LoopbackOnly,
+    /// The operator said `allow_anonymous`.
+    AllowedExplicitly,
+    /// The operator named the address by `SOCKET_ADDR`, whose meaning in the seed broker was 'open to all'.
+    AllowedBySocketAddr,
+    /// An authenticator decides.
+    Authenticated,
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LoopbackOnly => "anonymous access allowed: loopback only",
+            Self::AllowedExplicitly => "anonymous access allowed: allow_anonymous",
+            Self::AllowedBySocketAddr => "anonymous access allowed: SOCKET_ADDR",
+            Self::Authenticated => "clients are authenticated",
+        })
+    }
+}
+
+/// How to log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// A filter as `RUST_LOG` takes it.
+    pub filter: String,
+    /// Where the filter was set, for an error message about it.
+    pub filter_origin: Origin,
+    /// The form of a line.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            filter: "info".to_owned(),
+            filter_origin: Origin::Default,
+            format: LogFormat::Auto,
+        }
+    }
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// [`Human`](Self::Human) on a terminal, [`Json`](Self::Json) otherwise.
+    Auto,
+    /// For reading.
+    Human,
+    /// For programs: one JSON object a line.
+    Json,
+}
+
+/// The registered port of MQTT.
+pub(crate) const DEFAULT_PORT: u16 = 1883;

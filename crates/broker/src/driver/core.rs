@@ -1,0 +1,282 @@
+//! What a shard's thread owns, and the one door to it.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::net::TcpStream as StdTcpStream;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::task::Waker;
+use std::time::Instant;
+
+use martlet_engine::{AuthTicket, ConnId, Counters, Effects, PeerMessage, Shard, Time, Verdict};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::conn::Conn;
+use super::lanes::Lanes;
+use super::limits::SCRATCH_BYTES;
+use crate::auth::AuthLine;
+
+/// What every shard's thread may read: set once, before the threads start.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// The zero of every shard's clock.
+    pub(crate) start: Instant,
+    /// The shards' mailboxes, by shard number.
+    pub(crate) mailboxes: Vec<UnboundedSender<Mail>>,
+    /// The way to the authenticator, if there is one.
+    pub(crate) auth: Option<AuthLine>,
+    /// Open sockets of all shards.
+    pub(crate) connections: AtomicUsize,
+    /// The most there may be.
+    pub(crate) connections_max: usize,
+}
+
+impl Shared {
+    /// The shards' clock.
+    pub(crate) fn now(&self) -> Time {
+        let millis = self.start.elapsed().as_millis();
+        Time::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
+    }
+}
+
+/// The right to one of the process's connections; given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Permit(Arc<Shared>);
+
+impl Permit {
+    /// A permit, unless all are taken.
+    ///
+    /// The limit holds for the process, because file descriptors do: shares of single shards would refuse
+    /// clients of a full shard while others have room.
+    pub(crate) fn take(shared: &Arc<Shared>) -> Option<Self> {
+        let before = shared.connections.fetch_add(1, Ordering::Relaxed);
+        let permit = Self(Arc::clone(shared));
+        (before < shared.connections_max).then_some(permit)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What other threads may tell a shard. Per connection or rarer, never per message.
+#[derive(Debug)]
+pub(crate) enum Mail {
+    /// A socket whose client lives here, with what was read from it.
+    Socket {
+        stream: StdTcpStream,
+        peer: SocketAddr,
+        permit: Permit,
+        unread: Vec<u8>,
+    },
+    /// An authenticator's answer.
+    Verdict(AuthTicket, Verdict),
+    /// How is it going?
+    Report(mpsc::Sender<ShardReport>),
+    /// Tell the clients and stop.
+    Stop,
+}
+
+/// What one shard has done since the start, and what it holds now.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct ShardReport {
+    /// What the protocol did.
+    pub engine: Counters,
+    /// What the driver did.
+    pub driver: DriverCounters,
+    /// Open connections.
+    pub connections: usize,
+    /// Sessions, online or not.
+    pub sessions: usize,
+    /// Retained messages.
+    pub retained: usize,
+}
+
+/// What the driver of one shard has done since its start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DriverCounters {
+    /// Ends of ticks at which something left.
+    pub flushes: u64,
+    /// Reads from sockets.
+    pub reads: u64,
+    /// Writes to sockets.
+    pub writes: u64,
+    /// Connections that had something to be written at the end of a tick.
+    pub dirty: u64,
+    /// Writes that the socket took only in part or not at all.
+    pub short_writes: u64,
+    /// Wakes of other shards.
+    pub peer_wakes: u64,
+    /// Sockets given to their home shard.
+    pub handovers: u64,
+    /// Torn tails kept for the next read.
+    pub tails_kept: u64,
+}
+
+/// A shard and everything around it. Only its own thread has it.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) index: usize,
+    pub(super) shard: Shard,
+    pub(super) fx: Effects,
+    pub(super) lanes: Lanes<PeerMessage>,
+    pub(super) shared: Arc<Shared>,
+    /// Connections by `ConnId::index`.
+    pub(super) slots: Vec<Option<Rc<Conn>>>,
+    /// The one buffer that all sockets are read into.
+    pub(super) scratch: Box<[u8]>,
+    /// Connections to be written again: writable after a short write, or with more than one tick's worth.
+    pub(super) rewrite: Vec<ConnId>,
+    /// The list being worked through by a flush; kept for its memory.
+    pub(super) writing: Vec<ConnId>,
+    /// Closed connections that may still read their last packet, oldest first.
+    pub(super) lingering: VecDeque<(Time, Weak<Conn>)>,
+    /// Bytes read since the last flush.
+    pub(super) tick_bytes: usize,
+    /// The rings to other shards are full: publishers are not read.
+    pub(super) reads_paused: bool,
+    /// Connection tasks alive.
+    pub(super) tasks: usize,
+    pub(super) flush_task: Option<Waker>,
+    pub(super) flush_pending: bool,
+    /// When the flush task's timer goes off.
+    pub(super) timer_armed: Option<Time>,
+    pub(super) counters: DriverCounters,
+}
+
+impl Core {
+    pub(super) fn new(
+        index: usize,
+        engine: Shard,
+        lanes: Lanes<PeerMessage>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self {
+            index,
+            shard: engine,
+            fx: Effects::new(lanes.shard_count()),
+            lanes,
+            shared,
+            slots: Vec::new(),
+            scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
+            rewrite: Vec::new(),
+            writing: Vec::new(),
+            lingering: VecDeque::new(),
+            tick_bytes: 0,
+            reads_paused: false,
+            tasks: 0,
+            flush_task: None,
+            flush_pending: false,
+            timer_armed: None,
+            counters: DriverCounters::default(),
+        }
+    }
+
+    /// The connection with this name, unless it is gone.
+    pub(super) fn conn(&self, id: ConnId) -> Option<&Rc<Conn>> {
+        let conn = self.slots.get(id.index())?.as_ref()?;
+        (conn.id == id).then_some(conn)
+    }
+
+    /// Takes the connection out.
+    pub(super) fn remove(&mut self, id: ConnId) -> Option<Rc<Conn>> {
+        let slot = self.slots.get_mut(id.index())?;
+        slot.take_if(|conn| conn.id == id)
+    }
+
+    /// After every event: the flush task runs if there is something to do, or a timer to be set earlier.
+    ///
+    /// It is woken by the first effect of the tick, so it queues behind every task that was ready by then.
+    pub(super) fn after_event(&mut self) {
+        if self.flush_pending {
+            return;
+        }
+        let earlier = match (self.shard.next_deadline(), self.timer_armed) {
+            (Some(next), Some(armed)) => next < armed,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        if earlier || !self.fx.is_empty() {
+            self.request_flush();
+        }
+    }
+
+    /// Wakes the flush task, once per tick.
+    pub(super) fn request_flush(&mut self) {
+        self.flush_pending = true;
+        if let Some(task) = &self.flush_task {
+            task.wake_by_ref();
+        }
+    }
+
+    /// Takes what other shards have sent. Returns whether more may be waiting.
+    pub(super) fn receive_batches(&mut self) -> bool {
+        let now = self.shared.now();
+        let mut more = false;
+        for from in 0..self.lanes.shard_count() {
+            for taken in 1..=super::lanes::RING_BATCHES {
+                let Some(mut batch) = self.lanes.receive(from) else {
+                    break;
+                };
+                self.shard
+                    .on_peer_batch(from, &mut batch, now, &mut self.fx);
+                self.lanes.give_back(from, batch);
+                more |= taken == super::lanes::RING_BATCHES;
+            }
+        }
+        // Also when nothing came: the bell may have meant room for our own backlog.
+        if self.lanes.backlog_len() > 0 && !self.flush_pending {
+            self.request_flush();
+        }
+        self.after_event();
+        more
+    }
+
+    pub(super) fn report(&self) -> ShardReport {
+        ShardReport {
+            engine: *self.shard.counters(),
+            driver: DriverCounters {
+                peer_wakes: self.lanes.bells_rung(),
+                ..self.counters
+            },
+            connections: self.shard.connection_count(),
+            sessions: self.shard.session_count(),
+            retained: self.shard.retained_count(),
+        }
+    }
+}
+
+/// The one door to a [`Core`]: entered by one task at a time, never across an await.
+#[derive(Debug)]
+pub(super) struct Local(RefCell<Core>);
+
+impl Local {
+    pub(super) fn new(core: Core) -> Rc<Self> {
+        Rc::new(Self(RefCell::new(core)))
+    }
+
+    /// Works on the core. If that panics the process ends: the runtime would swallow the panic and go on with a
+    /// shard whose state is half changed.
+    pub(super) fn with<R>(&self, work: impl FnOnce(&mut Core) -> R) -> R {
+        let bomb = EndProcessOnPanic;
+        let result = work(&mut self.0.borrow_mut());
+        std::mem::forget(bomb);
+        result
+    }
+}
+
+struct EndProcessOnPanic;
+
+impl Drop for EndProcessOnPanic {
+    fn drop(&mut self) {
+        tracing::error!("a shard's state is broken after a panic; the process ends");
+        std::process::abort();
+    }
+}

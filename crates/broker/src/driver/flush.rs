@@ -1,0 +1,305 @@
+//! The end of a tick: everything that its events have caused leaves together.
+//!
+//! The task here is woken by the first effect of a tick and so runs behind all tasks that were ready by then:
+//! what a hundred publishers had for one subscriber becomes one write. It also holds the shard's one timer.
+
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use martlet_engine::{Closed, ConnId, Outbox, Time, TransportClose};
+use socket2::SockRef;
+use tokio::time::{Instant, Sleep};
+
+use super::conn::{Conn, State};
+use super::core::{Core, Local};
+use super::limits::{
+    BACKLOG_MESSAGES_MAX, LINGER_MS, LINGERING_MAX, WRITE_SLICES, WRITES_PER_FLUSH,
+};
+use crate::layer::ByteLayer;
+
+/// The task that ends ticks and watches the clock.
+pub(super) struct FlushTask {
+    local: Rc<Local>,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl FlushTask {
+    pub(super) fn new(local: Rc<Local>) -> Self {
+        Self {
+            local,
+            timer: Box::pin(tokio::time::sleep(FAR)),
+        }
+    }
+}
+
+impl Future for FlushTask {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        loop {
+            let fired = this.timer.as_mut().poll(context).is_ready();
+            let rearm = this.local.with(|core| {
+                core.flush_task
+                    .get_or_insert_with(|| context.waker().clone());
+                core.end_tick(fired)
+            });
+            match rearm {
+                Some(after) => this.timer.as_mut().reset(Instant::now() + after),
+                None => return Poll::Pending,
+            }
+        }
+    }
+}
+
+impl Core {
+    /// Does what is due, sends what has collected, and says to when the timer is to be set, if it has to be.
+    fn end_tick(&mut self, fired: bool) -> Option<Duration> {
+        let now = self.shared.now();
+        if self.shard.next_deadline().is_some_and(|due| due <= now) {
+            self.shard.on_timer(now, &mut self.fx);
+        }
+        self.cut_overdue(now);
+        self.flush();
+        let lingering = self.lingering.front().map(|(due, _)| *due);
+        let next = [self.shard.next_deadline(), lingering]
+            .into_iter()
+            .flatten()
+            .min();
+        if fired {
+            self.timer_armed = None;
+        }
+        match (next, self.timer_armed) {
+            (Some(next), Some(armed)) if next >= armed => None,
+            (None, Some(_)) => None,
+            (None, None) if !fired => None,
+            (None, None) => Some(FAR),
+            (Some(next), _) => {
+                // At least a step of the clock, so that a deadline that stays in the past cannot keep us busy.
+                let millis = next.millis_since(now).max(1);
+                self.timer_armed = Some(now.plus_millis(millis));
+                Some(Duration::from_millis(millis))
+            }
+        }
+    }
+
+    /// Carries out every effect that has collected.
+    pub(super) fn flush(&mut self) {
+        self.flush_pending = false;
+        self.tick_bytes = 0;
+        let nothing = self.fx.is_empty() && self.rewrite.is_empty();
+        if nothing && self.lanes.backlog_len() == 0 {
+            return;
+        }
+        self.counters.flushes += 1;
+        let now = self.shared.now();
+        self.lanes.send(&mut self.fx.peers);
+        self.pause_or_resume_reads();
+        self.finish_handovers();
+        self.log_connected();
+        self.ask_authenticator();
+        self.finish_closed(now);
+        for id in std::mem::take(&mut self.fx.resumed) {
+            if let Some(conn) = self.conn(id) {
+                conn.resume();
+            }
+        }
+        self.write_dirty(now);
+        if !self.fx.is_empty() || !self.rewrite.is_empty() {
+            self.request_flush();
+        }
+    }
+
+    fn pause_or_resume_reads(&mut self) {
+        let pause = self.lanes.backlog_len() > BACKLOG_MESSAGES_MAX;
+        if self.reads_paused && !pause {
+            self.slots.iter().flatten().for_each(|conn| conn.wake());
+        }
+        self.reads_paused = pause;
+    }
+
+    /// Hand-overs are done by the connection's own task, directly after the event; none should be left.
+    fn finish_handovers(&mut self) {
+        for handover in std::mem::take(&mut self.fx.handovers) {
+            tracing::error!("a hand-over outside a read; the connection is closed");
+            if let Some(conn) = self.remove(handover.conn) {
+                conn.state.set(State::Gone);
+                conn.cut();
+            }
+        }
+    }
+
+    fn log_connected(&mut self) {
+        for connected in std::mem::take(&mut self.fx.connected) {
+            let peer = self.conn(connected.conn).map(|conn| conn.peer);
+            tracing::info!(
+                peer = peer.map(tracing::field::display),
+                client = %connected.client_id,
+                version = ?connected.version,
+                session_present = connected.session_present,
+                keep_alive_s = connected.keep_alive_s,
+                shard = self.index,
+                "client connected"
+            );
+        }
+    }
+
+    fn ask_authenticator(&mut self) {
+        for question in std::mem::take(&mut self.fx.auth) {
+            let mailbox = self.shared.mailboxes.get(self.index);
+            if let (Some(line), Some(mailbox)) = (&self.shared.auth, mailbox) {
+                line.ask(question, mailbox.clone());
+            } else {
+                tracing::error!("an authentication question, but no authenticator");
+            }
+        }
+    }
+
+    fn finish_closed(&mut self, now: Time) {
+        let mut closed_list = std::mem::take(&mut self.fx.closed);
+        for closed in closed_list.drain(..) {
+            self.finish_one_closed(closed, now);
+        }
+        // Nothing above asks the engine, so nothing was added meanwhile.
+        self.fx.closed = closed_list;
+    }
+
+    fn finish_one_closed(&mut self, closed: Closed, now: Time) {
+        let Closed {
+            conn,
+            mut farewell,
+            report,
+        } = closed;
+        let conn = self.remove(conn);
+        let peer = conn.as_ref().map(|conn| tracing::field::display(conn.peer));
+        if report.cause.is_normal() {
+            tracing::info!(peer, "{report}");
+        } else {
+            tracing::warn!(peer, "{report}");
+        }
+        let Some(conn) = conn else { return };
+        // Best effort: what the socket does not take now is lost with the connection.
+        while !farewell.is_empty() && matches!(self.write_once(&conn, &mut farewell), Ok(1..)) {}
+        if conn.state.get() == State::Gone {
+            return;
+        }
+        if SockRef::from(&conn.stream)
+            .shutdown(Shutdown::Write)
+            .is_err()
+        {
+            conn.state.set(State::Gone);
+            conn.wake();
+            return;
+        }
+        conn.state.set(State::Lingering);
+        conn.wake();
+        if self.lingering.len() >= LINGERING_MAX {
+            self.cut_oldest();
+        }
+        let due = now.plus_millis(LINGER_MS);
+        self.lingering.push_back((due, Rc::downgrade(&conn)));
+    }
+
+    /// Ends the closed connections that have had their time.
+    fn cut_overdue(&mut self, now: Time) {
+        while self.lingering.front().is_some_and(|(due, _)| *due <= now) {
+            self.cut_oldest();
+        }
+    }
+
+    fn cut_oldest(&mut self) {
+        let oldest = self.lingering.pop_front();
+        if let Some(conn) = oldest.and_then(|(_, conn)| conn.upgrade()) {
+            conn.state.set(State::Gone);
+            conn.cut();
+        }
+    }
+
+    fn write_dirty(&mut self, now: Time) {
+        let mut writing = std::mem::take(&mut self.writing);
+        writing.append(&mut self.rewrite);
+        writing.append(&mut self.fx.dirty);
+        for id in writing.drain(..) {
+            // A blocked socket is written when it can take something, not once a tick to find out that it cannot.
+            let ready = self.conn(id).filter(|conn| !conn.write_blocked.get());
+            if let Some(conn) = ready.map(Rc::clone) {
+                self.write_conn(id, &conn, now);
+            }
+        }
+        self.writing = writing;
+    }
+
+    fn write_conn(&mut self, id: ConnId, conn: &Rc<Conn>, now: Time) {
+        self.counters.dirty += 1;
+        let mut progress = false;
+        let mut failed = false;
+        // The outbox leaves the shard for the time of the writes and comes back before anything else happens.
+        let Some(mut outbox) = self.shard.outbox(id).map(std::mem::take) else {
+            return;
+        };
+        for _ in 0..WRITES_PER_FLUSH {
+            if outbox.is_empty() {
+                break;
+            }
+            let before = outbox.len();
+            match self.write_once(conn, &mut outbox) {
+                Ok(written) => progress |= written > 0,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.counters.short_writes += 1;
+                    conn.write_blocked.set(true);
+                    break;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    failed = true;
+                    break;
+                }
+            }
+            debug_assert!(outbox.len() <= before);
+        }
+        let left = !outbox.is_empty();
+        if let Some(place) = self.shard.outbox(id) {
+            *place = outbox;
+        }
+        if failed {
+            self.shard
+                .on_close(id, TransportClose::Error, now, &mut self.fx);
+            return;
+        }
+        if conn.write_blocked.get() {
+            // The connection's task waits for the socket to become writable.
+            conn.wake();
+        } else if left {
+            self.rewrite.push(id);
+        }
+        if progress {
+            self.shard.on_flushed(id, now, &mut self.fx);
+        }
+    }
+
+    /// One write; `WouldBlock` also when the socket was full before, `Ok` with what it took otherwise.
+    fn write_once(&mut self, conn: &Conn, outbox: &mut Outbox) -> io::Result<usize> {
+        let mut parts = [&[][..]; WRITE_SLICES];
+        let count = outbox.io_slices(&mut parts);
+        let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
+        for (slice, part) in slices.iter_mut().zip(parts.iter().take(count)) {
+            *slice = IoSlice::new(part);
+        }
+        let slices = slices.get(..count).unwrap_or_default();
+        self.counters.writes += 1;
+        let written = conn.layer.borrow_mut().emit(slices, |wire| match wire {
+            [one] => conn.stream.try_write(one),
+            many => conn.stream.try_write_vectored(many),
+        })?;
+        outbox.advance(written);
+        Ok(written)
+    }
+}
+
+/// Where the timer stands while nothing is timed.
+const FAR: Duration = Duration::from_secs(3_600);

@@ -1,0 +1,44 @@
+//! The driver's bounds, with their reasons. Those of the protocol stand in the engine's `limits.rs`.
+
+use std::time::Duration;
+
+/// The one read buffer of a shard.
+pub(super) const SCRATCH_BYTES: usize = 256 << 10;
+
+/// What one connection may bring in before others get their turn. Enough to make the system call cheap per
+/// message; a connection with more goes to the end of the queue.
+pub(super) const READ_BUDGET_BYTES: usize = 64 << 10;
+
+/// What all connections may bring in before the tick's effects leave, even if more are ready. Less than the
+/// default outbox limit, so that many publishers to one quick reader do not overflow its outbox within one tick.
+pub(super) const TICK_BYTES: usize = 256 << 10;
+
+/// A torn tail up to this size is put in front of the next read in the scratch buffer; a longer one (part of a
+/// large packet) stays where it is and what comes is appended, so that each byte of it is copied once.
+pub(super) const TAIL_IN_SCRATCH_BYTES: usize = 4 << 10;
+
+/// Slices of one `writev`.
+pub(super) const WRITE_SLICES: usize = 64;
+
+/// Writes to one connection in one tick. A quick reader of large messages needs several; it must not hold up
+/// the others.
+pub(super) const WRITES_PER_FLUSH: usize = 4;
+
+/// How long a closed connection may take to read its last packet, and how much of what it still sends is thrown
+/// away meanwhile. Closing with unread bytes would send a reset, which destroys the last packet on its way.
+pub(super) const LINGER_MS: u64 = 1_000;
+/// See [`LINGER_MS`].
+pub(super) const LINGER_BYTES: u32 = 64 << 10;
+/// Closed connections that linger at a time, per shard; beyond, the oldest is cut.
+pub(super) const LINGERING_MAX: usize = 1_024;
+
+/// Messages that wait for room in the rings to other shards before this shard stops reading its publishers.
+pub(super) const BACKLOG_MESSAGES_MAX: usize = 16_384;
+
+/// The first and the longest pause of accepting while file descriptors are used up.
+pub(super) const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(100);
+/// See [`ACCEPT_PAUSE_MIN`].
+pub(super) const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// How long a stopping shard waits for its clients to read their last packet and close.
+pub(super) const STOP_MS: u64 = 1_500;
