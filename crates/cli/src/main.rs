@@ -1,3 +1,43 @@
 //! The `martlet` program.
+//!
+//! Map: `arguments` is what may be typed, `serve` runs the broker (also without a subcommand), `check` reads a
+//! configuration file, `logging` sends log lines to standard error, `exit` names the exit codes. `conformance` is
+//! the suite's own command line.
 
-fn main() {}
+mod arguments;
+mod check;
+mod exit;
+mod logging;
+mod serve;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::arguments::{Arguments, Command};
+use crate::exit::Exit;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let mut out = io::stdout();
+    let result = match arguments.command {
+        None => serve::serve(&arguments.serve, &mut out),
+        Some(Command::Broker(serve)) => serve::serve(&serve, &mut out),
+        Some(Command::CheckConfig { file }) => check::check(&file, &mut out),
+        Some(Command::Conformance { arguments }) => {
+            match martlet_conformance::cli(&arguments, &mut out) {
+                Ok(code) => return code,
+                Err(error) => Err(Exit::failed(error)),
+            }
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(exit) => {
+            // Standard error being closed leaves the exit code to tell it.
+            let _ = writeln!(io::stderr(), "martlet: {exit}");
+            exit.code()
+        }
+    }
+}
