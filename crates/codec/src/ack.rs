@@ -12,8 +12,8 @@ use crate::writer::Sink;
 
 /// PUBACK, PUBREC, PUBREL or PUBCOMP.
 ///
-/// 3.x acknowledges without a reason code: `Success` when decoded; when encoding, a code below 0x80 is left out and one that
-/// reports a failure is an error, since 3.x cannot say it.
+/// 3.x acknowledges without a reason code: `Success` when decoded; when encoding, a code below 0x80
+/// is left out and one that reports a failure is an error, since 3.x cannot say it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ack<'a> {
     /// The packet identifier of the PUBLISH that this is about.

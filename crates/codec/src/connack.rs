@@ -12,11 +12,12 @@ use crate::writer::Sink;
 
 /// CONNACK.
 ///
-/// The return codes of 3.x appear as the reason codes that mean the same. Encoding a reason without such a return code for a
-/// 3.x client is an error.
+/// The return codes of 3.x appear as the reason codes that mean the same. Encoding a reason without
+/// such a return code for a 3.x client is an error.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ConnAck<'a> {
-    /// Whether the server goes on with a stored session. 3.1 cannot say so: there it is neither read nor written.
+    /// Whether the server goes on with a stored session. 3.1 cannot say so: there it is neither
+    /// read nor written.
     pub session_present: bool,
     /// Accepted, or why not.
     pub reason: ReasonCode,

@@ -113,7 +113,8 @@ impl<'a> Connect<'a> {
             )?),
             Some(_) | None => None,
         };
-        // In 3.1 the Remaining Length wins over the flags: what is announced but not there is absent.
+        // In 3.1 the Remaining Length wins over the flags: what is announced but not there is
+        // absent.
         let announced = |flag, reader: &Reader<'_>| {
             flags.has(flag) && !(version == Version::V31 && reader.is_empty())
         };
@@ -265,7 +266,8 @@ impl ConnectFlags {
     }
 
     fn check(self, version: Version) -> Result<(), DecodeErrorKind> {
-        // 3.1 does not use the reserved bit, nor the will's bits when there is no will, and has no rule about them.
+        // 3.1 does not use the reserved bit, nor the will's bits when there is no will, and has no
+        // rule about them.
         let lenient = version == Version::V31;
         //= mqtt5 3.1.2-3
         //= mqtt311 3.1.2-3

@@ -10,7 +10,8 @@ use crate::reason::ReasonCode;
 use crate::types::{PacketType, Sender, Version};
 use crate::writer::Sink;
 
-/// DISCONNECT: the last packet of a connection. In 3.x only a client sends it, without anything in it.
+/// DISCONNECT: the last packet of a connection. In 3.x only a client sends it, without anything in
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Disconnect<'a> {
     /// Why; `Success` is a normal disconnection.
@@ -67,7 +68,8 @@ impl<'a> Auth<'a> {
         let start = *reader;
         //= mqtt5 3.15.2-1
         let (reason, properties) = match decode_optional_reason(PacketType::Auth, reader, sender) {
-            // The empty form means Success, which a client may not send; what is wrong with it is the missing method.
+            // The empty form means Success, which a client may not send; what is wrong with it is
+            // the missing method.
             Err(_) if start.is_empty() => return Err(no_method(start)),
             decoded => decoded?,
         };

@@ -1,5 +1,5 @@
-//! What can be wrong with received bytes ([`DecodeError`]: the peer's fault) and with a packet to send ([`EncodeError`]:
-//! our own).
+//! What can be wrong with received bytes ([`DecodeError`]: the peer's fault) and with a packet to
+//! send ([`EncodeError`]: our own).
 
 use crate::field::Field;
 use crate::property::PropertyId;
@@ -9,7 +9,8 @@ use crate::topic::TopicErrorKind;
 use crate::types::{PacketType, Version};
 use core::fmt;
 
-/// Received bytes that are no legal packet: what is wrong, in which field, at which byte, and which reply it deserves.
+/// Received bytes that are no legal packet: what is wrong, in which field, at which byte, and which
+/// reply it deserves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecodeError {
     kind: DecodeErrorKind,
@@ -50,8 +51,8 @@ impl DecodeError {
 
     /// Where the fault is, in bytes from the start of the packet.
     ///
-    /// It is the first byte that is wrong where one can be named (an ill-formed sequence, a wildcard), else the first byte of
-    /// the field.
+    /// It is the first byte that is wrong where one can be named (an ill-formed sequence, a
+    /// wildcard), else the first byte of the field.
     #[must_use]
     pub const fn offset(&self) -> usize {
         self.offset
@@ -80,7 +81,8 @@ impl DecodeError {
 
     /// The statement of the specification that the bytes break, such as "MQTT-1.5.4-1".
     ///
-    /// `None` where the rule is stated without an id, as many of 5.0's protocol errors are, and for 3.1, which has no ids.
+    /// `None` where the rule is stated without an id, as many of 5.0's protocol errors are, and for
+    /// 3.1, which has no ids.
     #[must_use]
     pub const fn statement(&self, version: Version) -> Option<&'static str> {
         match version {
@@ -232,7 +234,7 @@ impl fmt::Display for DecodeErrorKind {
             Self::PacketTypeFromWrongSide => "only the other side may send this packet",
             Self::FixedHeaderFlags => "flags not allowed in this packet",
             Self::DupWithQoS0 => "DUP with QoS 0",
-            Self::QoSReserved => "QoS 3 is reserved",
+            Self::QoSReserved | Self::SubscriptionQoSReserved => "QoS 3 is reserved",
             Self::VariableByteIntegerTooLong => "more than four length bytes",
             Self::VariableByteIntegerNotShortest => "not in the shortest form",
             Self::PacketTooLarge => "packet too large",
@@ -246,7 +248,9 @@ impl fmt::Display for DecodeErrorKind {
             Self::ConnectFlagsReserved => "reserved bit is set",
             Self::WillBitsWithoutWill => "will QoS or will retain without a will",
             Self::PasswordWithoutUserName => "password without user name",
-            Self::AcknowledgeFlagsReserved => "reserved bits are set",
+            Self::AcknowledgeFlagsReserved | Self::SubscriptionOptionsReserved => {
+                "reserved bits are set"
+            }
             Self::SessionPresentInRefusal => "session present although refused",
             Self::ReasonCodeNotAllowed => "code not allowed in this packet from this side",
             Self::NoReasonCodes => "no code at all",
@@ -260,8 +264,6 @@ impl fmt::Display for DecodeErrorKind {
             Self::TopicNameWildcard => "contains a wildcard",
             Self::TopicFilter(kind) => return kind.fmt(f),
             Self::NoTopicFilters => "no topic filter at all",
-            Self::SubscriptionOptionsReserved => "reserved bits are set",
-            Self::SubscriptionQoSReserved => "QoS 3 is reserved",
             Self::RetainHandlingReserved => "retain handling 3 is reserved",
             Self::NoLocalOnSharedSubscription => "no local on a shared subscription",
         })

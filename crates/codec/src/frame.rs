@@ -29,8 +29,9 @@ pub struct Rules {
 pub enum Decoded<'a> {
     /// The first packet is not complete.
     Incomplete {
-        /// How many bytes there must be before decoding can get further, counted from the start of the packet. Always more
-        /// than there were; the whole packet's length as soon as that is known.
+        /// How many bytes there must be before decoding can get further, counted from the start of
+        /// the packet. Always more than there were; the whole packet's length as soon as that is
+        /// known.
         at_least: usize,
     },
     /// A packet.
@@ -44,9 +45,10 @@ pub enum Decoded<'a> {
 
 /// Decodes the first packet of `input`.
 ///
-/// Borrows from `input`, allocates nothing and never panics. What the fixed header shows to be wrong (type, flags, length) is
-/// reported as soon as the bytes that show it are there, before the body has arrived.
-pub fn decode<'a>(input: &'a [u8], rules: Rules) -> Result<Decoded<'a>, DecodeError> {
+/// Borrows from `input`, allocates nothing and never panics. What the fixed header shows to be
+/// wrong (type, flags, length) is reported as soon as the bytes that show it are there, before the
+/// body has arrived.
+pub fn decode(input: &[u8], rules: Rules) -> Result<Decoded<'_>, DecodeError> {
     let Some((&first, behind_first)) = input.split_first() else {
         return Ok(Decoded::Incomplete { at_least: 2 });
     };
@@ -75,7 +77,8 @@ pub fn decode<'a>(input: &'a [u8], rules: Rules) -> Result<Decoded<'a>, DecodeEr
             DecodeErrorKind::VariableByteIntegerNotShortest,
         ));
     }
-    // Four length bytes hold 28 bits, so this fits any usize that the rest of the crate can live with.
+    // Four length bytes hold 28 bits, so this fits any usize that the rest of the crate can live
+    // with.
     let body_len = remaining as usize;
     let length = header_len + body_len;
     if length > rules.max_packet_size as usize {

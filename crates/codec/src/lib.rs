@@ -1,16 +1,18 @@
 //! MQTT 3.1, 3.1.1 and 5.0 packets: bytes to packets and back, without policy.
 //!
-//! One model serves all three versions and both directions. [`decode`] borrows the first packet out of a slice that may
-//! hold half a packet, one, or many; [`Packet::encode`] writes into any [`bytes::BufMut`]. What belongs to one version
-//! only (properties, reason codes) is simply empty in the others.
+//! One model serves all three versions and both directions. [`decode`] borrows the first packet out
+//! of a slice that may hold half a packet, one, or many; [`Packet::encode`] writes into any
+//! [`bytes::BufMut`]. What belongs to one version only (properties, reason codes) is simply empty
+//! in the others.
 //!
 //! ```
 //! use martlet_codec::{Decoded, Packet, Rules, Sender, Version, decode};
 //!
 //! let rules = Rules { version: Version::V5, sender: Sender::Client, max_packet_size: 1_048_576 };
-//! // PUBLISH, QoS 0, topic "a/b", no properties, payload "hi"; then the first byte of the next packet.
+//! // PUBLISH, QoS 0, topic "a/b", no properties, payload "hi"; then the start of another packet.
 //! let input = b"\x30\x08\x00\x03a/b\x00hi\x30";
-//! let Ok(Decoded::Packet { packet: Packet::Publish(publish), length }) = decode(input, rules) else {
+//! let Ok(Decoded::Packet { packet: Packet::Publish(publish), length }) = decode(input, rules)
+//! else {
 //!     panic!("a whole PUBLISH");
 //! };
 //! assert_eq!(publish.topic.map(|topic| topic.as_str()), Some("a/b"));
@@ -20,12 +22,13 @@
 //! ```
 //!
 //! # Where things are
-//! - `frame`: [`decode`], the fixed header, [`peek_connect`]; `packet`: [`Packet`] and its encoder.
-//! - `connect`, `connack`, `publish`, `ack`, `subscribe`, `suback`, `disconnect`: one file per packet family, each with its
-//!   struct, its decoder and its encoder.
-//! - `table`: THE property table; `property` makes [`Property`] and [`PropertyId`] from it, `properties` the borrowed block
-//!   with its getters and the buffer that builds one.
-//! - `reason`: the table of reason codes; `topic`: names, filters, matching; `error`: what went wrong, where, which reply.
+//! - `frame`: [`decode`] and the fixed header; `packet`: [`Packet`] and its encoder.
+//! - `connect` (with [`peek_connect`]), `connack`, `publish`, `ack`, `subscribe`, `suback`,
+//!   `disconnect`: one file per packet family, each with its struct, its decoder, its encoder.
+//! - `table`: THE property table; `property` makes [`Property`] and [`PropertyId`] from it,
+//!   `properties` the borrowed block with its getters and the buffer that builds one.
+//! - `reason`: the table of reason codes; `topic`: names, filters, matching.
+//! - `error`: what went wrong, where, and which reply it deserves; `statement`: which rule it broke.
 //! - `reader`, `writer`: the primitive types of the wire.
 //!
 //! Decoding neither allocates nor panics, and copies nothing: a length field never reserves memory.

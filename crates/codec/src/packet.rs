@@ -71,7 +71,8 @@ impl Packet<'_> {
         }
     }
 
-    /// The length of the whole packet in this version, fixed header included. CONNECT goes by its own version.
+    /// The length of the whole packet in this version, fixed header included. CONNECT goes by its
+    /// own version.
     #[must_use]
     pub fn encoded_len(&self, version: Version) -> usize {
         packet_len(self.body_len(version))

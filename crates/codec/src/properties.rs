@@ -1,12 +1,13 @@
-//! A block of properties: borrowed from a packet ([`Properties`]) or being built ([`PropertiesBuf`]).
+//! A block of properties: borrowed from a packet ([`Properties`]) or being built
+//! ([`PropertiesBuf`]).
 //!
-//! Both carry a set of the ids inside, so that asking for an absent property, which is the common case, reads one word, and
-//! so that the checks before sending need not look at the bytes.
+//! Both carry a set of the ids inside, so that asking for an absent property, which is the common
+//! case, reads one word, and so that the checks before sending need not look at the bytes.
 
 use crate::error::{DecodeError, DecodeErrorKind, EncodeError};
 use crate::field::Field;
 use crate::property::{Flaw, Place, Property, PropertyId};
-use crate::reader::{Reader, VariableByteInteger};
+use crate::reader::Reader;
 use crate::table::property_table;
 use crate::types::{Sender, Version};
 use crate::writer::{Sink, Target};
@@ -246,9 +247,12 @@ impl<'a> Iterator for UserProperties<'a> {
     type Item = (&'a str, &'a str);
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.0.find_map(|property| match property {
-            Property::UserProperty(name, value) => Some((name, value)),
-            _ => None,
+        self.0.find_map(|property| {
+            if let Property::UserProperty(name, value) = property {
+                Some((name, value))
+            } else {
+                None
+            }
         })
     }
 }
@@ -261,17 +265,20 @@ impl Iterator for SubscriptionIdentifiers<'_> {
     type Item = u32;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.0.find_map(|property| match property {
-            Property::SubscriptionIdentifier(id) => Some(id),
-            _ => None,
+        self.0.find_map(|property| {
+            if let Property::SubscriptionIdentifier(id) = property {
+                Some(id)
+            } else {
+                None
+            }
         })
     }
 }
 
 /// Properties to send.
 ///
-/// Pushing never fails. A property that cannot be sent (a string too long, a value out of range) is left out, and encoding a
-/// packet with these properties reports it.
+/// Pushing never fails. A property that cannot be sent (a string too long, a value out of range) is
+/// left out, and encoding a packet with these properties reports it.
 #[derive(Clone, Debug, Default)]
 pub struct PropertiesBuf {
     bytes: Vec<u8>,
@@ -297,12 +304,11 @@ impl PropertiesBuf {
     /// Appends a property.
     pub fn push(&mut self, property: Property<'_>) -> &mut Self {
         let id = property.id();
-        match property.flaw() {
-            Some(flaw) => self.set.insert_flaw(flaw),
-            None => {
-                self.set.insert(id);
-                property.write(&mut Target(&mut self.bytes));
-            }
+        if let Some(flaw) = property.flaw() {
+            self.set.insert_flaw(flaw);
+        } else {
+            self.set.insert(id);
+            property.write(&mut Target(&mut self.bytes));
         }
         self
     }
@@ -337,7 +343,8 @@ impl<'p> Extend<Property<'p>> for PropertiesBuf {
     }
 }
 
-/// Which ids a block holds, one bit each, and above them what is wrong with properties that were left out.
+/// Which ids a block holds, one bit each, and above them what is wrong with properties that were
+/// left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct PropertySet(u64);
 
@@ -388,7 +395,6 @@ impl PropertySet {
 }
 
 const _: () = assert!((PropertyId::SharedSubscriptionAvailable as u32) < 61);
-const _: () = assert!(VariableByteInteger::MAX == 268_435_455);
 
 fn wrong_place(id: PropertyId, place: Place) -> DecodeErrorKind {
     if id.places() & place.by_any() == 0 {

@@ -1,10 +1,14 @@
-//! One property: its id, its value, how it is read and written. All of it comes from the rows of `table`.
+//! One property: its id, its value, how it is read and written. All of it comes from the rows of
+//! `table`.
 
 use crate::error::DecodeError;
 use crate::field::Field;
 use crate::reader::Reader;
 use crate::table::property_table;
-use crate::types::places::{self, *};
+use crate::types::places::{
+    ACKS, AUTH, CONNACK, CONNECT, DISCONNECT, DISCONNECT_BY_CLIENT, DISCONNECT_BY_SERVER, PACKETS,
+    PUBLISH, PUBLISH_BY_SERVER, SUBSCRIBE, WILL, both, by,
+};
 use crate::types::{PacketType, Sender};
 use crate::writer::Sink;
 
@@ -24,16 +28,16 @@ impl Place {
     /// The place as the tables see it when this side sends.
     pub(crate) const fn by(self, sender: Sender) -> u32 {
         match self {
-            Self::Packet(packet) => places::by(packet, sender),
-            Self::Will => places::WILL,
+            Self::Packet(packet) => by(packet, sender),
+            Self::Will => WILL,
         }
     }
 
     /// The place as the tables see it, whoever sends.
     pub(crate) const fn by_any(self) -> u32 {
         match self {
-            Self::Packet(packet) => places::both(packet),
-            Self::Will => places::WILL,
+            Self::Packet(packet) => both(packet),
+            Self::Will => WILL,
         }
     }
 }
@@ -162,7 +166,8 @@ pub(crate) enum Flaw {
     OutOfRange,
 }
 
-/// How a value stands on the wire, and which values are legal. One type per kind; the table names them.
+/// How a value stands on the wire, and which values are legal. One type per kind; the table names
+/// them.
 pub(crate) mod kind {
     use super::Flaw;
     use crate::error::{DecodeError, DecodeErrorKind};

@@ -1,5 +1,5 @@
-//! PUBLISH: a message. The packet that matters for speed: its payload is never looked at, its topic is read twice (UTF-8,
-//! then wildcards and U+0000 together).
+//! PUBLISH: a message. The packet that matters for speed: its payload is never looked at, its topic
+//! is read twice (UTF-8, then wildcards and U+0000 together).
 
 use crate::error::{DecodeError, DecodeErrorKind, EncodeError};
 use crate::field::Field;
@@ -120,11 +120,13 @@ impl<'a> Publish<'a> {
     }
 }
 
-/// PUBLISH for one of many receivers: everything in front of the payload, which all receivers share.
+/// PUBLISH for one of many receivers: everything in front of the payload, which all receivers
+/// share.
 ///
-/// Nothing is checked here: the topic is a [`TopicName`]'s text (or empty if an alias stands for it), the properties come from
-/// [`Properties`], the packet identifier is there exactly if the QoS is not 0, and the caller compares
-/// [`packet_len`](Self::packet_len) with what the receiver accepts. 3.x has no properties, so they are left out there.
+/// Nothing is checked here: the topic is a [`TopicName`]'s text (or empty if an alias stands for
+/// it), the properties come from [`Properties`], the packet identifier is there exactly if the QoS
+/// is not 0, and the caller compares [`packet_len`](Self::packet_len) with what the receiver
+/// accepts. 3.x has no properties, so they are left out there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublishHead<'a> {
     /// Whether this repeats an earlier attempt.
@@ -137,7 +139,8 @@ pub struct PublishHead<'a> {
     pub topic: &'a str,
     /// The packet identifier for QoS 1 and 2.
     pub packet_id: Option<PacketId>,
-    /// The bytes of the properties that are this receiver's own (expiry, alias, subscription identifiers).
+    /// The bytes of the properties that are this receiver's own (expiry, alias, subscription
+    /// identifiers).
     pub own_properties: &'a [u8],
     /// The bytes of the properties that all receivers share.
     pub shared_properties: &'a [u8],

@@ -1,4 +1,5 @@
-//! Reads the primitive types of the wire, front to back, and knows at which byte of the packet it is.
+//! Reads the primitive types of the wire, front to back, and knows at which byte of the packet it
+//! is.
 
 use crate::error::{DecodeError, DecodeErrorKind};
 use crate::field::Field;
@@ -140,9 +141,12 @@ impl<'a> Reader<'a> {
             return Ok(None);
         }
         TopicName::new(text).map(Some).map_err(|error| {
-            let kind = match error.kind() {
-                TopicErrorKind::Nul => DecodeErrorKind::Nul,
-                _ => DecodeErrorKind::TopicNameWildcard,
+            // It is not empty and came from behind a two-byte length, so only these two are left.
+            let nul = error.kind() == TopicErrorKind::Nul;
+            let kind = if nul {
+                DecodeErrorKind::Nul
+            } else {
+                DecodeErrorKind::TopicNameWildcard
             };
             DecodeError::new(kind, field, self.offset() - text.len() + error.offset())
         })

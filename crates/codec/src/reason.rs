@@ -1,6 +1,10 @@
 //! Reason codes: one table of code, name and the packets that may carry it.
 
-use crate::types::places::{self, *};
+use crate::types::places::{
+    AUTH, AUTH_BY_CLIENT, AUTH_BY_SERVER, CONNACK, DISCONNECT, DISCONNECT_BY_CLIENT,
+    DISCONNECT_BY_SERVER, PUBACK, PUBACK_BY_SERVER, PUBCOMP, PUBREC, PUBREC_BY_SERVER, PUBREL,
+    SUBACK, UNSUBACK, by,
+};
 use crate::types::{PacketType, Sender};
 use core::fmt;
 
@@ -8,7 +12,8 @@ macro_rules! reason_codes {
     ($($code:literal $Variant:ident, $name:literal, in $($place:ident)|+;)+) => {
         /// Why something was done or refused, as one byte.
         ///
-        /// `Success` also stands for "normal disconnection" (DISCONNECT) and "granted QoS 0" (SUBACK): they share code 0.
+        /// `Success` also stands for "normal disconnection" (DISCONNECT) and "granted QoS 0"
+        /// (SUBACK): they share code 0.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
         pub enum ReasonCode {
@@ -59,7 +64,7 @@ impl ReasonCode {
     /// Whether this sender may put this code into this packet.
     #[must_use]
     pub const fn allowed_in(self, packet: PacketType, sender: Sender) -> bool {
-        self.places() & places::by(packet, sender) != 0
+        self.places() & by(packet, sender) != 0
     }
 }
 
@@ -87,8 +92,9 @@ impl fmt::Display for ReasonCode {
 //= mqtt5 3.11.3-2
 //= mqtt5 3.14.2-1
 //= mqtt5 3.15.2-1
-// Two places where the specification contradicts itself are read generously: 0x8C in DISCONNECT (its general table allows
-// it) and 0x9B in a client's DISCONNECT (its text on Maximum QoS has the client send it).
+// Two places where the specification contradicts itself are read generously: 0x8C in DISCONNECT
+// (its general table allows it) and 0x9B in a client's DISCONNECT (its text on Maximum QoS has the
+// client send it).
 reason_codes! {
     0x00 Success, "success",
         in CONNACK | PUBACK | PUBREC | PUBREL | PUBCOMP | SUBACK | UNSUBACK | AUTH_BY_SERVER | DISCONNECT;

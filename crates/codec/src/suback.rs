@@ -19,8 +19,8 @@ pub struct SubAck<'a> {
     pub properties: Properties<'a>,
     /// One code per filter, in the order of the filters; none in UNSUBACK of 3.x.
     ///
-    /// When a SUBACK is encoded for 3.1.1, every failure becomes its 0x80. 3.1 has no failure code: there it is an error.
-    /// UNSUBACK of 3.x leaves the codes out.
+    /// When a SUBACK is encoded for 3.1.1, every failure becomes its 0x80. 3.1 has no failure code:
+    /// there it is an error. UNSUBACK of 3.x leaves the codes out.
     pub reasons: &'a [u8],
 }
 

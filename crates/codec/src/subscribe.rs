@@ -1,4 +1,5 @@
-//! SUBSCRIBE and UNSUBSCRIBE: lists of topic filters, checked when decoded and read again by their iterators.
+//! SUBSCRIBE and UNSUBSCRIBE: lists of topic filters, checked when decoded and read again by their
+//! iterators.
 
 use crate::error::{DecodeError, DecodeErrorKind, EncodeError};
 use crate::field::Field;
@@ -34,7 +35,7 @@ impl<'a> Subscribe<'a> {
             let filter = decode_filter(reader)?;
             let options_at = reader.offset();
             let options = reader.byte(Field::SubscriptionOptions)?;
-            SubscriptionOptions::from_byte(options, filter, version)
+            check_options(options, filter, version)
                 .map_err(|kind| DecodeError::new(kind, Field::SubscriptionOptions, options_at))?;
             count += 1;
         }
@@ -52,7 +53,7 @@ impl<'a> Subscribe<'a> {
         if self.filters.is_empty() {
             return Err(EncodeError::Missing(Field::TopicFilter));
         }
-        for (filter, options) in self.filters.iter() {
+        for (filter, options) in self.filters {
             if !version.is_v5() && options.byte() != options.qos.bits() {
                 return Err(EncodeError::NotInThisVersion(Field::SubscriptionOptions));
             }
@@ -165,21 +166,8 @@ impl SubscriptionOptions {
             | (self.retain_handling as u8) << RETAIN_HANDLING_SHIFT
     }
 
-    fn from_byte(
-        byte: u8,
-        filter: TopicFilter<'_>,
-        version: Version,
-    ) -> Result<Self, DecodeErrorKind> {
-        let reserved = if version.is_v5() {
-            0b1100_0000
-        } else {
-            0b1111_1100
-        };
-        //= mqtt5 3.8.3-5
-        //= mqtt311 3.8.3-4
-        if byte & reserved != 0 {
-            return Err(DecodeErrorKind::SubscriptionOptionsReserved);
-        }
+    /// What an options byte of 5.0 means; that of 3.x is the same with only the QoS in it.
+    fn from_byte(byte: u8) -> Result<Self, DecodeErrorKind> {
         let qos = QoS::from_bits(byte & 0b11).ok_or(DecodeErrorKind::SubscriptionQoSReserved)?;
         let retain_handling = match byte >> RETAIN_HANDLING_SHIFT & 0b11 {
             0 => RetainHandling::Always,
@@ -188,10 +176,6 @@ impl SubscriptionOptions {
             _ => return Err(DecodeErrorKind::RetainHandlingReserved),
         };
         let no_local = byte & NO_LOCAL != 0;
-        //= mqtt5 3.8.3-4
-        if no_local && filter.share_name().is_some() {
-            return Err(DecodeErrorKind::NoLocalOnSharedSubscription);
-        }
         let retain_as_published = byte & RETAIN_AS_PUBLISHED != 0;
         Ok(Self {
             qos,
@@ -200,6 +184,30 @@ impl SubscriptionOptions {
             retain_handling,
         })
     }
+}
+
+/// Whether an options byte may follow this filter.
+fn check_options(
+    byte: u8,
+    filter: TopicFilter<'_>,
+    version: Version,
+) -> Result<(), DecodeErrorKind> {
+    let reserved = if version.is_v5() {
+        0b1100_0000
+    } else {
+        0b1111_1100
+    };
+    //= mqtt5 3.8.3-5
+    //= mqtt311 3.8.3-4
+    if byte & reserved != 0 {
+        return Err(DecodeErrorKind::SubscriptionOptionsReserved);
+    }
+    let options = SubscriptionOptions::from_byte(byte)?;
+    //= mqtt5 3.8.3-4
+    if options.no_local && filter.share_name().is_some() {
+        return Err(DecodeErrorKind::NoLocalOnSharedSubscription);
+    }
+    Ok(())
 }
 
 const NO_LOCAL: u8 = 0b0000_0100;
@@ -265,7 +273,7 @@ macro_rules! filter_list {
             fn next(&mut self) -> Option<Self::Item> {
                 let $reader = &mut self.reader;
                 let item = $next;
-                self.left -= 1;
+                self.left = self.left.saturating_sub(1);
                 Some(item)
             }
 
@@ -313,8 +321,8 @@ filter_list!(
     |reader| {
         let filter = reread_filter(reader)?;
         let byte = reader.byte(Field::SubscriptionOptions).ok()?;
-        // The rules of 5.0 include those of 3.x, and the byte was checked by its own version's.
-        (filter, SubscriptionOptions::from_byte(byte, filter, Version::V5).unwrap_or_default())
+        // The byte was checked when the list was decoded or built.
+        (filter, SubscriptionOptions::from_byte(byte).unwrap_or_default())
     },
     push(filter: TopicFilter<'_>, options: SubscriptionOptions) |sink| {
         sink.binary(filter.as_str().as_bytes());
@@ -365,9 +373,10 @@ fn write_head(
 fn decode_filter<'a>(reader: &mut Reader<'a>) -> Result<TopicFilter<'a>, DecodeError> {
     let text = reader.utf8(Field::TopicFilter)?;
     TopicFilter::new(text).map_err(|error| {
-        let kind = match error.kind() {
-            TopicErrorKind::Nul => DecodeErrorKind::Nul,
-            kind => DecodeErrorKind::TopicFilter(kind),
+        let kind = if error.kind() == TopicErrorKind::Nul {
+            DecodeErrorKind::Nul
+        } else {
+            DecodeErrorKind::TopicFilter(error.kind())
         };
         let start = reader.offset() - text.len();
         DecodeError::new(kind, Field::TopicFilter, start + error.offset())

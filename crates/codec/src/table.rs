@@ -1,12 +1,14 @@
-//! THE property table: the only place where a property's id, type, packets, repetition and forwarding are written down.
+//! THE property table: the only place where a property's id, type, packets, repetition and
+//! forwarding are written down.
 //!
-//! `property_table!(name)` hands the rows to the macro `name`. `property` makes the enums, the parser, the writer and the
-//! checks from it, `properties` the getters, the tests their generators and their comparison with the specification.
+//! `property_table!(name)` hands the rows to the macro `name`. `property` makes the enums, the
+//! parser, the writer and the checks from it, `properties` the getters, the tests their generators
+//! and their comparison with the specification.
 //!
-//! A row reads: id, variant with its value, its [kind](crate::property::kind) on the wire (with the legal range), getter,
-//! name; `in` the places where it may stand; `many` the places where it may stand more than once (else `NOWHERE`);
-//! `forward` whether a server hands its bytes on unchanged with a PUBLISH. The expiry interval is handed on too, but counted
-//! down, so its bytes are not.
+//! A row reads: id, variant with its value, its [kind](crate::property::kind) on the wire (with the
+//! legal range), getter, name; `in` the places where it may stand; `many` the places where it may
+//! stand more than once (else `NOWHERE`); `forward` whether a server hands its bytes on unchanged
+//! with a PUBLISH. The expiry interval is handed on too, but counted down, so its bytes are not.
 
 macro_rules! property_table {
     ($then:ident) => {

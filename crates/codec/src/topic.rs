@@ -1,4 +1,5 @@
-//! Topic names and topic filters: their syntax, shared subscriptions, and the reference rule for matching.
+//! Topic names and topic filters: their syntax, shared subscriptions, and the reference rule for
+//! matching.
 
 use core::fmt;
 
@@ -40,7 +41,8 @@ impl<'a> TopicFilter<'a> {
         Self(filter)
     }
 
-    /// The whole filter as it stands on the wire, with its `$share/name/`: what identifies a subscription.
+    /// The whole filter as it stands on the wire, with its `$share/name/`: what identifies a
+    /// subscription.
     #[must_use]
     pub const fn as_str(self) -> &'a str {
         self.0
@@ -64,14 +66,15 @@ impl<'a> TopicFilter<'a> {
         self.filter().bytes().any(is_wildcard)
     }
 
-    /// The levels in front of the first wildcard: `a/b` for `a/b/+/c` and `a/b/#`, empty for `#` and `+/a`, and the whole
-    /// [`filter`](Self::filter) if it has no wildcard.
+    /// The levels in front of the first wildcard: `a/b` for `a/b/+/c` and `a/b/#`, empty for `#`
+    /// and `+/a`, and the whole [`filter`](Self::filter) if it has no wildcard.
     #[must_use]
     pub fn literal_prefix(self) -> &'a str {
         let filter = self.filter();
         match filter.bytes().position(is_wildcard) {
             None => filter,
-            // A wildcard fills its level, so the byte in front of it is a `/`, which is not part of the prefix.
+            // A wildcard fills its level, so the byte in front of it is a `/`, which is not part of
+            // the prefix.
             Some(wildcard) => filter.get(..wildcard.saturating_sub(1)).unwrap_or_default(),
         }
     }
@@ -89,7 +92,8 @@ impl fmt::Display for TopicFilter<'_> {
     }
 }
 
-/// The rule by which a filter (without `$share/name/`) matches a topic name: the reference for every index of filters.
+/// The rule by which a filter (without `$share/name/`) matches a topic name: the reference for
+/// every index of filters.
 ///
 /// Levels are compared byte by byte; there is no recursion, whatever the depth.
 #[must_use]
@@ -208,30 +212,27 @@ fn check_name(name: &[u8]) -> Result<(), TopicError> {
             usize::from(u16::MAX),
         ));
     }
-    // Without an early exit the loop runs on whole vectors of bytes; a legal name has to be read to its end anyway.
-    if !name
-        .iter()
-        .fold(false, |bad, &byte| bad | (byte == 0) | is_wildcard(byte))
-    {
+    // Every byte of a legal name has to be read anyway. Without an early exit the loop runs on
+    // whole vectors of bytes.
+    let illegal = |byte: &&u8| **byte == 0 || is_wildcard(**byte);
+    if name.iter().filter(illegal).count() == 0 {
         return Ok(());
     }
     let at = name
         .iter()
-        .position(|&byte| byte == 0 || is_wildcard(byte))
+        .position(|byte| illegal(&byte))
         .unwrap_or_default();
     //= mqtt5 4.7.3-2
     //= mqtt311 4.7.3-2
     //= mqtt5 4.7.0-1
     //= mqtt311 4.7.1-1
     let nul = name.get(at) == Some(&0);
-    Err(TopicError::new(
-        if nul {
-            TopicErrorKind::Nul
-        } else {
-            TopicErrorKind::Wildcard
-        },
-        at,
-    ))
+    let kind = if nul {
+        TopicErrorKind::Nul
+    } else {
+        TopicErrorKind::Wildcard
+    };
+    Err(TopicError::new(kind, at))
 }
 
 fn check_filter(whole: &str) -> Result<(), TopicError> {

@@ -1,4 +1,5 @@
-//! The small words of the protocol: version, QoS, packet identifier, packet type, and who is talking.
+//! The small words of the protocol: version, QoS, packet identifier, packet type, and who is
+//! talking.
 
 use core::fmt;
 use core::num::NonZeroU16;
@@ -247,10 +248,11 @@ impl fmt::Display for PacketType {
     }
 }
 
-/// Sets of (packet type, sender), one bit each: what the tables of properties and reason codes are made of.
+/// Sets of (packet type, sender), one bit each: what the tables of properties and reason codes are
+/// made of.
 ///
-/// Bits 0..16 are a client's packets by type number, bits 16..32 a server's. Bit 0 (type 0 does not exist) stands for the
-/// will properties inside CONNECT.
+/// Bits 0..16 are a client's packets by type number, bits 16..32 a server's. Bit 0 (type 0 does not
+/// exist) stands for the will properties inside CONNECT.
 pub(crate) mod places {
     use super::{PacketType, Sender};
 

@@ -1,5 +1,5 @@
-//! Writes the primitive types of the wire, or counts the bytes that writing would take: the same code does both, so a length
-//! cannot disagree with what follows it.
+//! Writes the primitive types of the wire, or counts the bytes that writing would take: the same
+//! code does both, so a length cannot disagree with what follows it.
 
 use crate::error::EncodeError;
 use crate::field::Field;
@@ -39,7 +39,8 @@ pub(crate) trait Sink {
 
     /// Bytes behind a two-byte length.
     ///
-    /// Callers have checked the length; were it too long, what is written would still agree with its length field.
+    /// Callers have checked the length; were it too long, what is written would still agree with
+    /// its length field.
     fn binary(&mut self, bytes: &[u8]) {
         let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
         self.short(length);
