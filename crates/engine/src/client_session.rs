@@ -41,6 +41,8 @@ pub(crate) struct ClientSession {
     pub(crate) will: Option<Box<Will>>,
     /// When the will is due; only while offline.
     pub(crate) will_at: Option<Time>,
+    /// When the shard looks at `will_at` and `ends_at` next.
+    pub(crate) timer_at: Option<Time>,
     /// Messages that this client did not get because it was slow.
     pub(crate) dropped: u64,
 }
@@ -82,8 +84,18 @@ impl ClientSession {
             replay_turn: false,
             will: None,
             will_at: None,
+            timer_at: None,
             dropped: 0,
         }
+    }
+
+    /// Bytes of the messages in its queue and in flight: what it adds to the shard's memory.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let in_flight = self
+            .outbound
+            .messages()
+            .map(|delivery| delivery.message.size());
+        self.queue.bytes() + in_flight.sum::<usize>()
     }
 
     /// Whether nothing waits in front of a new message.

@@ -13,7 +13,7 @@ use crate::effects::{Closed, ConnId, Effects};
 use crate::message::{MessageParts, Origin};
 use crate::report::{CloseCause, CloseReport, Violation};
 use crate::routing::Publication;
-use crate::shard::{Shard, TimerKey};
+use crate::shard::{Shard, TIMER_SPAN_MS, TimerKey};
 use crate::slab::Key;
 use crate::time::Time;
 
@@ -188,7 +188,6 @@ impl Shard {
             Some(delay_s) if delay_s.min(expiry_s) > 0 => {
                 let due = now.plus_secs(delay_s);
                 session.will_at = Some(due);
-                self.schedule(due, TimerKey::Will(key));
             }
             Some(_) => self.publish_will(key, now, fx),
             None => {}
@@ -203,11 +202,10 @@ impl Shard {
             u32::MAX => session.ends_at = None,
             seconds => {
                 //= mqtt5 3.1.2-23
-                let end = now.plus_secs(seconds);
-                session.ends_at = Some(end);
-                self.schedule(end, TimerKey::SessionEnd(key));
+                session.ends_at = Some(now.plus_secs(seconds));
             }
         }
+        self.arm_session_timer(key, now);
     }
 
     /// The session is over: its subscriptions, queue and everything in flight go; a will that still waits is published.
@@ -218,27 +216,45 @@ impl Shard {
             return;
         };
         self.by_client.remove(&session.client_id);
-        self.memory_bytes = self.memory_bytes.saturating_sub(session.queue.bytes());
+        self.memory_bytes = self.memory_bytes.saturating_sub(session.held_bytes());
         for filter in &session.filters {
             self.remove_subscription(filter, key);
         }
     }
 
-    pub(crate) fn check_will(&mut self, key: Key, now: Time, fx: &mut Effects) {
-        let due = self.sessions.get(key).and_then(|session| session.will_at);
-        match due {
-            Some(due) if due <= now => self.publish_will(key, now, fx),
-            // Set anew since this timer was: that one's timer runs as well.
-            _ => {}
+    /// Sees to it that the shard looks at the session when its will or its end is due.
+    fn arm_session_timer(&mut self, key: Key, now: Time) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let Some(due) = session.will_at.into_iter().chain(session.ends_at).min() else {
+            return;
+        };
+        let due = due.min(now.plus_millis(TIMER_SPAN_MS));
+        if session.timer_at.is_none_or(|armed| due < armed) {
+            session.timer_at = Some(due);
+            self.schedule(due, TimerKey::Session(key));
         }
     }
 
-    pub(crate) fn check_session_end(&mut self, key: Key, now: Time, fx: &mut Effects) {
-        let end = self.sessions.get(key).and_then(|session| session.ends_at);
-        if end.is_some_and(|end| end <= now) {
+    pub(crate) fn on_session_timer(&mut self, key: Key, now: Time, fx: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        if session.timer_at.is_none_or(|armed| armed > now) {
+            // Another timer of this session has done it, or will.
+            return;
+        }
+        session.timer_at = None;
+        let (will_at, ends_at) = (session.will_at, session.ends_at);
+        if will_at.is_some_and(|due| due <= now) {
+            self.publish_will(key, now, fx);
+        }
+        if ends_at.is_some_and(|end| end <= now) {
             //= mqtt5 4.1.0-2
             self.end_session(key, now, fx);
         }
+        self.arm_session_timer(key, now);
     }
 
     /// Publishes the session's will, if it has one, and forgets it.

@@ -15,7 +15,7 @@ use crate::config::Authentication;
 use crate::connection::Phase;
 use crate::effects::{ConnId, Connected, Effects, Handover};
 use crate::report::CloseCause;
-use crate::shard::{Flow, Shard, TimerKey};
+use crate::shard::{Flow, Shard, TIMER_SPAN_MS, TimerKey};
 use crate::slab::Key;
 use crate::time::Time;
 
@@ -254,7 +254,8 @@ impl Shard {
             connection.aliases_out = (to > 0).then(|| Box::new(OutboundAliases::new(to)));
         }
         if let Some(deadline) = connection.keep_alive.deadline_ms() {
-            self.schedule(Time::from_millis(deadline), TimerKey::KeepAlive(conn));
+            let deadline = Time::from_millis(deadline).min(now.plus_millis(TIMER_SPAN_MS));
+            self.schedule(deadline, TimerKey::KeepAlive(conn));
         }
     }
 

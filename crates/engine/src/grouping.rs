@@ -185,7 +185,6 @@ impl Shard {
         let Some(state) = self.sessions.get_mut(session) else {
             return;
         };
-        let before = state.queue.bytes();
         let mut back = state
             .outbound
             .extract_unacknowledged(|delivery: &Delivery| delivery.terms.group.is_some());
@@ -196,7 +195,7 @@ impl Shard {
                     .extract(|delivery| delivery.terms.group.is_some()),
             );
         }
-        let freed = before.saturating_sub(state.queue.bytes());
+        let freed: usize = back.iter().map(|delivery| delivery.message.size()).sum();
         self.memory_bytes = self.memory_bytes.saturating_sub(freed);
         back.retain(|delivery| delivery.message.qos() != QoS::AtMostOnce);
         let mut back = back

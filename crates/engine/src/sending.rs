@@ -179,6 +179,7 @@ impl Shard {
             if packet_id.is_none() {
                 return Delivered::Dropped;
             }
+            self.memory_bytes += publication.message().size();
         }
         //= mqtt5 3.3.1-1
         //= mqtt5 3.3.1-2
@@ -304,8 +305,8 @@ impl Shard {
             },
             QoS::AtLeastOnce | QoS::AtMostOnce => session.outbound.on_puback(id),
         };
-        if let Some(tag) = delivery.and_then(|delivery| delivery.terms.group) {
-            self.credit_group(tag, key, fx);
+        if let Some(delivery) = delivery {
+            self.finish_delivery(key, &delivery, ReasonCode::Success, fx);
         }
     }
 
@@ -478,7 +479,7 @@ impl Shard {
         }
     }
 
-    /// The client has taken, or refused, a message.
+    /// The client has taken, or refused, a message that was in flight to it.
     fn finish_delivery(
         &mut self,
         session: Key,
@@ -486,6 +487,7 @@ impl Shard {
         reason: ReasonCode,
         fx: &mut Effects,
     ) {
+        self.memory_bytes = self.memory_bytes.saturating_sub(delivery.message.size());
         if let Some(tag) = delivery.terms.group {
             if reason.is_error() {
                 self.counters.dropped_by_member += 1;

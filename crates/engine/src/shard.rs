@@ -88,8 +88,8 @@ pub(crate) enum Subscriber {
 pub(crate) enum TimerKey {
     ConnectTimeout(Key),
     KeepAlive(Key),
-    Will(Key),
-    SessionEnd(Key),
+    /// A session's will or its end.
+    Session(Key),
     Paused,
     Sweep,
 }
@@ -319,7 +319,13 @@ impl Shard {
         self.retained.len()
     }
 
-    /// Bytes held in queues and outboxes.
+    /// Timers that run: a bounded number per connection and session.
+    #[must_use]
+    pub const fn timer_count(&self) -> usize {
+        self.wheel.len()
+    }
+
+    /// Bytes held in queues, in flight and in outboxes.
     #[must_use]
     pub const fn memory_bytes(&self) -> usize {
         self.memory_bytes
@@ -433,8 +439,7 @@ impl Shard {
                 }
             }
             TimerKey::KeepAlive(conn) => self.check_keep_alive(conn, now, fx),
-            TimerKey::Will(session) => self.check_will(session, now, fx),
-            TimerKey::SessionEnd(session) => self.check_session_end(session, now, fx),
+            TimerKey::Session(session) => self.on_session_timer(session, now, fx),
             TimerKey::Paused => {
                 // Still over budget: everybody gets one message through, so that nothing stands still
                 // for ever (a client's acknowledgements may wait behind its own PUBLISH).
@@ -470,7 +475,10 @@ impl Shard {
             //= mqtt311 3.1.2-24
             self.close(conn, CloseCause::KeepAliveTimeout, now, fx);
         } else {
-            self.schedule(deadline, TimerKey::KeepAlive(conn));
+            self.schedule(
+                deadline.min(now.plus_millis(TIMER_SPAN_MS)),
+                TimerKey::KeepAlive(conn),
+            );
         }
     }
 
@@ -582,6 +590,9 @@ pub(crate) fn give_buffer(connection: &mut Connection, pool: &mut Vec<Vec<u8>>) 
 /// Buffers kept for the next outboxes, and the largest that is kept.
 const POOLED_BUFFERS_MAX: usize = 256;
 const POOLED_BUFFER_BYTES_MAX: usize = 64 << 10;
+/// The furthest that a timer of a connection or session is set; then it looks again. Timers are never
+/// cancelled, so this bounds what those of connections that are long gone cost.
+pub(crate) const TIMER_SPAN_MS: u64 = 300_000;
 /// How often expired retained messages are looked for, and how many are looked at.
 pub(crate) const SWEEP_INTERVAL_MS: u64 = 10_000;
 const SWEEP_BUDGET: usize = 10_000;

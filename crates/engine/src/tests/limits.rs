@@ -81,7 +81,6 @@ fn over_the_memory_budget_publishers_wait_but_never_for_ever() {
     w.subscribe(s, "t", QoS::AtLeastOnce);
     let p = w.connect(Version::V311, "p", true);
     w.publish(p, "t", QoS::AtLeastOnce, 1, false, "1");
-    w.publish(p, "t", QoS::AtLeastOnce, 2, false, "2");
     let mut fx = crate::Effects::new(1);
     // PUBLISH QoS 1, topic "t", identifier 3, payload "3".
     let bytes = [0x32, 0x06, 0x00, 0x01, b't', 0x00, 0x03, b'3'];
@@ -94,4 +93,34 @@ fn over_the_memory_budget_publishers_wait_but_never_for_ever() {
         bytes.len()
     );
     assert_eq!(w.shards[0].counters().publishers_paused, 1);
+}
+
+#[test]
+fn what_is_in_flight_counts_as_memory_until_it_is_acknowledged() {
+    let mut w = World::new(1);
+    let s = w.connect(Version::V311, "s", true);
+    w.subscribe(s, "t", QoS::AtLeastOnce);
+    let p = w.connect(Version::V311, "p", true);
+    for id in 1..=3 {
+        w.publish(p, "t", QoS::AtLeastOnce, id, false, "x");
+    }
+    let held = w.shards[0].memory_bytes();
+    assert!(held > 0);
+    // PUBACK of identifier 2.
+    w.send_bytes(s, &[0x40, 0x02, 0x00, 0x02]);
+    assert_eq!(w.shards[0].memory_bytes(), held / 3 * 2);
+    w.drop_connection(s);
+    assert_eq!(w.shards[0].memory_bytes(), 0);
+}
+
+#[test]
+fn a_client_that_comes_and_goes_leaves_no_timers_behind() {
+    let mut w = World::new(1);
+    for _ in 0..1_000 {
+        let c = w.connect(Version::V311, "c", false);
+        w.drop_connection(c);
+        w.advance(6_000);
+    }
+    let timers = w.shards[0].timer_count();
+    assert!(timers < 10, "{timers}");
 }
