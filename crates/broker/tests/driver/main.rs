@@ -1,0 +1,12 @@
+//! The driver over real sockets: what the engine's own tests cannot see.
+//!
+//! Every test starts a broker on a free port of 127.0.0.1 and talks to it in raw bytes. Nothing sleeps: each step
+//! waits for the packet or the end of the connection that it expects.
+
+mod authentication;
+mod client;
+mod closing;
+mod reading;
+mod shards;
+mod starting;
+mod writing;

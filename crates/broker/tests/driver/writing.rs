@@ -1,0 +1,105 @@
+//! What one tick has for a connection leaves in one write, and a reader that does not read harms nobody.
+
+use crate::client::{Client, broker, publish, total};
+
+#[test]
+fn a_tick_writes_each_dirty_connection_once() {
+    const MESSAGES: usize = 1_000;
+    const SUBSCRIBERS: usize = 10;
+    let broker = broker(1);
+    let mut subscribers: Vec<Client> = (0..SUBSCRIBERS)
+        .map(|number| {
+            let mut client = Client::v3(&broker, &format!("s{number}"));
+            client.subscribe("t");
+            client
+        })
+        .collect();
+    let mut publisher = Client::v3(&broker, "p");
+    let before = broker.reports()[0].driver;
+    let burst = publish("t", b"small").repeat(MESSAGES);
+    publisher.send(&burst);
+    for subscriber in &mut subscribers {
+        subscriber.expect(&burst);
+    }
+    let after = broker.reports()[0].driver;
+    let writes = after.writes - before.writes;
+    assert_eq!(after.short_writes, before.short_writes);
+    assert_eq!(
+        writes,
+        after.dirty - before.dirty,
+        "one write per dirty connection"
+    );
+    let ticks = after.flushes - before.flushes;
+    assert!(
+        writes <= ticks * SUBSCRIBERS as u64,
+        "{writes} writes, {ticks} ticks"
+    );
+    assert!(ticks <= after.reads - before.reads, "{ticks} ticks");
+    // The burst is some reads long, far fewer than messages.
+    assert!(
+        writes < (MESSAGES * SUBSCRIBERS / 10) as u64,
+        "{writes} writes"
+    );
+}
+
+#[test]
+fn many_publishers_to_one_subscriber_lose_nothing_in_one_tick() {
+    const PUBLISHERS: usize = 20;
+    let broker = broker(1);
+    let mut subscriber = Client::v3(&broker, "s");
+    subscriber.subscribe("t");
+    let mut publishers: Vec<Client> = (0..PUBLISHERS)
+        .map(|number| Client::v3(&broker, &format!("p{number}")))
+        .collect();
+    // Together twice the outbox limit, so the tick has to end before everything is read.
+    let burst = publish("t", &[7; 100]).repeat(1_000);
+    let reading = std::thread::spawn(move || {
+        let mut got = vec![0; burst.len() * PUBLISHERS];
+        std::io::Read::read_exact(&mut subscriber.0, &mut got).map(|()| got.len())
+    });
+    let burst = publish("t", &[7; 100]).repeat(1_000);
+    publishers
+        .iter_mut()
+        .for_each(|publisher| publisher.send(&burst));
+    assert_eq!(reading.join().unwrap().unwrap(), burst.len() * PUBLISHERS);
+    assert_eq!(total(&broker, |shard| shard.engine.dropped_outbox_full), 0);
+}
+
+#[test]
+fn a_reader_that_never_reads_costs_the_others_nothing() {
+    let broker = broker(1);
+    let mut stalled = Client::v3(&broker, "stalled");
+    stalled.subscribe("t");
+    let mut quick = Client::v3(&broker, "quick");
+    quick.subscribe("t");
+    let mut publisher = Client::v3(&broker, "p");
+    let message = publish("t", &[1; 60_000]);
+    let mut sent = 0;
+    while total(&broker, |shard| shard.engine.dropped_outbox_full) == 0 {
+        publisher.send(&message);
+        quick.expect(&message);
+        sent += 1;
+        assert!(
+            sent < 1_000,
+            "the stalled reader's messages are never dropped"
+        );
+    }
+    let before = broker.reports()[0].driver;
+    assert!(before.short_writes > 0);
+    for _ in 0..20 {
+        publisher.send(&message);
+        quick.expect(&message);
+    }
+    publisher.ping();
+    let after = broker.reports()[0].driver;
+    assert_eq!(
+        after.short_writes, before.short_writes,
+        "a full socket is not tried again"
+    );
+    // It gets everything that was kept for it, whole and in order, when it reads at last.
+    for _ in 0..10 {
+        stalled.expect(&message);
+    }
+    stalled.send(b"\xc0\x00");
+    while stalled.packet().unwrap() != b"\xd0\x00" {}
+}
