@@ -12,7 +12,7 @@ use std::{env, thread};
 
 /// A broker on a free loopback port, in a process that ends with this value.
 ///
-/// If the test panics, the broker's last log lines are printed with it.
+/// If the test panics, or the broker ended before it, the broker's last log lines are printed.
 #[derive(Debug)]
 pub struct BrokerUnderTest {
     address: String,
@@ -109,12 +109,13 @@ impl BrokerUnderTest {
 
 impl Drop for BrokerUnderTest {
     fn drop(&mut self) {
-        if let Some(process) = &mut self.process {
-            // It may have ended by itself: then there is nothing to kill, and the log says why.
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-        if thread::panicking() && self.process.is_some() {
+        let Some(process) = &mut self.process else {
+            return;
+        };
+        let ended_by_itself = process.try_wait().is_ok_and(|status| status.is_some());
+        let _ = process.kill();
+        let _ = process.wait();
+        if ended_by_itself || thread::panicking() {
             eprintln!("--- the broker's last lines\n{}---", self.log.text());
         }
     }
@@ -215,7 +216,7 @@ fn build() -> Result<PathBuf, String> {
 /// How long a broker may take to listen: it starts in milliseconds, but a test machine may be busy.
 const START: Duration = Duration::from_secs(20);
 /// Log lines kept for the report of a failed test.
-const LOG_LINES: usize = 60;
+const LOG_LINES: usize = 30;
 
 #[cfg(test)]
 mod tests {
