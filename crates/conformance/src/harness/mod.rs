@@ -9,7 +9,7 @@ mod expect;
 mod target;
 
 pub(crate) use capabilities::Capabilities;
-pub(crate) use client::Client;
+pub(crate) use client::{Client, Event};
 pub use target::Target;
 
 /// Lets the broker's clock run on, for cases about expiry and delay. It never stands in for waiting

@@ -3,34 +3,80 @@
 use crate::case::Version::V5;
 use crate::case::{Case, During, Verdict, case, check, check_eq, fail, skip};
 use crate::harness::Target;
-use crate::v5::support::{closes, refuses, refuses_in_any_form};
+use crate::v5::support::{all, closes, each, refuses, refuses_in_any_form};
 use crate::wire::{
     Acknowledge, Authenticate, Bytes, Connect, Disconnect, Encode, Ping, Props, Publish, Subscribe,
     Unsubscribe, Will, packet, prop,
 };
 
 pub(crate) const CASES: &[Case] = &[
-    case!(V5, first_packet_must_be_connect, "3.1.0-1", "3.2.0-1", "3.14.0-1"),
+    case!(
+        V5,
+        first_packet_must_be_connect,
+        "3.1.0-1",
+        "3.2.0-1",
+        "3.14.0-1"
+    ),
     case!(V5, second_connect_closes, "3.1.0-2", "3.2.0-2"),
     case!(V5, unknown_protocol_name_is_refused, "3.1.2-1", "3.14.0-1"),
-    case!(V5, unknown_protocol_version_is_refused, "3.1.2-2", "3.14.0-1"),
+    case!(
+        V5,
+        unknown_protocol_version_is_refused,
+        "3.1.2-2",
+        "3.14.0-1"
+    ),
     case!(V5, reserved_connect_flag_is_refused, "3.1.2-3", "3.1.4-1"),
-    case!(V5, contradicting_will_flags_are_refused, "3.1.2-9", "3.1.2-11", "3.1.2-12", "3.1.2-13", "3.1.4-1"),
-    case!(V5, contradicting_credential_flags_are_refused, "3.1.2-16", "3.1.2-17", "3.1.2-18", "3.1.2-19", "3.1.4-1"),
+    case!(
+        V5,
+        contradicting_will_flags_are_refused,
+        "3.1.2-9",
+        "3.1.2-11",
+        "3.1.2-12",
+        "3.1.2-13",
+        "3.1.4-1"
+    ),
+    case!(
+        V5,
+        contradicting_credential_flags_are_refused,
+        "3.1.2-16",
+        "3.1.2-17",
+        "3.1.2-18",
+        "3.1.2-19",
+        "3.1.4-1"
+    ),
     case!(V5, password_without_user_name_is_well_formed, "3.1.2-19"),
     case!(V5, payload_fields_are_read_in_order, "3.1.3-1"),
     case!(V5, truncated_connect_is_refused, "3.1.3-3", "3.1.4-1"),
     case!(V5, surplus_bytes_in_connect_are_refused, "3.1.4-1"),
     case!(V5, wrong_connect_properties_are_refused, "3.1.4-1"),
     case!(V5, wrong_will_properties_are_refused, "3.1.4-1"),
-    case!(V5, will_fields_longer_than_the_packet_are_refused, "3.1.2-9", "3.1.4-1"),
+    case!(
+        V5,
+        will_fields_longer_than_the_packet_are_refused,
+        "3.1.2-9",
+        "3.1.4-1"
+    ),
     case!(V5, simple_client_ids_are_accepted, "3.1.3-5", "3.1.4-5"),
-    case!(V5, empty_client_id_is_replaced_by_a_unique_one, "3.1.3-6", "3.1.3-7", "3.2.2-16"),
+    case!(
+        V5,
+        empty_client_id_is_replaced_by_a_unique_one,
+        "3.1.3-6",
+        "3.1.3-7",
+        "3.2.2-16"
+    ),
     case!(V5, unacceptable_client_id_is_refused, "3.1.3-8"),
     case!(V5, nothing_behind_a_refused_connect_is_processed, "3.1.4-6"),
     case!(V5, packets_may_follow_connect_without_waiting, "3.1.4-5"),
-    case!(V5, response_information_is_only_given_on_request, "3.1.2-28"),
-    case!(V5, problem_information_is_not_sent_when_unwanted, "3.1.2-29"),
+    case!(
+        V5,
+        response_information_is_only_given_on_request,
+        "3.1.2-28"
+    ),
+    case!(
+        V5,
+        problem_information_is_not_sent_when_unwanted,
+        "3.1.2-29"
+    ),
     case!(V5, user_properties_may_repeat, "3.1.4-1", "4.13.1-1"),
 ];
 
@@ -58,14 +104,13 @@ fn first_packet_must_be_connect(target: &Target) -> Verdict {
         ),
         ("type 0", vec![0, 0]),
     ];
-    for (what, first) in firsts {
+    each(firsts, |(what, first)| {
         let mut client = target.open(V5)?;
         client.send(first)?;
         let bytes = client.read_to_close().during(what)?;
         // CONNACK with an error is no success, but there was no CONNECT to answer either.
-        check_eq("bytes before the close", bytes, Vec::new()).during(what)?;
-    }
-    Ok(())
+        check_eq("bytes before the close", bytes, Vec::new()).during(what)
+    })
 }
 
 //= mqtt5 3.1.0-2 test
@@ -83,21 +128,19 @@ fn second_connect_closes(target: &Target) -> Verdict {
 //= mqtt5 3.1.2-1 test
 //= mqtt5 3.14.0-1 test
 fn unknown_protocol_name_is_refused(target: &Target) -> Verdict {
-    for name in ["MQTX", "mqtt", "MQT", "", "MQTTX", "HTTP"] {
+    each(["MQTX", "mqtt", "MQT", "", "MQTTX", "HTTP"], |name| {
         let connect = Connect::v5(&target.id()).protocol(name, 5);
-        refuses_in_any_form(target, &format!("protocol name {name:?}"), connect)?;
-    }
-    Ok(())
+        refuses_in_any_form(target, &format!("protocol name {name:?}"), connect)
+    })
 }
 
 //= mqtt5 3.1.2-2 test
 //= mqtt5 3.14.0-1 test
 fn unknown_protocol_version_is_refused(target: &Target) -> Verdict {
-    for level in [0, 1, 2, 6, 7, 127, 133, 255] {
+    each([0, 1, 2, 6, 7, 127, 133, 255], |level| {
         let connect = Connect::v5(&target.id()).protocol("MQTT", level);
-        refuses_in_any_form(target, &format!("protocol version {level}"), connect)?;
-    }
-    Ok(())
+        refuses_in_any_form(target, &format!("protocol version {level}"), connect)
+    })
 }
 
 //= mqtt5 3.1.2-3 test
@@ -118,32 +161,34 @@ fn reserved_connect_flag_is_refused(target: &Target) -> Verdict {
 fn contradicting_will_flags_are_refused(target: &Target) -> Verdict {
     let connect = Connect::v5(&target.id());
     let will = connect.clone().will(Will::new("t", "x"));
-    refuses(
-        target,
-        "will flag without a will",
-        connect.clone().flip_flags(0x04),
-    )?;
-    refuses(
-        target,
-        "will without its flag",
-        will.clone().flip_flags(0x04),
-    )?;
-    refuses(
-        target,
-        "will QoS 1 without a will",
-        connect.clone().flip_flags(0x08),
-    )?;
-    refuses(
-        target,
-        "will QoS 2 without a will",
-        connect.clone().flip_flags(0x10),
-    )?;
-    refuses(
-        target,
-        "will retain without a will",
-        connect.flip_flags(0x20),
-    )?;
-    refuses(target, "will QoS 3", will.flip_flags(0x18))
+    all([
+        refuses(
+            target,
+            "will flag without a will",
+            connect.clone().flip_flags(0x04),
+        ),
+        refuses(
+            target,
+            "will without its flag",
+            will.clone().flip_flags(0x04),
+        ),
+        refuses(
+            target,
+            "will QoS 1 without a will",
+            connect.clone().flip_flags(0x08),
+        ),
+        refuses(
+            target,
+            "will QoS 2 without a will",
+            connect.clone().flip_flags(0x10),
+        ),
+        refuses(
+            target,
+            "will retain without a will",
+            connect.flip_flags(0x20),
+        ),
+        refuses(target, "will QoS 3", will.flip_flags(0x18)),
+    ])
 }
 
 //= mqtt5 3.1.2-16 test
@@ -222,15 +267,14 @@ fn truncated_connect_is_refused(target: &Target) -> Verdict {
         .will(Will::new("t", "payload"))
         .user_name(b"user");
     let body = connect.body();
-    for length in 0..body.len() {
+    each(0..body.len(), |length| {
         let cut = body.get(..length).unwrap_or_default();
         refuses_in_any_form(
             target,
             &format!("CONNECT of {length} bytes"),
             packet(0x10, cut),
-        )?;
-    }
-    Ok(())
+        )
+    })
 }
 
 //= mqtt5 3.1.4-1 test
@@ -298,10 +342,9 @@ fn wrong_connect_properties_are_refused(target: &Target) -> Verdict {
             new().raw(&[prop::USER_PROPERTY, 0, 9, b'x']),
         ),
     ];
-    for (what, props) in wrong {
-        refuses(target, what, Connect::v5(&target.id()).props(props))?;
-    }
-    Ok(())
+    each(wrong, |(what, props)| {
+        refuses(target, what, Connect::v5(&target.id()).props(props))
+    })
 }
 
 //= mqtt5 3.1.4-1 test
@@ -337,11 +380,10 @@ fn wrong_will_properties_are_refused(target: &Target) -> Verdict {
         let connect = Connect::v5(&target.id()).will(Will::new("t", "x").props(props));
         refuses(target, what, connect)?;
     }
-    for topic in ["", "a/+", "#"] {
+    each(["", "a/+", "#"], |topic| {
         let connect = Connect::v5(&target.id()).will(Will::new(topic, "x"));
-        refuses(target, &format!("will topic {topic:?}"), connect)?;
-    }
-    Ok(())
+        refuses(target, &format!("will topic {topic:?}"), connect)
+    })
 }
 
 //= mqtt5 3.1.2-9 test
@@ -359,8 +401,10 @@ fn will_fields_longer_than_the_packet_are_refused(target: &Target) -> Verdict {
     let cut = head.clone().u8(0).u16(10).raw(b"t");
     refuses(target, "will topic", packet(0x10, &cut.0))?;
     let cut = head.clone().u8(50).string("t").string("x");
-    refuses(target, "will properties", packet(0x10, &cut.0))?;
-    refuses(target, "no will at all", packet(0x10, &head.0))
+    all([
+        refuses(target, "will properties", packet(0x10, &cut.0)),
+        refuses(target, "no will at all", packet(0x10, &head.0)),
+    ])
 }
 
 //= mqtt5 3.1.3-5 test
@@ -483,15 +527,14 @@ fn packets_may_follow_connect_without_waiting(target: &Target) -> Verdict {
 fn response_information_is_only_given_on_request(target: &Target) -> Verdict {
     let absent = Connect::v5(&target.id());
     let zero = Connect::v5(&target.id()).props(Props::new().u8(prop::REQUEST_RESPONSE_INFO, 0));
-    for connect in [absent, zero] {
+    each([absent, zero], |connect| {
         let (mut client, connack) = target.connect(&connect)?;
         check(
             !connack.props.has(prop::RESPONSE_INFO),
             "CONNACK has Response Information",
         )?;
-        client.disconnect()?;
-    }
-    Ok(())
+        client.disconnect()
+    })
 }
 
 //= mqtt5 3.1.2-29 test

@@ -14,4 +14,12 @@ use crate::case::Case;
 pub(crate) use exceptions::EXCEPTIONS;
 
 /// Every group of cases, one slice per file.
-pub(crate) const GROUPS: &[&[Case]] = &[connect::CASES, strings::CASES, session::CASES, will::CASES, retain::CASES, publish::CASES, alias::CASES];
+pub(crate) const GROUPS: &[&[Case]] = &[
+    connect::CASES,
+    strings::CASES,
+    session::CASES,
+    will::CASES,
+    retain::CASES,
+    publish::CASES,
+    alias::CASES,
+];

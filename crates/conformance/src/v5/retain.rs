@@ -10,11 +10,30 @@ pub(crate) const CASES: &[Case] = &[
     case!(V5, retained_message_replaces_the_previous_one, "3.3.1-5"),
     case!(V5, empty_retained_message_deletes, "3.3.1-6", "3.3.1-7"),
     case!(V5, plain_message_leaves_the_retained_one_alone, "3.3.1-8"),
-    case!(V5, retain_handling_0_replays_on_every_subscribe, "3.3.1-9", "3.8.4-4"),
-    case!(V5, retain_handling_1_replays_to_new_subscriptions, "3.3.1-10"),
+    case!(
+        V5,
+        retain_handling_0_replays_on_every_subscribe,
+        "3.3.1-9",
+        "3.8.4-4"
+    ),
+    case!(
+        V5,
+        retain_handling_1_replays_to_new_subscriptions,
+        "3.3.1-10"
+    ),
     case!(V5, retain_handling_2_never_replays, "3.3.1-11"),
-    case!(V5, retain_flag_is_forwarded_as_asked_for, "3.3.1-12", "3.3.1-13"),
-    case!(V5, replay_matches_wildcards_and_carries_the_identifier, "3.3.1-9", "3.8.4-8"),
+    case!(
+        V5,
+        retain_flag_is_forwarded_as_asked_for,
+        "3.3.1-12",
+        "3.3.1-13"
+    ),
+    case!(
+        V5,
+        replay_matches_wildcards_and_carries_the_identifier,
+        "3.3.1-9",
+        "3.8.4-8"
+    ),
     case!(V5, retained_messages_expire, "3.3.2-5", "3.3.2-6"),
 ];
 
@@ -45,16 +64,27 @@ fn replayed(target: &Target, topic: &str) -> Verdict<Vec<String>> {
     let mut other = target.client(V5)?;
     client.subscribe(topic, 0)?;
     let messages = collect(&mut client, &mut other)?;
-    check(messages.iter().all(|message| message.retain), "a replayed message has RETAIN 0")?;
+    check(
+        messages.iter().all(|message| message.retain),
+        "a replayed message has RETAIN 0",
+    )?;
     Ok(texts(&messages))
 }
 
 //= mqtt5 3.3.1-5 test
 fn retained_message_replaces_the_previous_one(target: &Target) -> Verdict {
     let (mut publisher, topic) = stored(target, "one")?;
-    check_eq("after one", replayed(target, &topic)?, vec!["one".to_owned()])?;
+    check_eq(
+        "after one",
+        replayed(target, &topic)?,
+        vec!["one".to_owned()],
+    )?;
     store(&mut publisher, &topic, "two")?;
-    check_eq("after two", replayed(target, &topic)?, vec!["two".to_owned()])?;
+    check_eq(
+        "after two",
+        replayed(target, &topic)?,
+        vec!["two".to_owned()],
+    )?;
     for qos in [0, 2] {
         let text = format!("QoS {qos}");
         if qos <= target.capabilities()?.maximum_qos {
@@ -73,7 +103,9 @@ fn empty_retained_message_deletes(target: &Target) -> Verdict {
     let mut subscriber = target.client(V5)?;
     subscriber.subscribe(&topic, NEVER)?;
     store(&mut publisher, &topic, "")?;
-    subscriber.expect_message(&topic, "").during("delivered normally")?;
+    subscriber
+        .expect_message(&topic, "")
+        .during("delivered normally")?;
     check_eq("replayed", replayed(target, &topic)?, Vec::new())?;
     // Also where there was none.
     store(&mut publisher, &topic, "")?;
@@ -85,7 +117,11 @@ fn plain_message_leaves_the_retained_one_alone(target: &Target) -> Verdict {
     let (mut publisher, topic) = stored(target, "kept")?;
     publisher.publish_acked(&topic, "plain")?;
     publisher.publish_acked(&topic, "")?;
-    check_eq("replayed", replayed(target, &topic)?, vec!["kept".to_owned()])?;
+    check_eq(
+        "replayed",
+        replayed(target, &topic)?,
+        vec!["kept".to_owned()],
+    )?;
     clear_retained(&mut publisher, &topic)?;
     publisher.publish_acked(&topic, "plain")?;
     check_eq("replayed", replayed(target, &topic)?, Vec::new())
@@ -110,11 +146,17 @@ fn retain_handling_1_replays_to_new_subscriptions(target: &Target) -> Verdict {
     let (mut publisher, topic) = stored(target, "kept")?;
     let mut client = target.client(V5)?;
     client.subscribe(&topic, IF_NEW)?;
-    client.expect_message(&topic, "kept").during("a new subscription")?;
+    client
+        .expect_message(&topic, "kept")
+        .during("a new subscription")?;
     client.subscribe(&topic, IF_NEW)?;
-    client.expect_silence(&mut publisher).during("the same subscription again")?;
+    client
+        .expect_silence(&mut publisher)
+        .during("the same subscription again")?;
     client.subscribe(&topic, IF_NEW | 1)?;
-    client.expect_silence(&mut publisher).during("with another QoS")?;
+    client
+        .expect_silence(&mut publisher)
+        .during("with another QoS")?;
     clear_retained(&mut publisher, &topic)
 }
 
@@ -141,10 +183,22 @@ fn retain_flag_is_forwarded_as_asked_for(target: &Target) -> Verdict {
     faithful.subscribe(&topic, NEVER | AS_PUBLISHED)?;
     store(&mut publisher, &topic, "retained")?;
     publisher.publish_acked(&topic, "plain")?;
-    check(!plain.expect_message(&topic, "retained")?.retain, "RETAIN is forwarded unasked")?;
-    check(!plain.expect_message(&topic, "plain")?.retain, "RETAIN is invented")?;
-    check(faithful.expect_message(&topic, "retained")?.retain, "RETAIN is not forwarded")?;
-    check(!faithful.expect_message(&topic, "plain")?.retain, "RETAIN is invented")?;
+    check(
+        !plain.expect_message(&topic, "retained")?.retain,
+        "RETAIN is forwarded unasked",
+    )?;
+    check(
+        !plain.expect_message(&topic, "plain")?.retain,
+        "RETAIN is invented",
+    )?;
+    check(
+        faithful.expect_message(&topic, "retained")?.retain,
+        "RETAIN is not forwarded",
+    )?;
+    check(
+        !faithful.expect_message(&topic, "plain")?.retain,
+        "RETAIN is invented",
+    )?;
     clear_retained(&mut publisher, &topic)
 }
 
@@ -158,7 +212,9 @@ fn replay_matches_wildcards_and_carries_the_identifier(target: &Target) -> Verdi
     target.needs_retain()?;
     for leaf in ["a", "b", "c"] {
         let id = publisher.fresh_id();
-        let publish = Publish::new(&format!("{base}/{leaf}"), leaf).retain().qos(1, id);
+        let publish = Publish::new(&format!("{base}/{leaf}"), leaf)
+            .retain()
+            .qos(1, id);
         publisher.publish(&publish)?;
     }
     let mut client = target.client(V5)?;
@@ -167,7 +223,11 @@ fn replay_matches_wildcards_and_carries_the_identifier(target: &Target) -> Verdi
     let messages = collect(&mut client, &mut publisher)?;
     let mut replayed = texts(&messages);
     replayed.sort();
-    check_eq("replayed", replayed, vec!["a".to_owned(), "b".into(), "c".into()])?;
+    check_eq(
+        "replayed",
+        replayed,
+        vec!["a".to_owned(), "b".into(), "c".into()],
+    )?;
     for message in &messages {
         check_eq("QoS", message.qos, 1)?;
         check_eq("identifiers", message.props.subscription_ids(), vec![77])?;
@@ -195,7 +255,13 @@ fn retained_messages_expire(target: &Target) -> Verdict {
     check_eq("replayed", replayed(target, &topic)?, Vec::new())?;
     let mut late = target.client(V5)?;
     late.subscribe(&lasting, 0)?;
-    let left = late.expect_message(&lasting, "long")?.props.number(prop::MESSAGE_EXPIRY);
-    check(left.is_some_and(|s| (90..=98).contains(&s)), "the expiry was not counted down")?;
+    let left = late
+        .expect_message(&lasting, "long")?
+        .props
+        .number(prop::MESSAGE_EXPIRY);
+    check(
+        left.is_some_and(|s| (90..=98).contains(&s)),
+        "the expiry was not counted down",
+    )?;
     clear_retained(&mut publisher, &lasting)
 }

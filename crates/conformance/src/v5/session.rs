@@ -9,22 +9,72 @@ use crate::v5::support::{end_session, persistent};
 use crate::wire::{ConnAck, Connect, Disconnect, Ping, Props, Publish, Subscribe, Will, prop};
 
 pub(crate) const CASES: &[Case] = &[
-    case!(V5, clean_start_discards_the_session, "3.1.2-4", "3.1.4-4", "3.2.2-2"),
-    case!(V5, session_is_resumed_with_its_messages, "3.1.2-5", "3.1.2-23", "3.1.4-4", "3.2.0-1", "3.2.2-3", "4.5.0-1"),
-    case!(V5, resuming_without_a_session_creates_one, "3.1.2-6", "3.2.2-3", "3.1.3-2"),
+    case!(
+        V5,
+        clean_start_discards_the_session,
+        "3.1.2-4",
+        "3.1.4-4",
+        "3.2.2-2"
+    ),
+    case!(
+        V5,
+        session_is_resumed_with_its_messages,
+        "3.1.2-5",
+        "3.1.2-23",
+        "3.1.4-4",
+        "3.2.0-1",
+        "3.2.2-3",
+        "4.5.0-1"
+    ),
+    case!(
+        V5,
+        resuming_without_a_session_creates_one,
+        "3.1.2-6",
+        "3.2.2-3",
+        "3.1.3-2"
+    ),
     case!(V5, client_ids_are_compared_exactly, "3.1.3-2"),
-    case!(V5, session_without_expiry_interval_ends_with_the_connection, "3.1.2-23", "4.1.0-2"),
+    case!(
+        V5,
+        session_without_expiry_interval_ends_with_the_connection,
+        "3.1.2-23",
+        "4.1.0-2"
+    ),
     case!(V5, session_expires_after_its_interval, "4.1.0-1", "4.1.0-2"),
     case!(V5, disconnect_can_end_the_session, "4.1.0-2"),
     case!(V5, disconnect_can_prolong_the_session, "3.1.2-23"),
-    case!(V5, disconnect_cannot_revive_a_session_without_expiry, "4.13.1-1"),
-    case!(V5, takeover_tells_the_older_connection, "3.1.4-3", "3.1.3-2"),
+    case!(
+        V5,
+        disconnect_cannot_revive_a_session_without_expiry,
+        "4.13.1-1"
+    ),
+    case!(
+        V5,
+        takeover_tells_the_older_connection,
+        "3.1.4-3",
+        "3.1.3-2"
+    ),
     case!(V5, takeover_keeps_the_session, "3.1.4-3", "3.1.2-5"),
-    case!(V5, unsupported_authentication_method_is_refused, "3.2.2-1", "3.2.2-6", "3.2.2-7", "3.2.2-8", "3.1.4-2", "4.12.0-1", "4.13.2-1"),
+    case!(
+        V5,
+        unsupported_authentication_method_is_refused,
+        "3.2.2-1",
+        "3.2.2-6",
+        "3.2.2-7",
+        "3.2.2-8",
+        "3.1.4-2",
+        "4.12.0-1",
+        "4.13.2-1"
+    ),
     case!(V5, announced_maximum_qos_is_true, "3.2.2-9", "3.2.2-10"),
     case!(V5, qos_above_the_maximum_closes, "3.2.2-11", "3.2.2-12"),
     case!(V5, retain_without_support_closes, "3.2.2-13", "3.2.2-14"),
-    case!(V5, silence_beyond_the_keep_alive_closes, "3.1.2-22", "3.2.2-22"),
+    case!(
+        V5,
+        silence_beyond_the_keep_alive_closes,
+        "3.1.2-22",
+        "3.2.2-22"
+    ),
     case!(V5, half_a_packet_does_not_keep_alive, "3.1.2-22"),
     case!(V5, receiving_does_not_keep_alive, "3.1.2-22"),
     case!(V5, pings_keep_alive_and_zero_turns_it_off, "3.1.2-22"),
@@ -437,4 +487,4 @@ fn pingreq_is_answered(target: &Target) -> Verdict {
 
 /// The specification gives no tolerance for 1.5 x keep alive; brokers that look once in a while are
 /// not called wrong.
-const KEEP_ALIVE_PATIENCE: Duration = Duration::from_millis(6_000);
+const KEEP_ALIVE_PATIENCE: Duration = Duration::from_millis(8_000);

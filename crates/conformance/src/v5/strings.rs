@@ -3,7 +3,7 @@
 use crate::case::Version::V5;
 use crate::case::{Case, During, Verdict, case, check, check_eq};
 use crate::harness::Target;
-use crate::v5::support::{closes, refuses};
+use crate::v5::support::{all, closes, each, refuses};
 use crate::wire::{
     Acknowledge, Bytes, Connect, Encode, Props, Publish, Subscribe, Unsubscribe, Will, packet,
     padded_varint, prop,
@@ -11,18 +11,71 @@ use crate::wire::{
 
 pub(crate) const CASES: &[Case] = &[
     case!(V5, ill_formed_topic_name_closes, "1.5.4-1", "3.3.2-1"),
-    case!(V5, ill_formed_filter_in_subscribe_closes, "1.5.4-1", "3.8.3-1"),
-    case!(V5, ill_formed_filter_in_unsubscribe_closes, "1.5.4-1", "3.10.3-1"),
-    case!(V5, ill_formed_strings_in_connect_are_refused, "1.5.4-1", "3.1.3-4", "3.1.3-11", "3.1.3-12", "3.1.4-1"),
-    case!(V5, ill_formed_string_properties_close, "1.5.4-1", "1.5.7-1", "3.3.2-13", "3.3.2-19"),
+    case!(
+        V5,
+        ill_formed_filter_in_subscribe_closes,
+        "1.5.4-1",
+        "3.8.3-1"
+    ),
+    case!(
+        V5,
+        ill_formed_filter_in_unsubscribe_closes,
+        "1.5.4-1",
+        "3.10.3-1"
+    ),
+    case!(
+        V5,
+        ill_formed_strings_in_connect_are_refused,
+        "1.5.4-1",
+        "3.1.3-4",
+        "3.1.3-11",
+        "3.1.3-12",
+        "3.1.4-1"
+    ),
+    case!(
+        V5,
+        ill_formed_string_properties_close,
+        "1.5.4-1",
+        "1.5.7-1",
+        "3.3.2-13",
+        "3.3.2-19"
+    ),
     case!(V5, null_character_closes, "1.5.4-2", "4.7.3-2"),
     case!(V5, byte_order_mark_is_kept, "1.5.4-3"),
-    case!(V5, lengths_are_sent_in_their_shortest_form, "1.5.5-1", "2.2.1-2", "4.2.0-1", "4.3.1-1"),
+    case!(
+        V5,
+        lengths_are_sent_in_their_shortest_form,
+        "1.5.5-1",
+        "2.2.1-2",
+        "4.2.0-1",
+        "4.3.1-1"
+    ),
     case!(V5, padded_lengths_close, "1.5.5-1", "4.13.1-1"),
     case!(V5, five_byte_lengths_close, "4.13.1-1"),
-    case!(V5, reserved_header_flags_close, "2.1.3-1", "3.6.1-1", "3.8.1-1", "3.10.1-1", "3.15.1-1"),
-    case!(V5, disconnect_with_reserved_flags_is_malformed, "2.1.3-1", "3.14.1-1"),
-    case!(V5, subscribe_and_unsubscribe_are_answered_with_their_identifier, "2.2.1-6", "3.8.4-1", "3.8.4-2", "3.10.4-4", "3.10.4-5"),
+    case!(
+        V5,
+        reserved_header_flags_close,
+        "2.1.3-1",
+        "3.6.1-1",
+        "3.8.1-1",
+        "3.10.1-1",
+        "3.15.1-1"
+    ),
+    case!(
+        V5,
+        disconnect_with_reserved_flags_is_malformed,
+        "2.1.3-1",
+        "3.14.1-1"
+    ),
+    case!(
+        V5,
+        subscribe_and_unsubscribe_are_answered_with_their_identifier,
+        "2.2.1-6",
+        "3.8.4-1",
+        "3.8.4-2",
+        "3.10.4-4",
+        "3.10.4-5"
+    ),
     case!(V5, absent_properties_are_a_zero_length, "2.2.2-1"),
     case!(V5, missing_property_length_closes, "2.2.2-1", "4.13.1-1"),
     case!(V5, packet_identifier_zero_closes, "2.2.1-3"),
@@ -44,38 +97,35 @@ const ILL_FORMED: &[(&str, &[u8])] = &[
 //= mqtt5 1.5.4-1 test
 //= mqtt5 3.3.2-1 test
 fn ill_formed_topic_name_closes(target: &Target) -> Verdict {
-    for (what, bytes) in ILL_FORMED {
+    each(ILL_FORMED, |(what, bytes)| {
         closes(
             target,
             what,
             Publish::new("", "x").raw_topic(bytes),
             &[0x90],
-        )?;
-    }
-    Ok(())
+        )
+    })
 }
 
 //= mqtt5 1.5.4-1 test
 //= mqtt5 3.8.3-1 test
 fn ill_formed_filter_in_subscribe_closes(target: &Target) -> Verdict {
-    for (what, bytes) in ILL_FORMED {
+    each(ILL_FORMED, |(what, bytes)| {
         closes(
             target,
             what,
             Subscribe::new(1).raw_filter(bytes, 0),
             &[0x8F],
-        )?;
-    }
-    Ok(())
+        )
+    })
 }
 
 //= mqtt5 1.5.4-1 test
 //= mqtt5 3.10.3-1 test
 fn ill_formed_filter_in_unsubscribe_closes(target: &Target) -> Verdict {
-    for (what, bytes) in ILL_FORMED {
-        closes(target, what, Unsubscribe::new(1).raw_filter(bytes), &[0x8F])?;
-    }
-    Ok(())
+    each(ILL_FORMED, |(what, bytes)| {
+        closes(target, what, Unsubscribe::new(1).raw_filter(bytes), &[0x8F])
+    })
 }
 
 //= mqtt5 1.5.4-1 test
@@ -84,7 +134,7 @@ fn ill_formed_filter_in_unsubscribe_closes(target: &Target) -> Verdict {
 //= mqtt5 3.1.3-12 test
 //= mqtt5 3.1.4-1 test
 fn ill_formed_strings_in_connect_are_refused(target: &Target) -> Verdict {
-    for (what, bytes) in ILL_FORMED {
+    each(ILL_FORMED, |(what, bytes)| {
         let mut connect = Connect::v5("");
         connect.client_id = bytes.to_vec();
         refuses(target, &format!("{what} in the client id"), &connect)?;
@@ -97,9 +147,8 @@ fn ill_formed_strings_in_connect_are_refused(target: &Target) -> Verdict {
             connect.clone().will(will),
         )?;
         let connect = connect.user_name(bytes);
-        refuses(target, &format!("{what} in the user name"), connect)?;
-    }
-    Ok(())
+        refuses(target, &format!("{what} in the user name"), connect)
+    })
 }
 
 //= mqtt5 1.5.4-1 test
@@ -115,7 +164,7 @@ fn ill_formed_string_properties_close(target: &Target) -> Verdict {
             .binary(value);
         Props::new().raw(&bytes.0)
     };
-    for bad in [&b"a\xFF"[..], b"a\xED\xA0\x80", b"a\0b"] {
+    each([&b"a\xFF"[..], b"a\xED\xA0\x80", b"a\0b"], |bad| {
         for (what, props) in [
             ("content type", Props::new().binary(prop::CONTENT_TYPE, bad)),
             (
@@ -133,8 +182,8 @@ fn ill_formed_string_properties_close(target: &Target) -> Verdict {
                 &[0x90],
             )?;
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 //= mqtt5 1.5.4-2 test
@@ -201,7 +250,7 @@ fn lengths_are_sent_in_their_shortest_form(target: &Target) -> Verdict {
     // What the subscriber gets has two bytes of topic length, the topic, one byte of property
     // length and the payload; the parser of the suite refuses padded lengths.
     let overhead = 3 + topic.len();
-    for remaining in [127, 128, 16_383, 16_384] {
+    each([127, 128, 16_383, 16_384], |remaining| {
         let payload = vec![b'x'; remaining - overhead];
         client.send(Publish::new(&topic, &payload))?;
         let message = client.expect_message(&topic, &payload)?;
@@ -211,9 +260,8 @@ fn lengths_are_sent_in_their_shortest_form(target: &Target) -> Verdict {
         } else {
             2 + usize::from(remaining > 127)
         };
-        check_eq("size of the PUBLISH", message.size, remaining + header)?;
-    }
-    Ok(())
+        check_eq("size of the PUBLISH", message.size, remaining + header)
+    })
 }
 
 //= mqtt5 1.5.5-1 test
@@ -264,37 +312,41 @@ fn five_byte_lengths_close(target: &Target) -> Verdict {
 //= mqtt5 3.15.1-1 test
 fn reserved_header_flags_close(target: &Target) -> Verdict {
     let topic = target.topic("t");
-    closes(target, "PUBACK", Acknowledge::puback(1).first(0x42), &[])?;
-    closes(target, "PUBREC", Acknowledge::pubrec(1).first(0x51), &[])?;
-    closes(
-        target,
-        "PUBREL 0000",
-        Acknowledge::pubrel(1).first(0x60),
-        &[],
-    )?;
-    closes(
-        target,
-        "PUBREL 0011",
-        Acknowledge::pubrel(1).first(0x63),
-        &[],
-    )?;
-    closes(
-        target,
-        "PUBREL 1010",
-        Acknowledge::pubrel(1).first(0x6A),
-        &[],
-    )?;
-    closes(target, "PUBCOMP", Acknowledge::pubcomp(1).first(0x72), &[])?;
-    for flags in [0x80, 0x83, 0x8A] {
-        let subscribe = Subscribe::new(1).filter(&topic, 0).first(flags);
-        closes(target, "SUBSCRIBE", subscribe, &[])?;
-    }
-    for flags in [0xA0, 0xA3, 0xAA] {
-        let unsubscribe = Unsubscribe::new(1).filter(&topic).first(flags);
-        closes(target, "UNSUBSCRIBE", unsubscribe, &[])?;
-    }
-    closes(target, "PINGREQ", [0xC1, 0], &[])?;
-    closes(target, "AUTH", [0xF2, 0], &[])?;
+    let packets = [
+        ("PUBACK", Acknowledge::puback(1).first(0x42).encode(V5)),
+        ("PUBREC", Acknowledge::pubrec(1).first(0x51).encode(V5)),
+        ("PUBREL 0000", Acknowledge::pubrel(1).first(0x60).encode(V5)),
+        ("PUBREL 0011", Acknowledge::pubrel(1).first(0x63).encode(V5)),
+        ("PUBREL 1010", Acknowledge::pubrel(1).first(0x6A).encode(V5)),
+        ("PUBCOMP", Acknowledge::pubcomp(1).first(0x72).encode(V5)),
+        (
+            "SUBSCRIBE 0000",
+            Subscribe::new(1).filter(&topic, 0).first(0x80).encode(V5),
+        ),
+        (
+            "SUBSCRIBE 0011",
+            Subscribe::new(1).filter(&topic, 0).first(0x83).encode(V5),
+        ),
+        (
+            "SUBSCRIBE 1010",
+            Subscribe::new(1).filter(&topic, 0).first(0x8A).encode(V5),
+        ),
+        (
+            "UNSUBSCRIBE 0000",
+            Unsubscribe::new(1).filter(&topic).first(0xA0).encode(V5),
+        ),
+        (
+            "UNSUBSCRIBE 0011",
+            Unsubscribe::new(1).filter(&topic).first(0xA3).encode(V5),
+        ),
+        (
+            "UNSUBSCRIBE 1010",
+            Unsubscribe::new(1).filter(&topic).first(0xAA).encode(V5),
+        ),
+        ("PINGREQ", vec![0xC1, 0]),
+        ("AUTH", vec![0xF2, 0]),
+    ];
+    each(packets, |(what, packet)| closes(target, what, packet, &[]))?;
     let mut connect = Connect::v5(&target.id()).encode(V5);
     if let Some(first) = connect.first_mut() {
         *first = 0x12;
@@ -373,30 +425,32 @@ fn missing_property_length_closes(target: &Target) -> Verdict {
 //= mqtt5 2.2.1-3 test
 fn packet_identifier_zero_closes(target: &Target) -> Verdict {
     let topic = target.topic("t");
-    closes(
-        target,
-        "PUBLISH at QoS 1",
-        Publish::new(&topic, "x").qos(1, 0),
-        &[],
-    )?;
-    closes(
-        target,
-        "PUBLISH at QoS 2",
-        Publish::new(&topic, "x").qos(2, 0),
-        &[],
-    )?;
-    closes(
-        target,
-        "SUBSCRIBE",
-        Subscribe::new(0).filter(&topic, 0),
-        &[],
-    )?;
-    closes(
-        target,
-        "UNSUBSCRIBE",
-        Unsubscribe::new(0).filter(&topic),
-        &[],
-    )
+    all([
+        closes(
+            target,
+            "PUBLISH at QoS 1",
+            Publish::new(&topic, "x").qos(1, 0),
+            &[],
+        ),
+        closes(
+            target,
+            "PUBLISH at QoS 2",
+            Publish::new(&topic, "x").qos(2, 0),
+            &[],
+        ),
+        closes(
+            target,
+            "SUBSCRIBE",
+            Subscribe::new(0).filter(&topic, 0),
+            &[],
+        ),
+        closes(
+            target,
+            "UNSUBSCRIBE",
+            Unsubscribe::new(0).filter(&topic),
+            &[],
+        ),
+    ])
 }
 
 //= mqtt5 4.2.0-1 test

@@ -5,7 +5,7 @@
     reason = "a case waits for one kind of packet and refuses every other, also future ones"
 )]
 
-use crate::case::{During, Verdict, Version, fail, skip};
+use crate::case::{During, Failure, Verdict, Version, fail, skip};
 use crate::harness::{Client, Target};
 use crate::wire::{ConnAck, Connect, Encode, Message, Packet, Publish, Subscribe, parse, prop};
 
@@ -83,6 +83,35 @@ pub(super) fn end_session(target: &Target, id: &str) -> Verdict {
     target.connect(&Connect::v5(id))?.0.disconnect()
 }
 
+/// Tries every item and tells of the first few that fail, so that one deviation does not hide the
+/// next.
+pub(super) fn each<T>(
+    items: impl IntoIterator<Item = T>,
+    mut step: impl FnMut(T) -> Verdict,
+) -> Verdict {
+    let mut failures = Vec::new();
+    for item in items {
+        match step(item) {
+            Ok(()) => {}
+            Err(Failure::Failed(what)) => failures.push(what),
+            Err(skipped) => return Err(skipped),
+        }
+        if failures.len() == FAILURES_TOLD_MAX {
+            break;
+        }
+    }
+    if failures.is_empty() {
+        Ok(())
+    } else {
+        fail(failures.join("; "))
+    }
+}
+
+/// As [`each`], for steps that have already been made.
+pub(super) fn all(verdicts: impl IntoIterator<Item = Verdict>) -> Verdict {
+    each(verdicts, |verdict| verdict)
+}
+
 /// Deletes a retained message.
 pub(super) fn clear_retained(client: &mut Client, topic: &str) -> Verdict {
     let id = client.fresh_id();
@@ -114,3 +143,6 @@ pub(super) fn texts(messages: &[Message]) -> Vec<String> {
 
 /// How long persistent sessions of the cases live; longer than any case.
 const SESSION_S: u32 = 60;
+
+/// Each failure may cost a time-out.
+const FAILURES_TOLD_MAX: usize = 8;

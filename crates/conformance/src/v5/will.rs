@@ -5,25 +5,81 @@ use std::time::{Duration, Instant};
 use crate::case::Version::V5;
 use crate::case::{Case, During, Verdict, case, check, check_eq, skip};
 use crate::harness::{Client, Target};
-use crate::v5::support::{clear_retained, closes, end_session};
+use crate::v5::support::{clear_retained, closes, each, end_session};
 use crate::wire::{Connect, Disconnect, Props, Publish, Will, prop};
 
 pub(crate) const CASES: &[Case] = &[
-    case!(V5, will_is_published_when_the_network_fails, "3.1.2-7", "3.1.2-8", "3.1.2-14", "3.1.2-12"),
-    case!(V5, normal_disconnect_discards_the_will, "3.1.2-10", "3.14.4-3", "3.1.2-8"),
-    case!(V5, other_disconnects_publish_the_will, "3.1.2-8", "3.14.2-1"),
+    case!(
+        V5,
+        will_is_published_when_the_network_fails,
+        "3.1.2-7",
+        "3.1.2-8",
+        "3.1.2-14",
+        "3.1.2-12"
+    ),
+    case!(
+        V5,
+        normal_disconnect_discards_the_will,
+        "3.1.2-10",
+        "3.14.4-3",
+        "3.1.2-8"
+    ),
+    case!(
+        V5,
+        other_disconnects_publish_the_will,
+        "3.1.2-8",
+        "3.14.2-1"
+    ),
     case!(V5, protocol_error_publishes_the_will, "3.1.2-8", "4.13.1-1"),
     case!(V5, will_is_published_only_once, "3.1.2-10"),
     case!(V5, retained_will_is_kept, "3.1.2-15"),
-    case!(V5, will_properties_are_published_in_order, "3.1.3-10", "3.1.3-1"),
+    case!(
+        V5,
+        will_properties_are_published_in_order,
+        "3.1.3-10",
+        "3.1.3-1"
+    ),
     case!(V5, will_waits_for_its_delay, "3.1.2-8"),
-    case!(V5, will_is_published_when_the_session_ends_before_its_delay, "3.1.2-8"),
-    case!(V5, reconnecting_within_the_delay_cancels_the_will, "3.1.3-9"),
-    case!(V5, takeover_within_the_delay_cancels_the_will, "3.1.3-9", "3.1.4-3"),
-    case!(V5, clean_start_publishes_a_delayed_will_at_once, "3.1.2-8", "3.1.2-4"),
-    case!(V5, takeover_publishes_the_will_of_an_ended_session, "3.1.2-8", "3.1.4-3"),
-    case!(V5, nothing_behind_disconnect_is_processed, "3.14.4-1", "3.14.4-2"),
-    case!(V5, wrong_disconnects_do_not_cancel_the_will, "3.14.2-1", "4.13.1-1"),
+    case!(
+        V5,
+        will_is_published_when_the_session_ends_before_its_delay,
+        "3.1.2-8"
+    ),
+    case!(
+        V5,
+        reconnecting_within_the_delay_cancels_the_will,
+        "3.1.3-9"
+    ),
+    case!(
+        V5,
+        takeover_within_the_delay_cancels_the_will,
+        "3.1.3-9",
+        "3.1.4-3"
+    ),
+    case!(
+        V5,
+        clean_start_publishes_a_delayed_will_at_once,
+        "3.1.2-8",
+        "3.1.2-4"
+    ),
+    case!(
+        V5,
+        takeover_publishes_the_will_of_an_ended_session,
+        "3.1.2-8",
+        "3.1.4-3"
+    ),
+    case!(
+        V5,
+        nothing_behind_disconnect_is_processed,
+        "3.14.4-1",
+        "3.14.4-2"
+    ),
+    case!(
+        V5,
+        wrong_disconnects_do_not_cancel_the_will,
+        "3.14.2-1",
+        "4.13.1-1"
+    ),
 ];
 
 /// A client that is subscribed to the topic of the will, with that topic.
@@ -60,16 +116,22 @@ fn will_is_published_when_the_network_fails(target: &Target) -> Verdict {
 //= mqtt5 3.1.2-8 test
 fn normal_disconnect_discards_the_will(target: &Target) -> Verdict {
     let (mut watcher, topic) = watcher(target)?;
-    for goodbye in [Disconnect::new(), Disconnect::new().code(0), Disconnect::new().props(Props::new())] {
-        let id = target.id();
-        let connect = Connect::v5(&id).will(Will::new(&topic, "gone"));
-        let (mut client, _) = target.connect(&connect)?;
-        client.disconnect_with(&goodbye)?;
-        // The same client publishes the marker, so that it takes the same way as the will would.
-        let (mut again, _) = target.connect(&Connect::v5(&id))?;
-        watcher.expect_silence(&mut again)?;
-    }
-    Ok(())
+    each(
+        [
+            Disconnect::new(),
+            Disconnect::new().code(0),
+            Disconnect::new().props(Props::new()),
+        ],
+        |goodbye| {
+            let id = target.id();
+            let connect = Connect::v5(&id).will(Will::new(&topic, "gone"));
+            let (mut client, _) = target.connect(&connect)?;
+            client.disconnect_with(&goodbye)?;
+            // The same client publishes the marker, so that it takes the same way as the will would.
+            let (mut again, _) = target.connect(&Connect::v5(&id))?;
+            watcher.expect_silence(&mut again)
+        },
+    )
 }
 
 //= mqtt5 3.1.2-8 test
@@ -82,7 +144,9 @@ fn other_disconnects_publish_the_will(target: &Target) -> Verdict {
         let text = format!("DISCONNECT 0x{code:02X}");
         let connect = Connect::v5(&target.id()).will(Will::new(&topic, &text));
         let (mut client, _) = target.connect(&connect)?;
-        client.disconnect_with(&Disconnect::new().code(code)).during(&text)?;
+        client
+            .disconnect_with(&Disconnect::new().code(code))
+            .during(&text)?;
         watcher.expect_message(&topic, &text).during(&text)?;
     }
     Ok(())
@@ -122,7 +186,10 @@ fn retained_will_is_kept(target: &Target) -> Verdict {
     let (client, _) = target.connect(&connect)?;
     client.sever();
     let live = watcher.expect_message(&topic, "gone")?;
-    check(!live.retain, "RETAIN is set towards an established subscription")?;
+    check(
+        !live.retain,
+        "RETAIN is set towards an established subscription",
+    )?;
     let mut late = target.client(V5)?;
     late.subscribe(&topic, 0)?;
     let kept = late.expect_message(&topic, "gone")?;
@@ -148,13 +215,32 @@ fn will_properties_are_published_in_order(target: &Target) -> Verdict {
     let (client, _) = target.connect(&Connect::v5(&target.id()).will(will))?;
     client.sever();
     let props = watcher.expect_message(&topic, "gone")?.props;
-    check_eq("user properties", props.pairs(), vec![("z", "1"), ("a", "2"), ("z", "0"), ("z", "1")])?;
-    check_eq("payload format", props.number(prop::PAYLOAD_FORMAT), Some(1))?;
+    check_eq(
+        "user properties",
+        props.pairs(),
+        vec![("z", "1"), ("a", "2"), ("z", "0"), ("z", "1")],
+    )?;
+    check_eq(
+        "payload format",
+        props.number(prop::PAYLOAD_FORMAT),
+        Some(1),
+    )?;
     check_eq("content type", props.text(prop::CONTENT_TYPE), Some("type"))?;
-    check_eq("response topic", props.text(prop::RESPONSE_TOPIC), Some("answers"))?;
-    check_eq("correlation data", props.binary(prop::CORRELATION_DATA), Some(&b"\0\xFF"[..]))?;
+    check_eq(
+        "response topic",
+        props.text(prop::RESPONSE_TOPIC),
+        Some("answers"),
+    )?;
+    check_eq(
+        "correlation data",
+        props.binary(prop::CORRELATION_DATA),
+        Some(&b"\0\xFF"[..]),
+    )?;
     let expiry = props.number(prop::MESSAGE_EXPIRY);
-    check(expiry.is_some_and(|seconds| (95..=100).contains(&seconds)), "message expiry is wrong")
+    check(
+        expiry.is_some_and(|seconds| (95..=100).contains(&seconds)),
+        "message expiry is wrong",
+    )
 }
 
 //= mqtt5 3.1.2-8 test
@@ -163,14 +249,21 @@ fn will_waits_for_its_delay(target: &Target) -> Verdict {
     let id = target.id();
     let will = Will::new(&topic, "gone").delay(2);
     let (client, connack) = target.connect(&Connect::v5(&id).expiry(60).will(will))?;
-    if connack.props.number(prop::SESSION_EXPIRY).is_some_and(|seconds| seconds < 3) {
+    if connack
+        .props
+        .number(prop::SESSION_EXPIRY)
+        .is_some_and(|seconds| seconds < 3)
+    {
         return skip("the broker keeps no sessions");
     }
     let started = Instant::now();
     client.sever();
     watcher.set_timeout(Duration::from_secs(7));
     watcher.expect_message(&topic, "gone")?;
-    check(started.elapsed() >= Duration::from_millis(1_500), "published before its delay")?;
+    check(
+        started.elapsed() >= Duration::from_millis(1_500),
+        "published before its delay",
+    )?;
     end_session(target, &id)
 }
 
@@ -180,7 +273,11 @@ fn will_is_published_when_the_session_ends_before_its_delay(target: &Target) -> 
     // The session ends with the connection, so the delay is void.
     let will = Will::new(&topic, "at once").delay(30);
     let (client, connack) = target.connect(&Connect::v5(&target.id()).will(will))?;
-    if connack.props.number(prop::SESSION_EXPIRY).is_some_and(|seconds| seconds > 0) {
+    if connack
+        .props
+        .number(prop::SESSION_EXPIRY)
+        .is_some_and(|seconds| seconds > 0)
+    {
         return skip("the broker prolongs sessions");
     }
     client.sever();
@@ -197,9 +294,15 @@ fn will_is_published_when_the_session_ends_before_its_delay(target: &Target) -> 
 fn reconnecting_within_the_delay_cancels_the_will(target: &Target) -> Verdict {
     let (mut watcher, topic) = watcher(target)?;
     let id = target.id();
-    let connect = Connect::v5(&id).expiry(60).will(Will::new(&topic, "gone").delay(1));
+    let connect = Connect::v5(&id)
+        .expiry(60)
+        .will(Will::new(&topic, "gone").delay(1));
     let (client, connack) = target.connect(&connect)?;
-    if connack.props.number(prop::SESSION_EXPIRY).is_some_and(|seconds| seconds < 3) {
+    if connack
+        .props
+        .number(prop::SESSION_EXPIRY)
+        .is_some_and(|seconds| seconds < 3)
+    {
         return skip("the broker keeps no sessions");
     }
     client.sever();
@@ -216,7 +319,9 @@ fn reconnecting_within_the_delay_cancels_the_will(target: &Target) -> Verdict {
 fn takeover_within_the_delay_cancels_the_will(target: &Target) -> Verdict {
     let (mut watcher, topic) = watcher(target)?;
     let id = target.id();
-    let connect = Connect::v5(&id).expiry(60).will(Will::new(&topic, "gone").delay(1));
+    let connect = Connect::v5(&id)
+        .expiry(60)
+        .will(Will::new(&topic, "gone").delay(1));
     let (mut old, _) = target.connect(&connect)?;
     let (mut new, _) = target.connect(&Connect::v5(&id).resume().expiry(60))?;
     old.expect_close()?;
@@ -231,7 +336,9 @@ fn takeover_within_the_delay_cancels_the_will(target: &Target) -> Verdict {
 fn clean_start_publishes_a_delayed_will_at_once(target: &Target) -> Verdict {
     let (mut watcher, topic) = watcher(target)?;
     let id = target.id();
-    let connect = Connect::v5(&id).expiry(60).will(Will::new(&topic, "gone").delay(30));
+    let connect = Connect::v5(&id)
+        .expiry(60)
+        .will(Will::new(&topic, "gone").delay(30));
     let (client, _) = target.connect(&connect)?;
     client.sever();
     // Ends the old session, and with it the wait.
@@ -257,7 +364,10 @@ fn nothing_behind_disconnect_is_processed(target: &Target) -> Verdict {
     let id = target.id();
     let (mut client, _) = target.connect(&Connect::v5(&id))?;
     let mut bytes = vec![0xE0, 0];
-    bytes.extend(crate::wire::Encode::encode(&Publish::new(&topic, "late"), V5));
+    bytes.extend(crate::wire::Encode::encode(
+        &Publish::new(&topic, "late"),
+        V5,
+    ));
     bytes.extend([0xC0, 0]);
     client.send(bytes)?;
     // No answer to DISCONNECT exists, and none to the PINGREQ behind it.
@@ -274,7 +384,10 @@ fn wrong_disconnects_do_not_cancel_the_will(target: &Target) -> Verdict {
     let wrong: [(&str, &[u8]); 6] = [
         ("a reason code that does not exist", b"\xE0\x01\x05"),
         ("a reason code of the server", b"\xE0\x01\x8B"),
-        ("session expiry twice", b"\xE0\x0C\0\x0A\x11\0\0\0\0\x11\0\0\0\0"),
+        (
+            "session expiry twice",
+            b"\xE0\x0C\0\x0A\x11\0\0\0\0\x11\0\0\0\0",
+        ),
         ("a property of CONNECT", b"\xE0\x05\0\x03\x21\0\x01"),
         ("surplus bytes", b"\xE0\x03\0\0\0"),
         ("properties beyond the packet", b"\xE0\x02\0\x05"),
@@ -286,5 +399,10 @@ fn wrong_disconnects_do_not_cancel_the_will(target: &Target) -> Verdict {
         client.expect_closed().during(what)?;
         watcher.expect_message(&topic, what).during(what)?;
     }
-    closes(target, "server reference from a client", b"\xE0\x06\0\x04\x1C\0\x01x".to_vec(), &[])
+    closes(
+        target,
+        "server reference from a client",
+        b"\xE0\x06\0\x04\x1C\0\x01x".to_vec(),
+        &[],
+    )
 }
