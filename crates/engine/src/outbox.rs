@@ -164,7 +164,8 @@ impl Outbox {
     }
 
     /// The memory that the outbox holds for itself, shared payloads not counted.
-    pub(crate) fn capacity(&self) -> usize {
+    #[cfg(test)]
+    fn capacity(&self) -> usize {
         self.buffer.capacity() + self.chained.capacity() * size_of::<Chained>()
     }
 }

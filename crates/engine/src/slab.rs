@@ -37,10 +37,6 @@ impl<T> Slab<T> {
         self.len
     }
 
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// Stores a value, in the slot that was freed last if there is one.
     pub(crate) fn insert(&mut self, value: T) -> Key {
         self.len += 1;
@@ -105,49 +101,11 @@ impl<T> Slab<T> {
         }
     }
 
-    /// The value that lives in a slot now, whatever its generation.
-    pub(crate) fn get_index(&self, index: u32) -> Option<(Key, &T)> {
-        match self.slots.get(index as usize) {
-            Some(Slot {
-                generation,
-                tenant: Tenant::Occupied(value),
-            }) => Some((
-                Key {
-                    index,
-                    generation: *generation,
-                },
-                value,
-            )),
-            Some(_) | None => None,
-        }
-    }
-
-    /// How many slots exist: indices run below this. For a walk that is spread over several ticks.
-    pub(crate) const fn slot_count(&self) -> usize {
-        self.slots.len()
-    }
-
     /// Every value with its key, in the order of slots.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         (0_u32..)
             .zip(&self.slots)
             .filter_map(|(index, slot)| match &slot.tenant {
-                Tenant::Occupied(value) => Some((
-                    Key {
-                        index,
-                        generation: slot.generation,
-                    },
-                    value,
-                )),
-                Tenant::Vacant { .. } => None,
-            })
-    }
-
-    /// Every value with its key, in the order of slots, to be changed in place.
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (Key, &mut T)> {
-        (0_u32..)
-            .zip(&mut self.slots)
-            .filter_map(|(index, slot)| match &mut slot.tenant {
                 Tenant::Occupied(value) => Some((
                     Key {
                         index,
@@ -176,18 +134,6 @@ impl Key {
     /// The key as one number (never 0), for places that carry a key without knowing what it names.
     pub(crate) const fn as_u64(self) -> u64 {
         (self.generation as u64) << 32 | self.index as u64
-    }
-
-    /// The key that [`Key::as_u64`] made this number of; any other number names nothing.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the two halves are taken apart on purpose"
-    )]
-    pub(crate) const fn from_u64(number: u64) -> Self {
-        Self {
-            index: number as u32,
-            generation: (number >> 32) as u32,
-        }
     }
 }
 
@@ -238,7 +184,6 @@ mod tests {
         assert_eq!(slab.get_mut(first), None);
         assert_eq!(slab.remove(first), None);
         assert_eq!(slab.get(second), Some(&"second"));
-        assert_eq!(slab.get_index(second.index), Some((second, &"second")));
     }
 
     #[test]
@@ -251,15 +196,6 @@ mod tests {
             ..key
         });
         assert_ne!(slab.insert(()).as_u64() >> 32, 0);
-    }
-
-    #[test]
-    fn a_key_survives_the_way_through_a_number() {
-        let key = Key {
-            index: 0xdead_beef,
-            generation: 7,
-        };
-        assert_eq!(Key::from_u64(key.as_u64()), key);
     }
 
     proptest! {
@@ -284,12 +220,6 @@ mod tests {
                 for key in &keys {
                     prop_assert_eq!(slab.get(*key), model.get(key));
                 }
-            }
-            for (_, value) in slab.iter_mut() {
-                *value += 1;
-            }
-            for (key, value) in &model {
-                prop_assert_eq!(slab.get(*key).copied(), Some(value + 1));
             }
         }
     }

@@ -63,7 +63,8 @@ impl<S: Copy + Eq + Hash> Subscriptions<S> {
     }
 
     /// How many subscriptions there are.
-    pub(crate) const fn len(&self) -> usize {
+    #[cfg(test)]
+    const fn len(&self) -> usize {
         self.len
     }
 

@@ -149,14 +149,17 @@ fn a_subscription_costs_few_bytes() {
 fn many_wildcard_filters_share_their_levels_and_leave_no_memory() {
     let mut subscriptions = Subscriptions::new(3);
     let filters: Vec<String> = (0..50_000)
-        .map(|number| format!("fleet/{number}/+"))
+        .map(|number| format!("fleet/{number}/state/+"))
         .collect();
     for filter in &filters {
         subscriptions.insert(filter, 1_u32, options(0));
     }
-    // Root, "fleet", and a number and a "+" for each.
-    assert_eq!(subscriptions.trie.used_nodes(), 2 + 2 * filters.len());
-    assert_eq!(matching(&mut subscriptions, "fleet/31415/x").len(), 1);
+    // Root, "fleet", and a number, "state" and "+" for each.
+    assert_eq!(subscriptions.trie.used_nodes(), 2 + 3 * filters.len());
+    for number in (0..filters.len()).step_by(97) {
+        let topic = format!("fleet/{number}/state/x");
+        assert_eq!(matching(&mut subscriptions, &topic).len(), 1, "{topic}");
+    }
     for filter in &filters {
         assert!(subscriptions.remove(filter, 1).is_some());
     }
