@@ -51,6 +51,7 @@ macro_rules! property_table {
                 in CONNECT | CONNACK, many NOWHERE, forward false;
             0x22 TopicAliasMaximum(value: u16): Short, topic_alias_maximum, "topic alias maximum",
                 in CONNECT | CONNACK, many NOWHERE, forward false;
+            //= mqtt5 3.3.2-8
             0x23 TopicAlias(value: u16): ShortNotZero, topic_alias, "topic alias",
                 in PUBLISH, many NOWHERE, forward false;
             0x24 MaximumQoS(value: u8): Bit, maximum_qos, "maximum QoS",
