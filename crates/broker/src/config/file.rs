@@ -20,6 +20,13 @@ pub(super) fn read(sources: &mut Sources, name: &str, text: &str) {
     let (document, errors) = DeTable::parse_recoverable(text);
     if errors.is_empty() {
         reader.top_level(document.get_ref());
+        // Tables are sorted by key; people read files from the top.
+        sources
+            .problems
+            .sort_by_key(|problem| match problem.origin {
+                Origin::File { line, column, .. } => (line, column),
+                Origin::Default | Origin::Environment(_) | Origin::Flag(_) => (usize::MAX, 0),
+            });
         return;
     }
     // What stands behind a syntax error was perhaps misread: further complaints would be guesses.

@@ -42,7 +42,7 @@ pub(super) async fn accept(local: Rc<Local>, shared: Arc<Shared>, listener: TcpL
                 // would only burn the processor until somebody closes something.
                 tracing::warn!(
                     %error,
-                    pause_ms = pause.as_millis(),
+                    pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
                     "accepting new connections is paused{}",
                     hint(&error)
                 );

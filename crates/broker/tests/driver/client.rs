@@ -7,26 +7,26 @@ use std::time::Duration;
 use martlet_broker::{Broker, Builder, RunningBroker, ShardReport};
 
 /// A builder for a broker on a free port.
-pub fn builder(shards: usize) -> Builder {
+pub(crate) fn builder(shards: usize) -> Builder {
     Broker::builder().listen("127.0.0.1:0").shards(shards)
 }
 
 /// A broker on a free port.
-pub fn broker(shards: usize) -> RunningBroker {
+pub(crate) fn broker(shards: usize) -> RunningBroker {
     builder(shards).start().unwrap()
 }
 
 /// The sum of something over all shards.
-pub fn total(broker: &RunningBroker, of: impl Fn(&ShardReport) -> u64) -> u64 {
+pub(crate) fn total(broker: &RunningBroker, of: impl Fn(&ShardReport) -> u64) -> u64 {
     broker.reports().iter().map(of).sum()
 }
 
 /// One connection; a step that takes longer than ten seconds fails.
-pub struct Client(pub TcpStream);
+pub(crate) struct Client(pub(crate) TcpStream);
 
 impl Client {
     /// Opens a connection and sends nothing.
-    pub fn open(address: SocketAddr) -> Self {
+    pub(crate) fn open(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream
             .set_read_timeout(Some(Duration::from_secs(10)))
@@ -39,7 +39,7 @@ impl Client {
     }
 
     /// A connected client of MQTT 3.1.1 with Clean Session.
-    pub fn v3(broker: &RunningBroker, id: &str) -> Self {
+    pub(crate) fn v3(broker: &RunningBroker, id: &str) -> Self {
         let mut client = Self::open(broker.local_addrs()[0]);
         client.send(&connect_v3(id));
         client.expect(b"\x20\x02\x00\x00");
@@ -47,7 +47,7 @@ impl Client {
     }
 
     /// A connected client of MQTT 5 with Clean Start.
-    pub fn v5(broker: &RunningBroker, id: &str) -> Self {
+    pub(crate) fn v5(broker: &RunningBroker, id: &str) -> Self {
         let mut client = Self::open(broker.local_addrs()[0]);
         client.send(&connect_v5(id));
         let connack = client.packet().unwrap();
@@ -56,32 +56,32 @@ impl Client {
         client
     }
 
-    pub fn send(&mut self, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).unwrap();
     }
 
     /// Reads exactly these bytes.
     #[track_caller]
-    pub fn expect(&mut self, bytes: &[u8]) {
+    pub(crate) fn expect(&mut self, bytes: &[u8]) {
         let mut got = vec![0; bytes.len()];
         self.0.read_exact(&mut got).unwrap();
         assert!(got == bytes, "expected {bytes:02x?}, got {got:02x?}");
     }
 
     /// Subscribes at QoS 0 and waits for SUBACK.
-    pub fn subscribe(&mut self, filter: &str) {
+    pub(crate) fn subscribe(&mut self, filter: &str) {
         self.send(&subscribe(1, filter));
         self.expect(b"\x90\x03\x00\x01\x00");
     }
 
     /// PINGREQ, PINGRESP: everything sent before has been dealt with.
-    pub fn ping(&mut self) {
+    pub(crate) fn ping(&mut self) {
         self.send(b"\xc0\x00");
         self.expect(b"\xd0\x00");
     }
 
     /// The next packet; `None` at the orderly end of the connection. A reset is a failure.
-    pub fn packet(&mut self) -> Option<Vec<u8>> {
+    pub(crate) fn packet(&mut self) -> Option<Vec<u8>> {
         let mut packet = vec![0];
         match self.0.read(&mut packet) {
             Ok(0) => return None,
@@ -106,7 +106,7 @@ impl Client {
     }
 
     /// Waits until the connection has ended, one way or the other.
-    pub fn wait_for_end(&mut self) {
+    pub(crate) fn wait_for_end(&mut self) {
         let mut buffer = [0; 4_096];
         loop {
             match self.0.read(&mut buffer) {
@@ -119,7 +119,7 @@ impl Client {
     }
 }
 
-pub fn packet(first: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
     let mut packet = vec![first];
     let mut length = body.len();
     loop {
@@ -134,33 +134,33 @@ pub fn packet(first: u8, body: &[u8]) -> Vec<u8> {
     packet
 }
 
-pub fn text(text: &str) -> Vec<u8> {
+pub(crate) fn text(text: &str) -> Vec<u8> {
     let mut bytes = u16::try_from(text.len()).unwrap().to_be_bytes().to_vec();
     bytes.extend_from_slice(text.as_bytes());
     bytes
 }
 
-pub fn connect_v3(id: &str) -> Vec<u8> {
+pub(crate) fn connect_v3(id: &str) -> Vec<u8> {
     packet(
         0x10,
         &[b"\x00\x04MQTT\x04\x02\x00\x00".to_vec(), text(id)].concat(),
     )
 }
 
-pub fn connect_v5(id: &str) -> Vec<u8> {
+pub(crate) fn connect_v5(id: &str) -> Vec<u8> {
     packet(
         0x10,
         &[b"\x00\x04MQTT\x05\x02\x00\x00\x00".to_vec(), text(id)].concat(),
     )
 }
 
-pub fn subscribe(packet_id: u16, filter: &str) -> Vec<u8> {
+pub(crate) fn subscribe(packet_id: u16, filter: &str) -> Vec<u8> {
     packet(
         0x82,
         &[packet_id.to_be_bytes().to_vec(), text(filter), vec![0]].concat(),
     )
 }
 
-pub fn publish(topic: &str, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn publish(topic: &str, payload: &[u8]) -> Vec<u8> {
     packet(0x30, &[&text(topic), payload].concat())
 }

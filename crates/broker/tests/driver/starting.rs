@@ -27,8 +27,8 @@ fn a_taken_port_is_refused_with_a_remedy() {
 #[test]
 fn nothing_is_left_running_when_one_of_two_listeners_fails() {
     let taken = broker(1).local_addrs()[0];
-    let blocker = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let blocked = blocker.local_addr().unwrap();
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let blocked = other.local_addr().unwrap();
     let both = Broker::builder()
         .listen(taken.to_string())
         .listen(blocked.to_string());

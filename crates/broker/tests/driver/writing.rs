@@ -58,9 +58,9 @@ fn many_publishers_to_one_subscriber_lose_nothing_in_one_tick() {
         std::io::Read::read_exact(&mut subscriber.0, &mut got).map(|()| got.len())
     });
     let burst = publish("t", &[7; 100]).repeat(1_000);
-    publishers
-        .iter_mut()
-        .for_each(|publisher| publisher.send(&burst));
+    for publisher in &mut publishers {
+        publisher.send(&burst);
+    }
     assert_eq!(reading.join().unwrap().unwrap(), burst.len() * PUBLISHERS);
     assert_eq!(total(&broker, |shard| shard.engine.dropped_outbox_full), 0);
 }
@@ -73,7 +73,7 @@ fn a_reader_that_never_reads_costs_the_others_nothing() {
     let mut quick = Client::v3(&broker, "quick");
     quick.subscribe("t");
     let mut publisher = Client::v3(&broker, "p");
-    let message = publish("t", &[1; 60_000]);
+    let message = publish("t", &vec![1; 60_000]);
     let mut sent = 0;
     while total(&broker, |shard| shard.engine.dropped_outbox_full) == 0 {
         publisher.send(&message);

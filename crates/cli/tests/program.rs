@@ -1,0 +1,329 @@
+//! The program as its user sees it: what it prints, how it ends.
+#![cfg(unix)]
+#![expect(
+    clippy::unwrap_used,
+    reason = "tests: helpers outside #[test] functions may fail as well"
+)]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
+use std::time::Duration;
+
+const CONNECT: &[u8] = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01a";
+const ACCEPTED: [u8; 4] = [0x20, 0x02, 0x00, 0x00];
+
+/// The program with nothing of this process's environment that could change what it does.
+fn martlet() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_martlet"));
+    clean(&mut command);
+    command
+}
+
+fn clean(command: &mut Command) {
+    command.env_clear().stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+}
+
+/// A broker at work; ended when dropped.
+struct Running {
+    child: Child,
+    out: BufReader<ChildStdout>,
+    log: BufReader<ChildStderr>,
+    address: SocketAddr,
+    greeting: Vec<String>,
+}
+
+impl Running {
+    /// Starts it and reads its greeting up to the line about the configuration.
+    fn start(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let mut greeting: Vec<String> = Vec::new();
+        while !greeting
+            .last()
+            .is_some_and(|line| line.starts_with("configuration: "))
+        {
+            let mut line = String::new();
+            assert!(
+                out.read_line(&mut line).unwrap() > 0,
+                "it ended: {greeting:?}"
+            );
+            greeting.push(line.trim_end().to_owned());
+        }
+        let listening = greeting
+            .iter()
+            .find(|line| line.starts_with("listening on "))
+            .unwrap();
+        let address = listening.split(' ').nth(2).unwrap().parse().unwrap();
+        Self {
+            child,
+            out,
+            log,
+            address,
+            greeting,
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args([name, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    /// The next log line that contains this.
+    fn wait_for_log(&mut self, part: &str) -> String {
+        loop {
+            let mut line = String::new();
+            assert!(
+                self.log.read_line(&mut line).unwrap() > 0,
+                "the log ended without {part:?}"
+            );
+            if line.contains(part) {
+                return line;
+            }
+        }
+    }
+
+    fn open(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        stream
+    }
+
+    fn connect(&self) -> TcpStream {
+        let mut stream = self.open();
+        stream.write_all(CONNECT).unwrap();
+        let mut connack = [0; 4];
+        stream.read_exact(&mut connack).unwrap();
+        assert_eq!(connack, ACCEPTED);
+        stream
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself, as some tests want it to.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn fails_with(output: &Output, code: i32, message: &str) {
+    assert_eq!(text(&output.stderr).trim_end(), message);
+    assert_eq!(output.status.code(), Some(code));
+}
+
+#[test]
+fn it_greets_serves_and_stops_on_both_signals() {
+    for signal in ["-INT", "-TERM"] {
+        let mut command = martlet();
+        command.args(["--listen", "127.0.0.1:0", "--shards", "2"]);
+        let mut broker = Running::start(command);
+        let address = broker.address;
+        let [version, listening, configuration] = broker.greeting.as_slice() else {
+            panic!("{:?}", broker.greeting);
+        };
+        assert_eq!(*version, format!("martlet {}", env!("CARGO_PKG_VERSION")));
+        assert_eq!(
+            *listening,
+            format!("listening on {address} (tcp, anonymous access allowed: loopback only)")
+        );
+        let sources = "configuration: flag --listen, flag --shards; 2 shards, up to ";
+        assert!(configuration.starts_with(sources), "{configuration}");
+        drop(broker.connect());
+        broker.signal(signal);
+        assert_eq!(broker.child.wait().unwrap().code(), Some(0));
+        let mut rest = String::new();
+        broker.out.read_to_string(&mut rest).unwrap();
+        assert_eq!(
+            rest,
+            "only programs on this machine can connect; to open it to a network you trust:\n  \
+             martlet broker --listen 0.0.0.0:1883 --allow-anonymous\n"
+        );
+    }
+}
+
+#[test]
+fn the_subcommand_and_the_bare_program_are_the_same() {
+    let mut command = martlet();
+    command.args(["broker", "--listen", "127.0.0.1:0"]);
+    drop(Running::start(command).connect());
+}
+
+#[test]
+fn every_end_of_a_connection_is_logged_with_its_reason() {
+    let mut command = martlet();
+    command.args(["--listen", "127.0.0.1:0"]);
+    let mut broker = Running::start(command);
+    let mut client = broker.connect();
+    broker.wait_for_log("client connected");
+    client.write_all(b"\xe0\x00").unwrap();
+    let line = broker.wait_for_log(r#"client \"a\": disconnected"#);
+    assert!(
+        line.starts_with('{') && line.contains(r#""level":"INFO""#),
+        "{line}"
+    );
+    // SUBSCRIBE with reserved flags: the field, the byte and the statement.
+    let mut client = broker.connect();
+    client.write_all(b"\x80\x00").unwrap();
+    let line = broker.wait_for_log(r#"client \"a\": "#);
+    assert!(line.contains(r#""level":"WARN""#), "{line}");
+    assert!(
+        line.contains("at byte 0") && line.contains("[MQTT-"),
+        "{line}"
+    );
+}
+
+#[test]
+fn a_taken_port_is_one_line_and_code_1() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = martlet().args(["--listen", &address]).output().unwrap();
+    fails_with(
+        &output,
+        1,
+        &format!(
+            "martlet: cannot listen on {address}: Address already in use (os error 98); another program \
+             listens there: stop it, or choose another port"
+        ),
+    );
+}
+
+#[test]
+fn a_wrong_configuration_lists_everything_and_starts_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("m.toml");
+    fs::write(&file, "shard = 2\n[limits]\nreceive_maximum = 0\n").unwrap();
+    let name = file.display();
+    let expected = format!(
+        "martlet: {name}:1:1: shard: unknown key; did you mean 'shards'?\n\
+         {name}:3:19: limits.receive_maximum: expected a whole number from 1 to 65535; found integer 0"
+    );
+    let output = martlet().arg("--config").arg(&file).output().unwrap();
+    fails_with(&output, 2, &expected);
+    assert!(output.stdout.is_empty());
+    let output = martlet().arg("check-config").arg(&file).output().unwrap();
+    fails_with(&output, 2, &expected);
+    let output = martlet().env("MARTLET_CONFIG", &file).output().unwrap();
+    fails_with(&output, 2, &expected);
+
+    let missing = directory.path().join("missing.toml");
+    let output = martlet().arg("--config").arg(&missing).output().unwrap();
+    let name = missing.display();
+    fails_with(
+        &output,
+        2,
+        &format!("martlet: cannot read {name}: No such file or directory (os error 2)"),
+    );
+}
+
+#[test]
+fn a_wrong_log_filter_is_refused() {
+    let output = martlet()
+        .args(["--listen", "127.0.0.1:0"])
+        .env("RUST_LOG", "martlet=loud")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let error = text(&output.stderr);
+    let start = "martlet: environment RUST_LOG: log.filter: 'martlet=loud' is no log filter";
+    assert!(error.starts_with(start), "{error}");
+}
+
+#[test]
+fn the_network_is_let_in_only_on_an_explicit_word() {
+    let output = martlet().args(["--listen", "0.0.0.0:0"]).output().unwrap();
+    fails_with(
+        &output,
+        2,
+        "martlet: flag --listen: listeners.address: 0.0.0.0:0 can be reached from other machines, and no \
+         authentication is configured; to let everybody in, add --allow-anonymous, or listen on 127.0.0.1:0",
+    );
+    let mut command = martlet();
+    command.args(["--listen", "0.0.0.0:0", "--allow-anonymous"]);
+    let broker = Running::start(command);
+    assert!(
+        broker
+            .greeting
+            .iter()
+            .any(|line| line.ends_with("(tcp, anonymous access allowed: allow_anonymous)"))
+    );
+    drop(broker.connect());
+}
+
+#[test]
+fn socket_addr_works_as_in_the_seed_broker_with_a_warning() {
+    let mut command = martlet();
+    command
+        .env("SOCKET_ADDR", "0.0.0.0:0")
+        .env("RUST_LOG", "info");
+    let mut broker = Running::start(command);
+    drop(broker.connect());
+    let mut warning = String::new();
+    broker.out.read_line(&mut warning).unwrap();
+    assert!(
+        warning.starts_with("WARNING: SOCKET_ADDR opens the broker"),
+        "{warning}"
+    );
+}
+
+#[test]
+fn the_example_file_is_right() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/martlet.toml");
+    let output = martlet().arg("check-config").arg(&file).output().unwrap();
+    assert_eq!(text(&output.stderr), "");
+    assert_eq!(output.status.code(), Some(0));
+    // Every setting stands in it, commented out at its default: with the signs taken away it is still right.
+    let everything: String = fs::read_to_string(&file)
+        .unwrap()
+        .lines()
+        .flat_map(|line| [line.strip_prefix("#: ").unwrap_or(line), "\n"])
+        .collect();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("everything.toml");
+    fs::write(&file, everything).unwrap();
+    let output = martlet().arg("check-config").arg(&file).output().unwrap();
+    assert_eq!(text(&output.stderr), "");
+    assert_eq!(output.status.code(), Some(0));
+}
+
+/// Without descriptors accepting pauses (it neither ends nor spins) and goes on when there are some again.
+#[test]
+fn used_up_file_descriptors_pause_accepting_and_are_logged() {
+    let mut command = Command::new("sh");
+    clean(&mut command);
+    // Standard input and output and a dozen of the runtime's leave fewer than the 90 % that the limit allows.
+    command.args([
+        "-c",
+        "ulimit -n 32; exec \"$0\" --listen 127.0.0.1:0 --shards 2",
+    ]);
+    command.arg(env!("CARGO_BIN_EXE_martlet"));
+    let mut broker = Running::start(command);
+    let flood: Vec<TcpStream> = (0..64).map(|_| broker.open()).collect();
+    // Each line stands for a pause that has begun, and the pauses grow: it does not spin.
+    for pause_ms in [100, 200, 400] {
+        let line = broker.wait_for_log("accepting new connections is paused");
+        assert!(
+            line.contains(&format!(r#""pause_ms":{pause_ms}"#)),
+            "{line}"
+        );
+        assert!(line.contains("raise the limit of open files"), "{line}");
+    }
+    drop(flood);
+    drop(broker.connect());
+}
