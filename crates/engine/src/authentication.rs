@@ -12,7 +12,7 @@ use martlet_codec::{
     decode,
 };
 
-use crate::connection::{AuthState, AuthStep, Phase};
+use crate::connection::{AuthState, AuthStep, Parked, Phase};
 use crate::effects::{AuthKind, AuthQuestion, AuthTicket, ConnId, Effects, Verdict};
 use crate::report::CloseCause;
 use crate::shard::Shard;
@@ -103,8 +103,8 @@ impl Shard {
         if state.question != ticket.1 || state.step != AuthStep::Asked {
             return;
         }
-        if connection.parked {
-            connection.parked = false;
+        if connection.parked == Some(Parked::Verdict) {
+            connection.parked = None;
             fx.resumed.push(ticket.0);
         }
         match verdict {
@@ -149,7 +149,9 @@ impl Shard {
             return;
         };
         // Before CONNACK nothing may pass; a re-authentication leaves other traffic alone.
-        connection.parked |= connection.phase == Phase::Authenticating;
+        if connection.phase == Phase::Authenticating {
+            connection.parked = Some(Parked::Verdict);
+        }
         let Some(state) = connection.auth.as_deref_mut() else {
             return;
         };

@@ -8,9 +8,10 @@
 //! ```
 
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use martlet_codec::Version;
+use martlet_codec::{PacketId, QoS, ReasonCode, Version};
 use martlet_session::{InboundAliases, KeepAlive, OutboundAliases};
 
 use crate::outbox::Outbox;
@@ -27,8 +28,8 @@ pub(crate) struct Connection {
     pub(crate) outbox: Outbox,
     /// In `Effects::dirty`, and not flushed since.
     pub(crate) dirty: bool,
-    /// Not read until an answer comes or memory is free again.
-    pub(crate) parked: bool,
+    /// Why it is not read.
+    pub(crate) parked: Option<Parked>,
     /// One PUBLISH may pass though the shard is over its memory budget.
     pub(crate) budget_exempt: bool,
     /// What `outbox` had when the shard's memory was last counted.
@@ -39,6 +40,34 @@ pub(crate) struct Connection {
     pub(crate) aliases_in: Option<Box<InboundAliases>>,
     pub(crate) aliases_out: Option<Box<OutboundAliases>>,
     pub(crate) auth: Option<Box<AuthState>>,
+    /// PUBACK and PUBREC that may not be sent yet, and those behind them. Never longer than what the client
+    /// may have unacknowledged; MQTT 3 clients: than what was read while other shards answered.
+    pub(crate) held_answers: VecDeque<HeldAnswer>,
+}
+
+/// An answer to a PUBLISH that waits until the message is safe where it has to be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HeldAnswer {
+    pub(crate) qos: QoS,
+    pub(crate) packet_id: PacketId,
+    pub(crate) reason: ReasonCode,
+    /// What it waits for; `None`: only for those before it.
+    pub(crate) waits_for: Option<StoreTicket>,
+}
+
+/// Names something that was given away to be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct StoreTicket(pub(crate) u64);
+
+/// What a connection that is not read waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parked {
+    /// The authenticator's verdict.
+    Verdict,
+    /// The shard to be under its memory budget.
+    Budget,
+    /// Answers to its messages to leave.
+    Answers,
 }
 
 /// How far the connection has come.
@@ -80,7 +109,7 @@ impl Connection {
             session: None,
             outbox: Outbox::new(),
             dirty: false,
-            parked: false,
+            parked: None,
             budget_exempt: false,
             counted_bytes: 0,
             packet_bytes_max: u32::MAX,
@@ -88,6 +117,7 @@ impl Connection {
             aliases_in: None,
             aliases_out: None,
             auth: None,
+            held_answers: VecDeque::new(),
         }
     }
 

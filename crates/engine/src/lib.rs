@@ -33,6 +33,7 @@ extern crate alloc;
 extern crate std;
 
 mod acl;
+mod answering;
 mod authentication;
 mod client_session;
 mod client_slots;

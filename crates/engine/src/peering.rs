@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use crate::connection::StoreTicket;
 use crate::delivery::GroupTag;
 use crate::effects::Effects;
 use crate::peers::Peer;
@@ -25,10 +26,15 @@ impl Shard {
                 message,
                 sequence,
                 targets,
+                confirm,
             } => {
                 let mut publication = Publication::of(&message);
                 self.retain_and_relay(&mut publication, from, sequence, targets, now, fx);
+                if confirm {
+                    self.send_to(from, Peer::Stored { sequence }, fx);
+                }
             }
+            Peer::Stored { sequence } => self.on_stored(StoreTicket(sequence), now, fx),
             Peer::RelayMark {
                 topic_hash,
                 sequence,
@@ -122,6 +128,7 @@ impl Shard {
             }
             Peer::Publish(_)
             | Peer::RelayRequest { .. }
+            | Peer::Stored { .. }
             | Peer::RelayMark { .. }
             | Peer::Relayed { .. }
             | Peer::RetainedRequest { .. }

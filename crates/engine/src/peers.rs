@@ -32,7 +32,11 @@ pub(crate) enum Peer {
         message: Message,
         sequence: u64,
         targets: u64,
+        /// Whether the publisher waits for `Stored`.
+        confirm: bool,
     },
+    /// From the owner: the message of this sequence number is stored.
+    Stored { sequence: u64 },
     /// From the publishing shard: in my order, this is the place of a message that comes through its owner.
     RelayMark { topic_hash: u64, sequence: u64 },
     /// From the owner: a retained message of shard `origin`.

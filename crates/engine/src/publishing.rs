@@ -1,10 +1,10 @@
 //! PUBLISH from a client: is it allowed, is it new, what does it say; then routing, then the acknowledgement.
 
-use martlet_codec::{Ack, Packet, PacketId, PacketType, Properties, Publish, QoS, ReasonCode};
+use martlet_codec::{Ack, Packet, PacketType, Properties, Publish, QoS, ReasonCode};
 use martlet_session::InboundPublish;
 
 use crate::acl::ClientInfo;
-use crate::connection::Connection;
+use crate::connection::{Connection, Parked};
 use crate::effects::Effects;
 use crate::message::MessageParts;
 use crate::report::{CloseCause, Violation};
@@ -26,6 +26,9 @@ impl Shard {
         if self.memory_bytes >= self.config.limits.memory_budget_bytes
             && !self.may_pass_budget(conn, now)
         {
+            return Flow::NotNow;
+        }
+        if publish.retain && self.has_too_many_held_answers(conn) {
             return Flow::NotNow;
         }
         let mut alias_topic = core::mem::take(&mut self.scratch.topic);
@@ -57,7 +60,7 @@ impl Shard {
             InboundPublish::Duplicate => {
                 //= mqtt5 4.3.3-10
                 //= mqtt311 4.3.3-2
-                self.acknowledge(conn, publish, ReasonCode::Success, now, fx);
+                self.acknowledge(conn, publish, ReasonCode::Success, None, now, fx);
                 return;
             }
             InboundPublish::ReceiveMaximumExceeded => {
@@ -124,11 +127,12 @@ impl Shard {
         });
         let routed = self.route(&mut publication, now, fx);
         self.scratch.shared = shared;
-        let reason = match routed {
-            Routed::Matched => ReasonCode::Success,
-            Routed::NobodyMatched => ReasonCode::NoMatchingSubscribers,
+        let (reason, waits_for) = match routed {
+            Routed::Matched => (ReasonCode::Success, None),
+            Routed::NobodyMatched => (ReasonCode::NoMatchingSubscribers, None),
+            Routed::Storing(ticket) => (ReasonCode::Success, Some(ticket)),
         };
-        self.acknowledge(conn, publish, reason, now, fx);
+        self.acknowledge(conn, publish, reason, waits_for, now, fx);
     }
 
     /// The QoS side of an arriving PUBLISH.
@@ -140,53 +144,6 @@ impl Shard {
             (QoS::AtLeastOnce, _) => state.inbound.on_publish_qos1(),
             (QoS::ExactlyOnce, Some(id)) => state.inbound.on_publish_qos2(id),
             (QoS::AtMostOnce | QoS::ExactlyOnce, _) => InboundPublish::Fresh,
-        }
-    }
-
-    /// Answers a PUBLISH that was taken: nothing, PUBACK or PUBREC. A durable store will hold this back until
-    /// the message is stable; nothing else sends these answers.
-    fn acknowledge(
-        &mut self,
-        conn: Key,
-        publish: &Publish<'_>,
-        reason: ReasonCode,
-        now: Time,
-        fx: &mut Effects,
-    ) {
-        //= mqtt5 3.3.4-1
-        //= mqtt311 3.3.4-1
-        let Some(packet_id) = publish.packet_id else {
-            return;
-        };
-        self.write_publish_answer(conn, publish.qos, packet_id, reason, now, fx);
-    }
-
-    fn write_publish_answer(
-        &mut self,
-        conn: Key,
-        qos: QoS,
-        packet_id: PacketId,
-        reason: ReasonCode,
-        now: Time,
-        fx: &mut Effects,
-    ) {
-        let reason = if self.version_of(conn).is_v5() {
-            reason
-        } else {
-            ReasonCode::Success
-        };
-        let ack = Ack {
-            packet_id,
-            reason,
-            properties: Properties::EMPTY,
-        };
-        match qos {
-            QoS::AtMostOnce => {}
-            //= mqtt5 4.3.2-4
-            //= mqtt311 4.3.2-2
-            QoS::AtLeastOnce => self.write(conn, &Packet::PubAck(ack), now, fx),
-            //= mqtt5 4.3.3-8
-            QoS::ExactlyOnce => self.write(conn, &Packet::PubRec(ack), now, fx),
         }
     }
 
@@ -218,7 +175,7 @@ impl Shard {
             state.inbound.release(id);
         }
         //= mqtt311 3.3.5-2
-        self.acknowledge(conn, publish, reason, now, fx);
+        self.acknowledge(conn, publish, reason, None, now, fx);
     }
 
     /// PUBREL from a client: the identifier of its QoS 2 message is free again.
@@ -264,7 +221,7 @@ impl Shard {
         if core::mem::take(&mut connection.budget_exempt) {
             return true;
         }
-        connection.parked = true;
+        connection.parked = Some(Parked::Budget);
         self.counters.publishers_paused += 1;
         if self.paused.is_empty() {
             self.schedule(now.plus_millis(PAUSE_MS), TimerKey::Paused);

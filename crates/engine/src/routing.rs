@@ -8,6 +8,7 @@ use hashbrown::HashMap;
 use martlet_codec::QoS;
 
 use crate::client_slots::owner_of_topic;
+use crate::connection::StoreTicket;
 use crate::delivery::{SubscriptionIds, Terms};
 use crate::effects::Effects;
 use crate::message::{Message, MessageParts};
@@ -55,11 +56,13 @@ impl<'a> Publication<'a> {
     }
 }
 
-/// Whether anybody was found.
+/// What is known of a message's fate when it was routed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Routed {
     Matched,
     NobodyMatched,
+    /// Another shard is storing it, and will say when it has.
+    Storing(StoreTicket),
 }
 
 /// Where messages of one topic go.
@@ -135,6 +138,7 @@ impl Shard {
         let hash = topic_hash(topic.as_bytes());
         self.relay_sequence += 1;
         let sequence = self.relay_sequence;
+        let confirm = publication.parts.qos != QoS::AtMostOnce;
         let message = publication.message().clone();
         self.send_to(
             owner,
@@ -142,6 +146,7 @@ impl Shard {
                 message,
                 sequence,
                 targets,
+                confirm,
             },
             fx,
         );
@@ -155,8 +160,11 @@ impl Shard {
             self.joins.on_mark(hash, me, sequence, &mut ready);
             self.deliver_ready(ready, now, fx);
         }
-        // The owner always matches: it stores the message.
-        Routed::Matched
+        if confirm {
+            Routed::Storing(StoreTicket(sequence))
+        } else {
+            Routed::Matched
+        }
     }
 
     /// At the owner: stores a retained message of shard `origin`, delivers it here, and relays it to

@@ -9,7 +9,7 @@
 //! | `connecting.rs` | CONNECT, takeover, session start, CONNACK |
 //! | `authentication.rs` | AUTH, verdicts |
 //! | `closing.rs` | DISCONNECT, faults, wills, session end, shutdown |
-//! | `publishing.rs` | PUBLISH from a client |
+//! | `publishing.rs`, `answering.rs` | PUBLISH from a client, and PUBACK or PUBREC for it |
 //! | `routing.rs` | who gets a message: route cache, local targets, other shards |
 //! | `sending.rs` | a message to one session: window, queue, outbox, re-sends, acknowledgements |
 //! | `subscribing.rs` | SUBSCRIBE, UNSUBSCRIBE |
@@ -31,7 +31,7 @@ use martlet_session::KeepAlive;
 use crate::acl::Acl;
 use crate::client_session::ClientSession;
 use crate::config::{SHARDS_MAX, ShardConfig};
-use crate::connection::{Connection, Phase};
+use crate::connection::{Connection, Phase, StoreTicket};
 use crate::counters::Counters;
 use crate::effects::{ConnId, Effects};
 use crate::grouping::Group;
@@ -63,6 +63,8 @@ pub struct Shard {
     pub(crate) groups_by_filter: HashMap<Arc<str>, Key, foldhash::fast::FixedState>,
     pub(crate) joins: Joins,
     pub(crate) relay_sequence: u64,
+    /// Which connection waits for what it has given away to be stored.
+    pub(crate) awaiting_store: HashMap<StoreTicket, Key, foldhash::fast::FixedState>,
     pub(crate) pending_subacks: Slab<PendingSubAck>,
     pub(crate) replay_sequence: u64,
     /// Messages to this shard itself; handled before the event ends.
@@ -148,7 +150,8 @@ impl Shard {
             routes: RouteCache::new(seed),
             retained: Retained::new(),
             groups: Slab::new(),
-            groups_by_filter: HashMap::with_hasher(state),
+            groups_by_filter: HashMap::with_hasher(state.clone()),
+            awaiting_store: HashMap::with_hasher(state),
             joins: Joins::new(seed),
             relay_sequence: 0,
             pending_subacks: Slab::new(),
@@ -183,7 +186,7 @@ impl Shard {
     pub fn on_bytes(&mut self, conn: ConnId, bytes: &[u8], now: Time, fx: &mut Effects) -> usize {
         let mut consumed = 0;
         while let Some(connection) = self.connections.get_mut(conn.0) {
-            if connection.parked {
+            if connection.parked.is_some() {
                 break;
             }
             let rules = Rules {
@@ -232,7 +235,7 @@ impl Shard {
     pub fn wants_read(&self, conn: ConnId) -> bool {
         self.connections
             .get(conn.0)
-            .is_some_and(|connection| !connection.parked)
+            .is_some_and(|connection| connection.parked.is_none())
     }
 
     /// The bytes to be written to a connection. Report what was written with [`Shard::on_flushed`].
@@ -463,7 +466,7 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(conn) else {
             return;
         };
-        if connection.parked {
+        if connection.parked.is_some() {
             // We do not read it: its silence is ours.
             connection.keep_alive.on_packet(now.as_millis());
         }
@@ -546,7 +549,7 @@ impl Shard {
     fn resume_paused(&mut self, fx: &mut Effects) {
         for conn in core::mem::take(&mut self.paused) {
             if let Some(connection) = self.connections.get_mut(conn) {
-                connection.parked = false;
+                connection.parked = None;
                 fx.resumed.push(ConnId(conn));
             }
         }

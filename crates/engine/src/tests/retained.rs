@@ -125,3 +125,40 @@ fn a_live_value_is_never_followed_by_an_older_retained_one() {
         assert!(!seen.is_empty(), "{topic}");
     }
 }
+
+/// Whoever has seen the acknowledgement and subscribes then gets the message as a retained one.
+#[test]
+fn a_retained_message_is_acknowledged_when_its_owner_has_it_and_answers_keep_their_order() {
+    let mut w = World::new(2);
+    let topic = (0..100)
+        .map(|n| std::format!("r/{n}"))
+        .find(|topic| crate::owner_of_topic(topic, 2) == 1)
+        .unwrap();
+    let p = w.connect(Version::V311, &id_on(0, 2, "p"), true);
+    w.received(p);
+    let mut fx = crate::Effects::new(2);
+    for (id, retain) in [(1, true), (2, false)] {
+        let mut bytes = std::vec::Vec::new();
+        martlet_codec::Packet::Publish(martlet_codec::Publish {
+            dup: false,
+            qos: QoS::AtLeastOnce,
+            retain,
+            topic: Some(martlet_codec::TopicName::new(&topic).unwrap()),
+            packet_id: martlet_codec::PacketId::new(id),
+            properties: martlet_codec::Properties::EMPTY,
+            payload: b"x",
+        })
+        .encode(Version::V311, &mut bytes)
+        .unwrap();
+        w.shards[0].on_bytes(p.conn, &bytes, w.now, &mut fx);
+    }
+    assert!(fx.dirty.is_empty(), "nothing is answered yet");
+    let mut to_owner = core::mem::take(&mut fx.peers[1]);
+    w.shards[1].on_peer_batch(0, &mut to_owner, w.now, &mut fx);
+    let mut back = core::mem::take(&mut fx.peers[0]);
+    w.shards[0].on_peer_batch(1, &mut back, w.now, &mut fx);
+    assert_eq!(fx.dirty, [p.conn]);
+    let mut slices: [&[u8]; 1] = [&[]];
+    w.shards[0].outbox(p.conn).unwrap().io_slices(&mut slices);
+    assert_eq!(slices[0], [0x40, 2, 0, 1, 0x40, 2, 0, 2]);
+}
