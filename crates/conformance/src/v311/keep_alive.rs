@@ -172,5 +172,5 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Often enough for three packets' worth of steps in one interval.
 const BEAT: Duration = Duration::from_millis(100);
 
-/// 1.5 times the interval and ample slack.
-const LATEST: Duration = Duration::from_secs(6);
+/// 1.5 times the interval and ample slack: some brokers look at their clients every five seconds.
+const LATEST: Duration = Duration::from_secs(8);

@@ -27,6 +27,7 @@ cases! {
     one_bad_filter_spoils_the_whole_packet: ["3.8.3-4"];
     fault_of_one_client_does_not_touch_others: ["4.8.0-1"];
     packets_before_a_fault_count: ["4.8.0-1", "3.1.2-8"];
+    half_packets_cost_others_nothing: [];
 }
 
 //= mqtt311 2.3.1-1 test
@@ -239,4 +240,24 @@ fn packets_before_a_fault_count(target: &Target) -> Verdict {
     let next = watcher.expect_publish()?;
     check_eq("what follows the fault", next.text().as_str(), "will")?;
     watcher.expect_nothing()
+}
+
+/// Announced lengths are promises, not memory, and a half CONNECT is no client.
+fn half_packets_cost_others_nothing(target: &Target) -> Verdict {
+    let topic = target.topic("t");
+    let mut receiver = subscriber(target, &topic, 1)?;
+    let mut publisher = client(target)?;
+    let mut half = Vec::new();
+    for _ in 0..50 {
+        // 256 MiB are announced; whoever cannot take them may close.
+        let mut promising = client(target)?;
+        promising.send([0x30, 0xFF, 0xFF, 0xFF, 0x7F, 0, 1, b'a'])?;
+        let mut unfinished = target.open(Version::V311)?;
+        unfinished.send([0x10, 0xFF, 0xFF, 0xFF, 0x7F, 0, 4, b'M', b'Q'])?;
+        half.push((promising, unfinished));
+        publisher.publish_acked(&topic, "x")?;
+        let message = receiver.expect_message(&topic, "x")?;
+        receiver.accept(&message)?;
+    }
+    receiver.expect_nothing()
 }

@@ -14,6 +14,7 @@ cases! {
     qos_1_burst_to_a_silent_subscriber_arrives: ["4.5.0-1", "4.3.2-2"];
     qos_2_burst_to_a_silent_subscriber_arrives_once: ["4.5.0-1", "4.3.3-2"];
     acknowledgements_out_of_order_do_not_lose_messages: ["4.5.0-1"];
+    reader_that_never_reads_costs_others_nothing: ["4.5.0-1"];
 }
 
 //= mqtt311 4.6.0-5 test
@@ -232,6 +233,27 @@ fn acknowledgements_out_of_order_do_not_lose_messages(target: &Target) -> Verdic
             receiver.accept(&message)?;
         }
     }
+    receiver.expect_nothing()
+}
+
+/// The stalled subscriber is owed nothing at QoS 0, and may even be closed.
+//= mqtt311 4.5.0-1 test
+fn reader_that_never_reads_costs_others_nothing(target: &Target) -> Verdict {
+    let topic = target.topic("t");
+    let _stalled = [
+        subscriber(target, &topic, 0)?,
+        subscriber(target, &topic, 0)?,
+    ];
+    let mut receiver = subscriber(target, &topic, 0)?;
+    let mut publisher = client(target)?;
+    // 16 MiB to each, more than the buffers of two sockets hold.
+    let payload = vec![b'x'; 16 * 1024];
+    for round in 0..1_000 {
+        publisher.send(Publish::new(&topic, &payload))?;
+        let message = about(&format!("message {round}"), receiver.expect_publish())?;
+        check_eq("bytes", message.payload.len(), payload.len())?;
+    }
+    publisher.expect_alive()?;
     receiver.expect_nothing()
 }
 
