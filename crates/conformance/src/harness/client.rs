@@ -129,6 +129,21 @@ impl Client {
         }
     }
 
+    /// Whether a packet comes within `window`; it stays unread.
+    pub(crate) fn has_packet_within(&mut self, window: Duration) -> Verdict<bool> {
+        if !self.stash.is_empty() {
+            return Ok(true);
+        }
+        match self.read(Instant::now() + window)? {
+            Event::Packet(packet) => {
+                self.stash.push_back(packet);
+                Ok(true)
+            }
+            Event::Timeout => Ok(false),
+            Event::Closed => fail("the broker closed"),
+        }
+    }
+
     /// Everything until the close, unread; for answers whose layout is open.
     pub(crate) fn read_to_close(&mut self) -> Verdict<Vec<u8>> {
         let mut bytes = std::mem::take(&mut self.buffer);

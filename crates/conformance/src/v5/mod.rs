@@ -2,12 +2,19 @@
 
 mod alias;
 mod connect;
+mod delivery;
 mod exceptions;
+mod flow;
 mod publish;
+mod resume;
 mod retain;
+mod robust;
 mod session;
+mod shared;
 mod strings;
+mod subscribe;
 mod support;
+mod topics;
 mod will;
 
 use crate::case::Case;
@@ -22,4 +29,11 @@ pub(crate) const GROUPS: &[&[Case]] = &[
     retain::CASES,
     publish::CASES,
     alias::CASES,
+    delivery::CASES,
+    resume::CASES,
+    flow::CASES,
+    subscribe::CASES,
+    topics::CASES,
+    shared::CASES,
+    robust::CASES,
 ];

@@ -368,6 +368,10 @@ impl Acknowledge {
         Self::new(0x70, id)
     }
 
+    pub(crate) const fn first_byte(&self) -> u8 {
+        self.first
+    }
+
     /// Writes a reason code (v5).
     pub(crate) fn code(self, code: u8) -> Self {
         Self {
