@@ -12,7 +12,6 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-use super::conn;
 use super::core::{Local, Permit, Shared};
 use super::limits::{ACCEPT_PAUSE_MAX, ACCEPT_PAUSE_MIN};
 
@@ -32,7 +31,7 @@ pub(super) async fn accept(local: Rc<Local>, shared: Arc<Shared>, listener: TcpL
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%peer, %error, "TCP_NODELAY was not set");
                 }
-                conn::open(&local, stream, peer, permit, Vec::new());
+                local.with(|core| core.open(stream, peer, permit, Vec::new()));
             }
             Err(error) if concerns_one_connection(&error) => {
                 tracing::debug!(%error, "a connection ended before it was accepted");

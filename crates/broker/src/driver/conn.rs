@@ -1,29 +1,27 @@
-//! One connection: its socket, the torn tail of what it sent, and the small task that reads it.
+//! One connection: its socket, the torn tail of what it sent, and its turns.
 //!
 //! ```text
-//!          on_bytes hands over ──> the socket goes to another shard's mailbox, the task ends
+//!          on_bytes hands over ──> the socket goes to another shard's mailbox
 //!         /
 //!  Open ──── engine closes ──> Lingering: farewell written, write side shut, what comes is thrown away
 //!         \                        │  peer closes, 64 KiB, or 1 s
 //!          peer closes ──> Gone <──┘
 //! ```
-//! An idle connection is this struct, its task (three words) and the runtime's registration: no buffer.
+//! An idle connection is this struct, its signal and the runtime's registration: no task, no buffer.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::future::Future;
 use std::io::{self, Read};
-use std::net::{Shutdown, SocketAddr};
-use std::pin::Pin;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
-use martlet_engine::{ConnId, TransportClose};
+use martlet_engine::{ConnId, Handover, TransportClose};
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use super::core::{Core, Local, Mail, Permit};
+use super::core::{Core, Mail, Permit};
 use super::limits::{LINGER_BYTES, READ_BUDGET_BYTES, TAIL_IN_SCRATCH_BYTES, TICK_BYTES};
 use crate::layer::{ByteLayer, Plain};
 
@@ -31,16 +29,21 @@ use crate::layer::{ByteLayer, Plain};
 pub(super) struct Conn {
     pub(super) id: ConnId,
     pub(super) stream: TcpStream,
-    pub(super) peer: SocketAddr,
+    // The two parts of a `SocketAddr`, without its padding.
+    peer_ip: IpAddr,
+    peer_port: u16,
     pub(super) state: Cell<State>,
     /// The last write was short: nothing is written until the socket is writable again.
     pub(super) write_blocked: Cell<bool>,
     /// The engine wants to see the tail again, though nothing new has come.
     resumed: Cell<bool>,
+    /// Bytes thrown away while lingering.
+    drained: Cell<u32>,
     /// The beginning of a packet whose rest has not come. Without memory when empty.
     tail: RefCell<Vec<u8>>,
-    pub(super) layer: RefCell<Plain>,
-    task: Cell<Option<Waker>>,
+    pub(super) layer: Cell<Plain>,
+    /// Gives the connection a turn.
+    signal: Waker,
     permit: Permit,
 }
 
@@ -56,24 +59,20 @@ impl fmt::Debug for Conn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Conn")
             .field("id", &self.id)
-            .field("peer", &self.peer)
+            .field("peer", &self.peer())
             .field("state", &self.state)
             .finish_non_exhaustive()
     }
 }
 
 impl Conn {
-    fn remember(&self, waker: &Waker) {
-        let known = self.task.take().filter(|known| known.will_wake(waker));
-        self.task.set(Some(known.unwrap_or_else(|| waker.clone())));
+    pub(super) const fn peer(&self) -> SocketAddr {
+        SocketAddr::new(self.peer_ip, self.peer_port)
     }
 
-    /// Lets the task run: something about the connection has changed.
+    /// Gives the connection a turn: something about it has changed.
     pub(super) fn wake(&self) {
-        if let Some(task) = self.task.take() {
-            task.wake_by_ref();
-            self.task.set(Some(task));
-        }
+        self.signal.wake_by_ref();
     }
 
     /// The engine takes bytes of this connection again.
@@ -81,191 +80,141 @@ impl Conn {
         self.resumed.set(true);
         self.wake();
     }
-
-    /// Ends both directions at once; the task notices and ends.
-    pub(super) fn cut(&self) {
-        // An error means that the peer was quicker.
-        let _ = SockRef::from(&self.stream).shutdown(Shutdown::Both);
-        self.wake();
-    }
 }
 
-/// Opens a connection for a socket: accepted here, or handed over with bytes that were read elsewhere.
-pub(super) fn open(
-    local: &Rc<Local>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    permit: Permit,
-    unread: Vec<u8>,
-) {
-    let task = local.with(|core| {
-        if !core.fx.closed.is_empty() {
-            // The engine may give the new connection the index of one that it has closed in this tick, whose
-            // socket still sits in the slot.
-            core.flush();
-        }
-        let now = core.shared.now();
-        let Some(id) = core.shard.on_open(now, &mut core.fx) else {
-            tracing::warn!(%peer, "connection refused: the shard's connection limit is reached");
-            return None;
-        };
-        let conn = Rc::new(Conn {
-            id,
-            stream,
-            peer,
-            state: Cell::new(State::Open),
-            write_blocked: Cell::new(false),
-            resumed: Cell::new(!unread.is_empty()),
-            tail: RefCell::new(unread),
-            layer: RefCell::new(Plain),
-            task: Cell::new(None),
-            permit,
-        });
-        if core.slots.len() <= id.index() {
-            core.slots.resize_with(id.index() + 1, || None);
-        }
-        if let Some(slot) = core.slots.get_mut(id.index()) {
-            debug_assert!(
-                slot.is_none(),
-                "an index is reused after its Closed effect is done"
-            );
-            *slot = Some(Rc::clone(&conn));
-        }
-        core.tasks += 1;
-        core.after_event();
-        Some(ConnTask {
-            local: Rc::clone(local),
-            conn: Some(conn),
-            drained: 0,
-        })
-    });
-    if let Some(task) = task {
-        tokio::task::spawn_local(task);
-    }
-}
-
-/// The task of one connection. Kept tiny: there may be a hundred thousand of it.
-struct ConnTask {
-    local: Rc<Local>,
-    /// `None` once the task is done with it.
-    conn: Option<Rc<Conn>>,
-    /// Bytes thrown away while lingering.
-    drained: u32,
-}
-
-/// What a turn of the task comes to.
-enum Turn {
-    /// The socket is empty: wait for it.
+/// What a step of a turn comes to.
+enum Step {
+    /// The socket is empty: look again, which also asks to be told when it no longer is.
     Drained,
     /// There may be more, but others come first.
     Yield,
+    /// Somebody will wake the connection.
+    Wait,
     /// Nothing more to do.
     Done,
     /// The client lives on this shard.
     HandOver(usize),
 }
 
-impl Future for ConnTask {
-    type Output = ();
+impl Core {
+    /// Opens a connection for a socket: accepted here, or handed over with bytes that were read elsewhere.
+    pub(super) fn open(
+        &mut self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        permit: Permit,
+        unread: Vec<u8>,
+    ) {
+        if !self.fx.closed.is_empty() {
+            // The engine may give the new connection the index of one that it has closed in this tick, whose
+            // socket still sits in the slot.
+            self.flush();
+        }
+        let now = self.shared.now();
+        let Some(id) = self.shard.on_open(now, &mut self.fx) else {
+            tracing::warn!(%peer, "connection refused: the shard's connection limit is reached");
+            return;
+        };
+        let conn = Rc::new(Conn {
+            id,
+            stream,
+            peer_ip: peer.ip(),
+            peer_port: peer.port(),
+            state: Cell::new(State::Open),
+            write_blocked: Cell::new(false),
+            resumed: Cell::new(!unread.is_empty()),
+            drained: Cell::new(0),
+            tail: RefCell::new(unread),
+            layer: Cell::new(Plain),
+            signal: self.ready.signal(id),
+            permit,
+        });
+        conn.wake();
+        if self.slots.len() <= id.index() {
+            self.slots.resize_with(id.index() + 1, || None);
+        }
+        if let Some(slot) = self.slots.get_mut(id.index()) {
+            debug_assert!(
+                slot.is_none(),
+                "an index is used again after its connection is done"
+            );
+            *slot = Some(conn);
+        }
+        self.after_event();
+    }
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let this = self.get_mut();
+    /// A connection was woken: one read at most, so that everybody gets a turn.
+    pub(super) fn turn(&mut self, id: ConnId) {
+        let conn = self.conn(id).or_else(|| self.lingering.get(&id));
+        let Some(conn) = conn.map(Rc::clone) else {
+            return;
+        };
         loop {
-            let Some(conn) = &this.conn else {
-                return Poll::Ready(());
+            let step = match conn.state.get() {
+                State::Open => self.step_open(&conn),
+                State::Lingering => self.step_lingering(&conn),
+                State::Gone => Step::Done,
             };
-            conn.remember(context.waker());
-            let turn = match conn.state.get() {
-                State::Open => {
-                    if conn.write_blocked.get() && conn.stream.poll_write_ready(context).is_ready()
-                    {
-                        this.local.with(|core| core.on_writable(conn));
-                    }
-                    let may_read = this.local.with(|core| core.may_read(conn));
-                    if !may_read {
-                        return Poll::Pending;
-                    }
-                    if conn.resumed.take() {
-                        this.local.with(|core| core.feed_tail(conn))
-                    } else if conn.stream.poll_read_ready(context).is_pending() {
-                        return Poll::Pending;
-                    } else {
-                        this.local.with(|core| core.read(conn))
-                    }
+            match step {
+                Step::Drained => {}
+                Step::Yield => return conn.wake(),
+                Step::Wait => return,
+                Step::Done => {
+                    self.lingering.remove(&id);
+                    return;
                 }
-                State::Lingering => {
-                    if conn.stream.poll_read_ready(context).is_pending() {
-                        return Poll::Pending;
-                    }
-                    this.local.with(|core| core.drain(conn, &mut this.drained))
-                }
-                State::Gone => Turn::Done,
-            };
-            match turn {
-                Turn::Drained => {}
-                Turn::Yield => {
-                    context.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-                Turn::Done => this.conn = None,
-                Turn::HandOver(to) => this.hand_over(to),
+                Step::HandOver(to) => return self.hand_over(conn, to),
             }
         }
     }
-}
 
-impl ConnTask {
-    /// Moves the socket and all bytes not consumed to the shard where the client lives.
-    fn hand_over(&mut self, to: usize) {
-        let Some(conn) = self.conn.take() else { return };
-        self.local.with(|core| {
-            core.counters.handovers += 1;
-            drop(core.remove(conn.id));
-        });
-        // Nobody else holds it: before CONNECT is accepted nothing was written, nothing lingers.
-        let Ok(conn) = Rc::try_unwrap(conn) else {
-            tracing::error!("a connection to be handed over is in use; it is closed");
-            return;
-        };
-        match conn.stream.into_std() {
-            Ok(stream) => self.local.with(|core| {
-                let mail = Mail::Socket {
-                    stream,
-                    peer: conn.peer,
-                    permit: conn.permit,
-                    unread: conn.tail.into_inner(),
-                };
-                // Fails only while the broker stops: the socket is closed then.
-                if let Some(mailbox) = core.shared.mailboxes.get(to) {
-                    drop(mailbox.send(mail));
-                }
-            }),
-            Err(error) => tracing::error!(%error, "a connection could not be handed over"),
+    fn step_open(&mut self, conn: &Rc<Conn>) -> Step {
+        let mut context = Context::from_waker(&conn.signal);
+        if conn.write_blocked.get() && conn.stream.poll_write_ready(&mut context).is_ready() {
+            conn.write_blocked.set(false);
+            self.rewrite.push(conn.id);
+            self.after_event();
         }
-    }
-}
-
-impl Drop for ConnTask {
-    fn drop(&mut self) {
-        self.local.with(|core| core.tasks -= 1);
-    }
-}
-
-impl Core {
-    fn may_read(&self, conn: &Conn) -> bool {
-        !self.reads_paused && self.shard.wants_read(conn.id)
+        if self.reads_paused || !self.shard.wants_read(conn.id) {
+            return Step::Wait;
+        }
+        if conn.resumed.take() {
+            return self.feed_tail(conn);
+        }
+        if conn.stream.poll_read_ready(&mut context).is_pending() {
+            return Step::Wait;
+        }
+        self.read(conn)
     }
 
-    fn on_writable(&mut self, conn: &Conn) {
-        conn.write_blocked.set(false);
-        self.rewrite.push(conn.id);
-        if !self.flush_pending {
-            self.request_flush();
+    /// Throws away what a closed connection still sends.
+    fn step_lingering(&mut self, conn: &Conn) -> Step {
+        let mut context = Context::from_waker(&conn.signal);
+        if conn.stream.poll_read_ready(&mut context).is_pending() {
+            return Step::Wait;
+        }
+        let room_len = self.scratch.len().min(READ_BUDGET_BYTES);
+        let room = self.scratch.get_mut(..room_len).unwrap_or_default();
+        match read_socket(&conn.stream, room) {
+            Ok((0, _)) => Step::Done,
+            Ok((count, emptied)) => {
+                let count = u32::try_from(count).unwrap_or(u32::MAX);
+                let drained = conn.drained.get().saturating_add(count);
+                conn.drained.set(drained);
+                if drained > LINGER_BYTES {
+                    Step::Done
+                } else if emptied {
+                    Step::Drained
+                } else {
+                    Step::Yield
+                }
+            }
+            Err(error) => step_of(&error).unwrap_or(Step::Done),
         }
     }
 
     /// Reads once and gives it to the shard, with what was left over in front of it.
-    fn read(&mut self, conn: &Rc<Conn>) -> Turn {
+    fn read(&mut self, conn: &Rc<Conn>) -> Step {
         let tail = &mut *conn.tail.borrow_mut();
         // A short tail goes to the front of the scratch buffer; behind a long one the new bytes are appended.
         let in_scratch = tail.len() <= TAIL_IN_SCRATCH_BYTES;
@@ -277,12 +226,16 @@ impl Core {
         let (count, emptied) = match read_socket(&conn.stream, room) {
             Ok((0, _)) => return self.transport_closed(conn, TransportClose::Eof),
             Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Turn::Drained,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Turn::Yield,
-            Err(_) => return self.transport_closed(conn, TransportClose::Error),
+            Err(error) => {
+                return step_of(&error)
+                    .unwrap_or_else(|| self.transport_closed(conn, TransportClose::Error));
+            }
         };
         let wire = room.get_mut(..count).unwrap_or_default();
-        let Ok(arrived) = conn.layer.borrow_mut().ingest(wire) else {
+        let mut layer = conn.layer.take();
+        let ingested = layer.ingest(wire);
+        conn.layer.set(layer);
+        let Ok(arrived) = ingested else {
             return self.transport_closed(conn, TransportClose::Error);
         };
         self.tick_bytes += count;
@@ -306,7 +259,7 @@ impl Core {
     }
 
     /// Presents the kept bytes again: the engine has asked for it, or they came with a hand-over.
-    fn feed_tail(&mut self, conn: &Rc<Conn>) -> Turn {
+    fn feed_tail(&mut self, conn: &Rc<Conn>) -> Step {
         let tail = &mut *conn.tail.borrow_mut();
         let now = self.shared.now();
         let consumed = self.shard.on_bytes(conn.id, tail, now, &mut self.fx);
@@ -324,48 +277,62 @@ impl Core {
         }
     }
 
-    fn after_bytes(&mut self, conn: &Rc<Conn>, emptied: bool) -> Turn {
-        let to_here = |handover: &martlet_engine::Handover| handover.conn == conn.id;
-        if let Some(index) = self.fx.handovers.iter().position(to_here) {
-            return Turn::HandOver(self.fx.handovers.swap_remove(index).to);
+    fn after_bytes(&mut self, conn: &Rc<Conn>, emptied: bool) -> Step {
+        let of_this = |handover: &Handover| handover.conn == conn.id;
+        if let Some(index) = self.fx.handovers.iter().position(of_this) {
+            return Step::HandOver(self.fx.handovers.swap_remove(index).to);
         }
         self.after_event();
         if self.tick_bytes >= TICK_BYTES {
             self.flush();
         }
-        if emptied { Turn::Drained } else { Turn::Yield }
+        if emptied { Step::Drained } else { Step::Yield }
     }
 
-    fn transport_closed(&mut self, conn: &Rc<Conn>, cause: TransportClose) -> Turn {
+    fn transport_closed(&mut self, conn: &Rc<Conn>, cause: TransportClose) -> Step {
         conn.state.set(State::Gone);
         let now = self.shared.now();
         self.shard.on_close(conn.id, cause, now, &mut self.fx);
         self.after_event();
-        Turn::Done
+        Step::Done
     }
 
-    /// Throws away what a closed connection still sends.
-    fn drain(&mut self, conn: &Conn, drained: &mut u32) -> Turn {
-        let room_len = self.scratch.len().min(READ_BUDGET_BYTES);
-        let Some(room) = self.scratch.get_mut(..room_len) else {
-            return Turn::Done;
+    /// Moves the socket and all bytes not consumed to the shard where the client lives.
+    fn hand_over(&mut self, conn: Rc<Conn>, to: usize) {
+        self.counters.handovers += 1;
+        drop(self.remove(conn.id));
+        // Nobody else holds it: before CONNECT is accepted nothing was written, nothing lingers.
+        let Ok(conn) = Rc::try_unwrap(conn) else {
+            tracing::error!("a connection to be handed over is in use; it is closed");
+            return;
         };
-        match read_socket(&conn.stream, room) {
-            Ok((0, _)) => Turn::Done,
-            Ok((count, emptied)) => {
-                *drained = drained.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
-                if *drained > LINGER_BYTES {
-                    Turn::Done
-                } else if emptied {
-                    Turn::Drained
-                } else {
-                    Turn::Yield
+        let peer = conn.peer();
+        match conn.stream.into_std() {
+            Ok(stream) => {
+                let mail = Mail::Socket {
+                    stream,
+                    peer,
+                    permit: conn.permit,
+                    unread: conn.tail.into_inner(),
+                };
+                // Fails only while the broker stops: the socket is closed then.
+                if let Some(mailbox) = self.shared.mailboxes.get(to) {
+                    drop(mailbox.send(mail));
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Turn::Drained,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Turn::Yield,
-            Err(_) => Turn::Done,
+            Err(error) => tracing::error!(%peer, %error, "a connection could not be handed over"),
         }
+    }
+}
+
+/// What to do about an error that is none; `None`: the connection has failed.
+fn step_of(error: &io::Error) -> Option<Step> {
+    if error.kind() == io::ErrorKind::WouldBlock {
+        Some(Step::Drained)
+    } else if error.kind() == io::ErrorKind::Interrupted {
+        Some(Step::Yield)
+    } else {
+        None
     }
 }
 

@@ -4,19 +4,20 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::net::TcpStream as StdTcpStream;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
-use std::task::Waker;
 use std::time::Instant;
 
+use hashbrown::HashMap;
 use martlet_engine::{AuthTicket, ConnId, Counters, Effects, PeerMessage, Shard, Time, Verdict};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::conn::Conn;
 use super::lanes::Lanes;
 use super::limits::SCRATCH_BYTES;
+use super::ready::Ready;
 use crate::auth::AuthLine;
 
 /// What every shard's thread may read: set once, before the threads start.
@@ -136,17 +137,21 @@ pub(super) struct Core {
     pub(super) rewrite: Vec<ConnId>,
     /// The list being worked through by a flush; kept for its memory.
     pub(super) writing: Vec<ConnId>,
-    /// Closed connections that may still read their last packet, oldest first.
-    pub(super) lingering: VecDeque<(Time, Weak<Conn>)>,
+    /// Closed connections that may still read their last packet.
+    pub(super) lingering: HashMap<ConnId, Rc<Conn>>,
+    /// When they are cut, the first one first; some may be gone already.
+    pub(super) cuts: VecDeque<(Time, ConnId)>,
+    /// Connections that were woken.
+    pub(super) ready: Arc<Ready>,
+    /// The list of them being worked through; kept for its memory.
+    pub(super) turns: Vec<ConnId>,
     /// Bytes read since the last flush.
     pub(super) tick_bytes: usize,
     /// The rings to other shards are full: publishers are not read.
     pub(super) reads_paused: bool,
-    /// Connection tasks alive.
-    pub(super) tasks: usize,
-    pub(super) flush_task: Option<Waker>,
+    /// The tick's end is ahead: what is found now leaves with it.
     pub(super) flush_pending: bool,
-    /// When the flush task's timer goes off.
+    /// When the timer goes off.
     pub(super) timer_armed: Option<Time>,
     pub(super) counters: DriverCounters,
 }
@@ -168,11 +173,12 @@ impl Core {
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             rewrite: Vec::new(),
             writing: Vec::new(),
-            lingering: VecDeque::new(),
+            lingering: HashMap::new(),
+            cuts: VecDeque::new(),
+            ready: Arc::default(),
+            turns: Vec::new(),
             tick_bytes: 0,
             reads_paused: false,
-            tasks: 0,
-            flush_task: None,
             flush_pending: false,
             timer_armed: None,
             counters: DriverCounters::default(),
@@ -191,9 +197,7 @@ impl Core {
         slot.take_if(|conn| conn.id == id)
     }
 
-    /// After every event: the flush task runs if there is something to do, or a timer to be set earlier.
-    ///
-    /// It is woken by the first effect of the tick, so it queues behind every task that was ready by then.
+    /// After every event: the tick's end comes if there is something to do, or a timer to be set earlier.
     pub(super) fn after_event(&mut self) {
         if self.flush_pending {
             return;
@@ -203,17 +207,20 @@ impl Core {
             (Some(_), None) => true,
             (None, _) => false,
         };
-        if earlier || !self.fx.is_empty() {
+        if earlier || !self.fx.is_empty() || !self.rewrite.is_empty() {
             self.request_flush();
         }
     }
 
-    /// Wakes the flush task, once per tick.
+    /// Lets the shard's task run, which ends the tick.
     pub(super) fn request_flush(&mut self) {
         self.flush_pending = true;
-        if let Some(task) = &self.flush_task {
-            task.wake_by_ref();
-        }
+        self.ready.wake_task();
+    }
+
+    /// Connections that still have a socket.
+    pub(super) fn socket_count(&self) -> usize {
+        self.shard.connection_count() + self.lingering.len()
     }
 
     /// Takes what other shards have sent. Returns whether more may be waiting.

@@ -1,93 +1,23 @@
 //! The end of a tick: everything that its events have caused leaves together.
 //!
-//! The task here is woken by the first effect of a tick and so runs behind all tasks that were ready by then:
-//! what a hundred publishers had for one subscriber becomes one write. It also holds the shard's one timer.
+//! It runs behind all connections that were ready when the tick began: what a hundred publishers had for one
+//! subscriber becomes one write.
 
-use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
 use martlet_engine::{Closed, ConnId, Outbox, Time, TransportClose};
 use socket2::SockRef;
-use tokio::time::{Instant, Sleep};
 
 use super::conn::{Conn, State};
-use super::core::{Core, Local};
+use super::core::Core;
 use super::limits::{
     BACKLOG_MESSAGES_MAX, LINGER_MS, LINGERING_MAX, WRITE_SLICES, WRITES_PER_FLUSH,
 };
 use crate::layer::ByteLayer;
 
-/// The task that ends ticks and watches the clock.
-pub(super) struct FlushTask {
-    local: Rc<Local>,
-    timer: Pin<Box<Sleep>>,
-}
-
-impl FlushTask {
-    pub(super) fn new(local: Rc<Local>) -> Self {
-        Self {
-            local,
-            timer: Box::pin(tokio::time::sleep(FAR)),
-        }
-    }
-}
-
-impl Future for FlushTask {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let this = self.get_mut();
-        loop {
-            let fired = this.timer.as_mut().poll(context).is_ready();
-            let rearm = this.local.with(|core| {
-                core.flush_task
-                    .get_or_insert_with(|| context.waker().clone());
-                core.end_tick(fired)
-            });
-            match rearm {
-                Some(after) => this.timer.as_mut().reset(Instant::now() + after),
-                None => return Poll::Pending,
-            }
-        }
-    }
-}
-
 impl Core {
-    /// Does what is due, sends what has collected, and says to when the timer is to be set, if it has to be.
-    fn end_tick(&mut self, fired: bool) -> Option<Duration> {
-        let now = self.shared.now();
-        if self.shard.next_deadline().is_some_and(|due| due <= now) {
-            self.shard.on_timer(now, &mut self.fx);
-        }
-        self.cut_overdue(now);
-        self.flush();
-        let lingering = self.lingering.front().map(|(due, _)| *due);
-        let next = [self.shard.next_deadline(), lingering]
-            .into_iter()
-            .flatten()
-            .min();
-        if fired {
-            self.timer_armed = None;
-        }
-        match (next, self.timer_armed) {
-            (Some(next), Some(armed)) if next >= armed => None,
-            (None, Some(_)) => None,
-            (None, None) if !fired => None,
-            (None, None) => Some(FAR),
-            (Some(next), _) => {
-                // At least a step of the clock, so that a deadline that stays in the past cannot keep us busy.
-                let millis = next.millis_since(now).max(1);
-                self.timer_armed = Some(now.plus_millis(millis));
-                Some(Duration::from_millis(millis))
-            }
-        }
-    }
-
     /// Carries out every effect that has collected.
     pub(super) fn flush(&mut self) {
         self.flush_pending = false;
@@ -127,16 +57,13 @@ impl Core {
     fn finish_handovers(&mut self) {
         for handover in std::mem::take(&mut self.fx.handovers) {
             tracing::error!("a hand-over outside a read; the connection is closed");
-            if let Some(conn) = self.remove(handover.conn) {
-                conn.state.set(State::Gone);
-                conn.cut();
-            }
+            drop(self.remove(handover.conn));
         }
     }
 
     fn log_connected(&mut self) {
         for connected in std::mem::take(&mut self.fx.connected) {
-            let peer = self.conn(connected.conn).map(|conn| conn.peer);
+            let peer = self.conn(connected.conn).map(|conn| conn.peer());
             tracing::info!(
                 peer = peer.map(tracing::field::display),
                 client = %connected.client_id,
@@ -176,7 +103,9 @@ impl Core {
             report,
         } = closed;
         let conn = self.remove(conn);
-        let peer = conn.as_ref().map(|conn| tracing::field::display(conn.peer));
+        let peer = conn
+            .as_ref()
+            .map(|conn| tracing::field::display(conn.peer()));
         if report.cause.is_normal() {
             tracing::info!(peer, "{report}");
         } else {
@@ -192,31 +121,31 @@ impl Core {
             .shutdown(Shutdown::Write)
             .is_err()
         {
-            conn.state.set(State::Gone);
-            conn.wake();
             return;
         }
-        conn.state.set(State::Lingering);
-        conn.wake();
         if self.lingering.len() >= LINGERING_MAX {
             self.cut_oldest();
         }
+        conn.state.set(State::Lingering);
+        conn.wake();
         let due = now.plus_millis(LINGER_MS);
-        self.lingering.push_back((due, Rc::downgrade(&conn)));
+        self.cuts.push_back((due, conn.id));
+        self.lingering.insert(conn.id, conn);
     }
 
     /// Ends the closed connections that have had their time.
-    fn cut_overdue(&mut self, now: Time) {
-        while self.lingering.front().is_some_and(|(due, _)| *due <= now) {
+    pub(super) fn cut_overdue(&mut self, now: Time) {
+        while self.cuts.front().is_some_and(|(due, _)| *due <= now) {
             self.cut_oldest();
         }
     }
 
     fn cut_oldest(&mut self) {
-        let oldest = self.lingering.pop_front();
-        if let Some(conn) = oldest.and_then(|(_, conn)| conn.upgrade()) {
-            conn.state.set(State::Gone);
-            conn.cut();
+        while let Some((_, id)) = self.cuts.pop_front() {
+            // Dropping it closes the socket. Most are gone already: their peers closed at once.
+            if self.lingering.remove(&id).is_some() {
+                return;
+            }
         }
     }
 
@@ -272,7 +201,7 @@ impl Core {
             return;
         }
         if conn.write_blocked.get() {
-            // The connection's task waits for the socket to become writable.
+            // In its turn it asks to be told when the socket is writable.
             conn.wake();
         } else if left {
             self.rewrite.push(id);
@@ -292,14 +221,14 @@ impl Core {
         }
         let slices = slices.get(..count).unwrap_or_default();
         self.counters.writes += 1;
-        let written = conn.layer.borrow_mut().emit(slices, |wire| match wire {
+        let mut layer = conn.layer.take();
+        let emitted = layer.emit(slices, |wire| match wire {
             [one] => conn.stream.try_write(one),
             many => conn.stream.try_write_vectored(many),
-        })?;
+        });
+        conn.layer.set(layer);
+        let written = emitted?;
         outbox.advance(written);
         Ok(written)
     }
 }
-
-/// Where the timer stands while nothing is timed.
-const FAR: Duration = Duration::from_secs(3_600);

@@ -13,6 +13,10 @@ pub(super) const READ_BUDGET_BYTES: usize = 64 << 10;
 /// default outbox limit, so that many publishers to one quick reader do not overflow its outbox within one tick.
 pub(super) const TICK_BYTES: usize = 256 << 10;
 
+/// Ticks of a busy shard before the system is asked again which sockets are ready; until then only those with
+/// more than their budget go on.
+pub(super) const TICKS_PER_POLL: u32 = 4;
+
 /// A torn tail up to this size is put in front of the next read in the scratch buffer; a longer one (part of a
 /// large packet) stays where it is and what comes is appended, so that each byte of it is copied once.
 pub(super) const TAIL_IN_SCRATCH_BYTES: usize = 4 << 10;

@@ -7,12 +7,12 @@
 //!  ready sockets ─> conn.rs   read into the shared scratch ─> Shard::on_bytes ─┐
 //!  other shards  ─> lanes.rs  batches                      ─> on_peer_batch    ├─> Effects (collected)
 //!  mailbox       ─> run.rs    handed-over sockets, verdicts ─> on_open, ...    │        │
-//!  clock         ─> flush.rs  one timer                     ─> on_timer       ─┘        v
-//!                   flush.rs  runs behind everything that was ready: one batch per other shard,
+//!  clock         ─> tick.rs   one timer                     ─> on_timer       ─┘        v
+//!                   flush.rs  behind everything that was ready: one batch per other shard,
 //!                             closes, one write per dirty connection
 //! ```
-//! Map: `run` is the thread, `core` what it owns, `conn` one connection and its task, `flush` the end of the
-//! tick, `lanes` the rings between shards, `accept` the listening sockets, `limits` the driver's bounds.
+//! Map: `run` is the thread, `core` what it owns, `tick` the task that does the ticks, `ready` who has a turn in
+//! it, `conn` one connection, `flush` the end of the tick, `lanes` the rings between shards, `accept` the listening sockets, `limits` the driver's bounds.
 
 mod accept;
 mod conn;
@@ -20,7 +20,9 @@ mod core;
 mod flush;
 mod lanes;
 mod limits;
+mod ready;
 mod run;
+mod tick;
 
 pub use self::core::{DriverCounters, ShardReport};
 pub(crate) use self::core::{Mail, Shared};

@@ -11,13 +11,14 @@ use martlet_engine::{Acl, Interest, PeerMessage, Shard, ShardConfig};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::coop::unconstrained;
 use tokio::task::spawn_local;
 
+use super::accept;
 use super::core::{Core, Local, Mail, Shared};
-use super::flush::FlushTask;
 use super::lanes::Lanes;
-use super::limits::STOP_MS;
-use super::{accept, conn};
+use super::limits::{STOP_MS, TICKS_PER_POLL};
+use super::tick::Ticks;
 
 /// Everything a shard's thread gets at its start.
 pub(crate) struct Post {
@@ -43,6 +44,7 @@ impl ShardThread {
             let runtime = Builder::new_current_thread()
                 .enable_io()
                 .enable_time()
+                .event_interval(TICKS_PER_POLL)
                 .build_local(LocalOptions::default());
             match runtime {
                 Ok(runtime) => runtime.block_on(run(post, started)),
@@ -73,7 +75,7 @@ async fn run(post: Post, started: mpsc::Sender<io::Result<()>>) {
     let bell = lanes.bell();
     let shard = Shard::new(config, interest, acl);
     let local = Local::new(Core::new(index, shard, lanes, Arc::clone(&shared)));
-    spawn_local(FlushTask::new(Rc::clone(&local)));
+    spawn_local(unconstrained(Ticks::new(Rc::clone(&local))));
     let neighbours = Rc::clone(&local);
     spawn_local(async move {
         loop {
@@ -117,7 +119,9 @@ fn take_mail(local: &Rc<Local>, mail: Mail) {
             permit,
             unread,
         } => match TcpStream::from_std(stream) {
-            Ok(stream) => conn::open(local, stream, peer, permit, unread),
+            Ok(stream) => {
+                local.with(|core| core.open(stream, peer, permit, unread));
+            }
             Err(error) => tracing::error!(%peer, %error, "a connection was lost on its way"),
         },
         Mail::Verdict(ticket, verdict) => local.with(|core| {
@@ -140,7 +144,7 @@ async fn stop(local: &Rc<Local>) {
         core.shard.shut_down(now, &mut core.fx);
         core.flush();
     });
-    while local.with(|core| core.tasks) > 0 && tokio::time::Instant::now() < end {
+    while local.with(|core| core.socket_count()) > 0 && tokio::time::Instant::now() < end {
         tokio::time::sleep(STOP_POLL).await;
     }
 }
