@@ -18,7 +18,6 @@ pub(crate) struct Capabilities {
     pub(crate) wildcards: bool,
     pub(crate) subscription_ids: bool,
     pub(crate) shared: bool,
-    pub(crate) server_keep_alive_s: Option<u16>,
 }
 
 impl Capabilities {
@@ -36,8 +35,6 @@ impl Capabilities {
             wildcards: offered(prop::WILDCARD_AVAILABLE),
             subscription_ids: offered(prop::SUBSCRIPTION_ID_AVAILABLE),
             shared: offered(prop::SHARED_AVAILABLE),
-            server_keep_alive_s: number(prop::SERVER_KEEP_ALIVE)
-                .map(|n| u16::try_from(n).unwrap_or(u16::MAX)),
         }
     }
 }

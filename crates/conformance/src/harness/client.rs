@@ -52,10 +52,6 @@ impl Client {
         }
     }
 
-    pub(crate) const fn version(&self) -> Version {
-        self.version
-    }
-
     /// Sets how long each later wait lasts.
     pub(crate) const fn set_timeout(&mut self, timeout: Duration) {
         self.timeout = timeout;

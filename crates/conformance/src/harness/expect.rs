@@ -11,8 +11,16 @@ use super::Client;
 use super::client::Event;
 use crate::case::{Verdict, check, check_eq, fail};
 use crate::wire::{
-    Ack, Acknowledge, Codes, ConnAck, Disconnect, Ended, Message, Packet, Ping, Publish, Subscribe,
+    Ack, Acknowledge, Answer, ConnAck, Disconnect, Ended, Message, Packet, Ping, Publish, Subscribe,
 };
+
+/// Whether the broker has closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    Open,
+    /// With what DISCONNECT, if any, it told.
+    Closed(Option<Ended>),
+}
 
 impl Client {
     /// CONNACK as the very next packet.
@@ -93,7 +101,7 @@ impl Client {
     }
 
     /// SUBACK for `id`.
-    pub(crate) fn expect_suback(&mut self, id: u16) -> Verdict<Codes> {
+    pub(crate) fn expect_suback(&mut self, id: u16) -> Verdict<Answer> {
         match self.take("SUBACK", |p| matches!(p, Packet::SubAck(_)))? {
             Packet::SubAck(codes) if codes.id == id => Ok(codes),
             other => fail(format!(
@@ -104,7 +112,7 @@ impl Client {
     }
 
     /// UNSUBACK for `id`.
-    pub(crate) fn expect_unsuback(&mut self, id: u16) -> Verdict<Codes> {
+    pub(crate) fn expect_unsuback(&mut self, id: u16) -> Verdict<Answer> {
         match self.take("UNSUBACK", |p| matches!(p, Packet::UnsubAck(_)))? {
             Packet::UnsubAck(codes) if codes.id == id => Ok(codes),
             other => fail(format!(
@@ -212,14 +220,14 @@ impl Client {
         }
     }
 
-    /// Whether the broker closes within `window`, and what it says; PUBLISHes are passed over.
-    pub(crate) fn wait_for_close(&mut self, window: Duration) -> Verdict<Option<Option<Ended>>> {
+    /// Whether the broker closes within `window`, and what it says; messages are passed over.
+    pub(crate) fn wait_for_close(&mut self, window: Duration) -> Verdict<Wait> {
         let deadline = Instant::now() + window;
         let mut told = None;
         loop {
             match self.read(deadline)? {
-                Event::Closed => return Ok(Some(told)),
-                Event::Timeout => return Ok(None),
+                Event::Closed => return Ok(Wait::Closed(told)),
+                Event::Timeout => return Ok(Wait::Open),
                 Event::Packet(Packet::Publish(_)) => {}
                 Event::Packet(Packet::Disconnect(ended)) => told = Some(ended),
                 Event::Packet(other) => {

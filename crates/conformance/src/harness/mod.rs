@@ -10,6 +10,7 @@ mod target;
 
 pub(crate) use capabilities::Capabilities;
 pub(crate) use client::{Client, Event};
+pub(crate) use expect::Wait;
 pub use target::Target;
 
 /// Lets the broker's clock run on, for cases about expiry and delay. It never stands in for waiting

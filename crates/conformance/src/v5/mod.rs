@@ -5,7 +5,9 @@ mod connect;
 mod delivery;
 mod exceptions;
 mod flow;
+mod goodbye;
 mod publish;
+mod refused;
 mod resume;
 mod retain;
 mod robust;
@@ -23,6 +25,7 @@ pub(crate) use exceptions::EXCEPTIONS;
 /// Every group of cases, one slice per file.
 pub(crate) const GROUPS: &[&[Case]] = &[
     connect::CASES,
+    refused::CASES,
     strings::CASES,
     session::CASES,
     will::CASES,
@@ -33,6 +36,7 @@ pub(crate) const GROUPS: &[&[Case]] = &[
     resume::CASES,
     flow::CASES,
     subscribe::CASES,
+    goodbye::CASES,
     topics::CASES,
     shared::CASES,
     robust::CASES,

@@ -395,7 +395,7 @@ fn subscription_identifier_follows_the_subscription(target: &Target) -> Verdict 
     target.needs_subscription_ids()?;
     let topic = target.topic("t");
     let mut client = target.client(V5)?;
-    let mut expect = |client: &mut crate::harness::Client, wanted: Vec<u32>| {
+    let expect = |client: &mut crate::harness::Client, wanted: Vec<u32>| {
         client.send(Publish::new(&topic, "x"))?;
         let message = client.expect_message(&topic, "x")?;
         check_eq("identifiers", message.props.subscription_ids(), wanted)

@@ -325,7 +325,7 @@ fn takeover_within_the_delay_cancels_the_will(target: &Target) -> Verdict {
     let (mut old, _) = target.connect(&connect)?;
     let (mut new, _) = target.connect(&Connect::v5(&id).resume().expiry(60))?;
     old.expect_close()?;
-    watcher.expect_quiet_for(Duration::from_millis(2_000))?;
+    watcher.expect_quiet_for(Duration::from_secs(2))?;
     new.expect_nothing()?;
     new.disconnect()?;
     end_session(target, &id)

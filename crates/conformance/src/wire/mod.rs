@@ -4,16 +4,17 @@
 //! what a server sent, `parse` reads it strictly, `tables` lists property ids and reason codes.
 
 mod bytes;
+mod connect;
 mod packets;
 mod parse;
 mod received;
 mod tables;
 
 pub(crate) use bytes::{Bytes, packet, padded_varint, varint};
+pub(crate) use connect::{Connect, Will};
 pub(crate) use packets::{
-    Acknowledge, Authenticate, Connect, Disconnect, Encode, Ping, Props, Publish, Subscribe,
-    Unsubscribe, Will,
+    Acknowledge, Authenticate, Disconnect, Encode, Ping, Props, Publish, Subscribe, Unsubscribe,
 };
 pub(crate) use parse::parse;
-pub(crate) use received::{Ack, Auth, Codes, ConnAck, Ended, Message, Packet, PropList, Value};
+pub(crate) use received::{Ack, Answer, ConnAck, Ended, Message, Packet};
 pub(crate) use tables::prop;

@@ -1,7 +1,7 @@
 //! A strict reader of server packets: anything that the specification forbids a server to send is
 //! an error, told in words.
 
-use super::received::{Ack, Auth, Codes, ConnAck, Ended, Message, Packet, PropList, Value};
+use super::received::{Ack, Answer, Auth, ConnAck, Ended, Message, Packet, PropList, Value};
 use super::tables::{Kind, kind, prop, properties, reasons};
 use crate::case::Version;
 
@@ -156,7 +156,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn suback(&mut self, size: usize) -> Result<Codes, String> {
+    fn suback(&mut self, size: usize) -> Result<Answer, String> {
         let id = self.id()?;
         let props = self.props(9)?;
         let codes = std::mem::take(&mut self.rest).to_vec();
@@ -168,7 +168,7 @@ impl<'a> Reader<'a> {
         if codes.is_empty() || codes.iter().any(|code| !known.contains(code)) {
             return Err(format!("SUBACK with codes {codes:02X?}"));
         }
-        Ok(Codes {
+        Ok(Answer {
             id,
             codes,
             props,
@@ -176,10 +176,10 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn unsuback(&mut self, size: usize) -> Result<Codes, String> {
+    fn unsuback(&mut self, size: usize) -> Result<Answer, String> {
         let id = self.id()?;
         if !self.version.is_v5() {
-            return Ok(Codes {
+            return Ok(Answer {
                 id,
                 codes: Vec::new(),
                 props: PropList::default(),
@@ -191,7 +191,7 @@ impl<'a> Reader<'a> {
         if codes.is_empty() || codes.iter().any(|code| !reasons(11).contains(code)) {
             return Err(format!("UNSUBACK with codes {codes:02X?}"));
         }
-        Ok(Codes {
+        Ok(Answer {
             id,
             codes,
             props,

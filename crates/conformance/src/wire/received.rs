@@ -11,8 +11,8 @@ pub(crate) enum Packet {
     PubRec(Ack),
     PubRel(Ack),
     PubComp(Ack),
-    SubAck(Codes),
-    UnsubAck(Codes),
+    SubAck(Answer),
+    UnsubAck(Answer),
     PingResp,
     Disconnect(Ended),
     Auth(Auth),
@@ -55,7 +55,7 @@ pub(crate) struct Ack {
 
 /// SUBACK or UNSUBACK.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Codes {
+pub(crate) struct Answer {
     pub(crate) id: u16,
     pub(crate) codes: Vec<u8>,
     pub(crate) props: PropList,
