@@ -1,0 +1,262 @@
+//! The canned work. Each scenario prepares once and then repeats one round; the count is per operation.
+
+use martlet_codec::{
+    Ack, Decoded, Packet, PacketId, Properties, QoS, ReasonCode, Rules, Sender, Version, decode,
+};
+
+use crate::world::{World, bytes, publishes};
+
+/// One kind of work.
+#[derive(Debug, Clone, Copy)]
+pub struct Scenario {
+    /// What it is called in the baseline.
+    pub name: &'static str,
+    /// Operations in one round.
+    pub operations: u32,
+    /// Prepares, then runs so many rounds. Returns a number that depends on the work.
+    pub run: fn(rounds: u32) -> u64,
+}
+
+/// All of them.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "decode_publish_qos0",
+        operations: BATCH,
+        run: decode_publish,
+    },
+    Scenario {
+        name: "decode_publish_v5_properties",
+        operations: BATCH,
+        run: decode_properties,
+    },
+    Scenario {
+        name: "publish_qos0_to_1",
+        operations: BATCH,
+        run: |n| fan_out(n, 1, QoS::AtMostOnce),
+    },
+    Scenario {
+        name: "publish_qos0_to_500",
+        operations: 500 * 8,
+        run: |n| fan_out_many(n, QoS::AtMostOnce),
+    },
+    Scenario {
+        name: "flow_qos1",
+        operations: 32,
+        run: flow_qos1,
+    },
+    Scenario {
+        name: "flow_qos2",
+        operations: 32,
+        run: flow_qos2,
+    },
+    Scenario {
+        name: "match_20000_wildcard_filters",
+        operations: 1_000,
+        run: wildcard,
+    },
+    Scenario {
+        name: "retained_replay",
+        operations: 10_000,
+        run: retained,
+    },
+];
+
+const BATCH: u32 = 64;
+const PAYLOAD: [u8; 64] = [b'x'; 64];
+const TOPIC: &str = "bench/p2p/topic/17";
+
+fn decode_all(input: &[u8], version: Version, rounds: u32) -> u64 {
+    let rules = Rules {
+        version,
+        sender: Sender::Client,
+        max_packet_size: 1 << 20,
+    };
+    let mut sum = 0;
+    for _ in 0..rounds {
+        let mut rest = input;
+        while let Ok(Decoded::Packet { packet, length }) = decode(rest, rules) {
+            if let Packet::Publish(publish) = packet {
+                sum += publish.payload.len() as u64;
+            }
+            rest = rest.get(length..).unwrap_or_default();
+        }
+    }
+    sum
+}
+
+fn decode_publish(rounds: u32) -> u64 {
+    let input = publishes(
+        Version::V311,
+        &[TOPIC; BATCH as usize],
+        QoS::AtMostOnce,
+        false,
+        &PAYLOAD,
+    );
+    decode_all(&input, Version::V311, rounds)
+}
+
+fn decode_properties(rounds: u32) -> u64 {
+    let mut properties = martlet_codec::PropertiesBuf::new();
+    properties.push(martlet_codec::Property::MessageExpiryInterval(60));
+    properties.push(martlet_codec::Property::ContentType("text/plain"));
+    properties.push(martlet_codec::Property::UserProperty("unit", "W"));
+    let publish = martlet_codec::Publish {
+        dup: false,
+        qos: QoS::AtMostOnce,
+        retain: false,
+        topic: martlet_codec::TopicName::new(TOPIC).ok(),
+        packet_id: None,
+        properties: properties.as_properties(),
+        payload: &PAYLOAD,
+    };
+    let one = bytes(Version::V5, &Packet::Publish(publish));
+    decode_all(&one.repeat(BATCH as usize), Version::V5, rounds)
+}
+
+fn fan_out(rounds: u32, receivers: u32, qos: QoS) -> u64 {
+    let mut world = World::new();
+    for n in 0..receivers {
+        let conn = world.connect(Version::V311, &format!("sub-{n}"));
+        world.subscribe(conn, Version::V311, TOPIC, qos);
+    }
+    let publisher = world.connect(Version::V311, "pub");
+    let input = publishes(
+        Version::V311,
+        &[TOPIC; BATCH as usize],
+        qos,
+        false,
+        &PAYLOAD,
+    );
+    for _ in 0..rounds {
+        world.feed(publisher, &input);
+    }
+    world.written
+}
+
+fn fan_out_many(rounds: u32, qos: QoS) -> u64 {
+    let mut world = World::new();
+    for n in 0..500 {
+        let conn = world.connect(Version::V311, &format!("sub-{n}"));
+        world.subscribe(conn, Version::V311, TOPIC, qos);
+    }
+    let publisher = world.connect(Version::V311, "pub");
+    let input = publishes(Version::V311, &[TOPIC; 8], qos, false, &PAYLOAD);
+    for _ in 0..rounds {
+        world.feed(publisher, &input);
+    }
+    world.written
+}
+
+/// `count` acknowledgements with identifiers from `first`, wrapping as the broker's do.
+fn acks(first: u16, count: u16, packet: fn(Ack<'static>) -> Packet<'static>) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut id = first;
+    for _ in 0..count {
+        if let Some(packet_id) = PacketId::new(id) {
+            let ack = Ack {
+                packet_id,
+                reason: ReasonCode::Success,
+                properties: Properties::EMPTY,
+            };
+            out.extend(bytes(Version::V311, &packet(ack)));
+        }
+        id = id.checked_add(1).unwrap_or(1);
+    }
+    out
+}
+
+fn advance(id: u16, count: u16) -> u16 {
+    let next = u32::from(id) + u32::from(count);
+    u16::try_from(if next > 65_535 { next - 65_535 } else { next }).unwrap_or(1)
+}
+
+fn flow_qos1(rounds: u32) -> u64 {
+    let mut world = World::new();
+    let subscriber = world.connect(Version::V311, "sub");
+    world.subscribe(subscriber, Version::V311, TOPIC, QoS::AtLeastOnce);
+    let publisher = world.connect(Version::V311, "pub");
+    let input = publishes(
+        Version::V311,
+        &[TOPIC; 32],
+        QoS::AtLeastOnce,
+        false,
+        &PAYLOAD,
+    );
+    let mut id = 1;
+    for _ in 0..rounds {
+        world.feed(publisher, &input);
+        let pubacks = acks(id, 32, Packet::PubAck);
+        world.feed(subscriber, &pubacks);
+        id = advance(id, 32);
+    }
+    world.written
+}
+
+fn flow_qos2(rounds: u32) -> u64 {
+    let mut world = World::new();
+    let subscriber = world.connect(Version::V311, "sub");
+    world.subscribe(subscriber, Version::V311, TOPIC, QoS::ExactlyOnce);
+    let publisher = world.connect(Version::V311, "pub");
+    let input = publishes(
+        Version::V311,
+        &[TOPIC; 32],
+        QoS::ExactlyOnce,
+        false,
+        &PAYLOAD,
+    );
+    let releases = acks(1, 32, Packet::PubRel);
+    let mut id = 1;
+    for _ in 0..rounds {
+        world.feed(publisher, &input);
+        world.feed(publisher, &releases);
+        let received = acks(id, 32, Packet::PubRec);
+        world.feed(subscriber, &received);
+        let complete = acks(id, 32, Packet::PubComp);
+        world.feed(subscriber, &complete);
+        id = advance(id, 32);
+    }
+    world.written
+}
+
+/// Every topic is new to the route cache: its size is below the number of topics.
+fn wildcard(rounds: u32) -> u64 {
+    let mut world = World::new();
+    for n in 0..1_000 {
+        let conn = world.connect(Version::V311, &format!("sub-{n}"));
+        for k in 0..20 {
+            let filter = match k % 3 {
+                0 => format!("site/{}/+/value", n * 20 + k),
+                1 => format!("site/{}/#", n * 20 + k),
+                _ => format!("+/{}/line/value", n * 20 + k),
+            };
+            world.subscribe(conn, Version::V311, &filter, QoS::AtMostOnce);
+        }
+    }
+    let publisher = world.connect(Version::V311, "pub");
+    let mut next = 0;
+    for _ in 0..rounds {
+        let topics: Vec<String> = (0..1_000)
+            .map(|k| format!("site/{}/line/value", (next + k) % 20_000))
+            .collect();
+        next = (next + 1_000) % 20_000;
+        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+        let input = publishes(Version::V311, &topics, QoS::AtMostOnce, false, &PAYLOAD);
+        world.feed(publisher, &input);
+    }
+    world.written
+}
+
+fn retained(rounds: u32) -> u64 {
+    let mut world = World::new();
+    let publisher = world.connect(Version::V311, "pub");
+    for n in 0..10_000 {
+        let topic = format!("retained/{}/{}", n % 100, n);
+        let input = publishes(Version::V311, &[&topic], QoS::AtMostOnce, true, &PAYLOAD);
+        world.feed(publisher, &input);
+    }
+    let subscriber = world.connect(Version::V311, "sub");
+    for _ in 0..rounds {
+        world.subscribe(subscriber, Version::V311, "#", QoS::AtMostOnce);
+    }
+    world.written
+}

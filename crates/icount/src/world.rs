@@ -1,0 +1,142 @@
+//! One shard and a driver that throws away what it writes.
+
+use std::sync::Arc;
+
+use martlet_codec::{
+    Connect, Packet, PacketId, Properties, Publish, QoS, RetainHandling, Subscribe,
+    SubscribeFiltersBuf, SubscriptionOptions, TopicFilter, TopicName, Version,
+};
+use martlet_engine::{
+    AllowAll, ConnId, Effects, Limits, LocalInterest, Policy, Shard, ShardConfig, Time,
+};
+
+pub(crate) struct World {
+    shard: Shard,
+    effects: Effects,
+    now: Time,
+    /// Bytes written to all connections: work that must not be optimised away.
+    pub(crate) written: u64,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let config = ShardConfig {
+            index: 0,
+            shard_count: 1,
+            seed: 42,
+            limits: Limits::default(),
+            policy: Policy::default(),
+        };
+        Self {
+            shard: Shard::new(config, Arc::new(LocalInterest), Box::new(AllowAll)),
+            effects: Effects::new(1),
+            now: Time::from_millis(1_000),
+            written: 0,
+        }
+    }
+
+    pub(crate) fn connect(&mut self, version: Version, client_id: &str) -> ConnId {
+        let Some(conn) = self.shard.on_open(self.now, &mut self.effects) else {
+            unreachable!("the connection limit is far away");
+        };
+        let connect = Connect {
+            version,
+            clean_start: true,
+            keep_alive_s: 60,
+            properties: Properties::EMPTY,
+            client_id,
+            will: None,
+            user_name: None,
+            password: None,
+        };
+        self.feed(conn, &bytes(version, &Packet::Connect(connect)));
+        conn
+    }
+
+    pub(crate) fn subscribe(&mut self, conn: ConnId, version: Version, filter: &str, qos: QoS) {
+        let mut filters = SubscribeFiltersBuf::new();
+        let options = SubscriptionOptions {
+            qos,
+            no_local: false,
+            retain_as_published: false,
+            retain_handling: RetainHandling::Always,
+        };
+        if let Ok(filter) = TopicFilter::new(filter) {
+            filters.push(filter, options);
+        }
+        let Some(packet_id) = PacketId::new(1) else {
+            return;
+        };
+        let subscribe = Subscribe {
+            packet_id,
+            properties: Properties::EMPTY,
+            filters: filters.as_filters(),
+        };
+        self.feed(conn, &bytes(version, &Packet::Subscribe(subscribe)));
+    }
+
+    /// One tick: bytes of one connection, then everything dirty is written out.
+    pub(crate) fn feed(&mut self, conn: ConnId, bytes: &[u8]) {
+        let consumed = self
+            .shard
+            .on_bytes(conn, bytes, self.now, &mut self.effects);
+        assert_eq!(consumed, bytes.len(), "canned bytes are whole packets");
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        while !self.effects.is_empty() {
+            self.effects.connected.clear();
+            let mut dirty = std::mem::take(&mut self.effects.dirty);
+            for conn in dirty.drain(..) {
+                if let Some(outbox) = self.shard.outbox(conn) {
+                    let len = outbox.len();
+                    self.written += len as u64;
+                    outbox.advance(len);
+                }
+                self.shard.on_flushed(conn, self.now, &mut self.effects);
+            }
+            if self.effects.dirty.is_empty() {
+                self.effects.dirty = dirty;
+            }
+        }
+    }
+}
+
+/// A packet as bytes.
+pub(crate) fn bytes(version: Version, packet: &Packet<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    assert!(
+        packet.encode(version, &mut out).is_ok(),
+        "canned packets can be encoded"
+    );
+    out
+}
+
+/// PUBLISH packets, one behind the other, with packet identifiers from 1.
+pub(crate) fn publishes(
+    version: Version,
+    topics: &[&str],
+    qos: QoS,
+    retain: bool,
+    payload: &[u8],
+) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (topic, id) in topics.iter().zip(1..) {
+        let publish = Publish {
+            dup: false,
+            qos,
+            retain,
+            topic: TopicName::new(topic).ok(),
+            packet_id: if qos == QoS::AtMostOnce {
+                None
+            } else {
+                PacketId::new(id)
+            },
+            properties: Properties::EMPTY,
+            payload,
+        };
+        out.extend(bytes(version, &Packet::Publish(publish)));
+    }
+    out
+}
