@@ -12,6 +12,8 @@ mod exceptions;
 mod harness;
 mod report;
 mod runner;
+#[cfg(test)]
+mod tests;
 mod v311;
 mod v5;
 mod wire;

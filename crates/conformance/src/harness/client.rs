@@ -57,6 +57,11 @@ impl Client {
         self.timeout = timeout;
     }
 
+    /// Waits three times as long from now on, where much has to be moved before an answer.
+    pub(crate) fn be_patient(&mut self) {
+        self.timeout *= 3;
+    }
+
     pub(crate) const fn timeout(&self) -> Duration {
         self.timeout
     }

@@ -1,8 +1,6 @@
 //! What brokers get wrong outside of single statements: hostile and slow peers, and the others'
 //! peace beside them.
 
-use std::time::Duration;
-
 use crate::case::Version::V5;
 use crate::case::{Case, During, Verdict, case, check, check_eq};
 use crate::harness::{Client, Target};
@@ -109,8 +107,8 @@ fn stalled_reader_does_not_hold_up_the_others(target: &Target) -> Verdict {
     let mut reader = target.client(V5)?;
     reader.subscribe(&topic, 1)?;
     let mut publisher = target.client(V5)?;
-    publisher.set_timeout(Duration::from_secs(5));
-    reader.set_timeout(Duration::from_secs(5));
+    publisher.be_patient();
+    reader.be_patient();
     let payload = "x".repeat(64 * 1024);
     // More than the socket buffers of the one that never reads.
     for number in 1..=160 {
@@ -293,7 +291,7 @@ fn packets_cut_off_by_the_network_are_not_processed(target: &Target) -> Verdict 
 fn empty_and_large_payloads_arrive_whole(target: &Target) -> Verdict {
     let topic = target.topic("t");
     let mut client = target.client(V5)?;
-    client.set_timeout(Duration::from_secs(5));
+    client.be_patient();
     client.subscribe(&topic, 2)?;
     let most = target.capabilities()?.maximum_packet_size.min(300_000) as usize;
     each([0, 1, 4_096, 65_535, 65_536, 262_144], |length| {
@@ -315,7 +313,7 @@ fn empty_and_large_payloads_arrive_whole(target: &Target) -> Verdict {
 //= mqtt5 3.8.4-1 test
 fn flood_of_small_packets_is_answered(target: &Target) -> Verdict {
     let mut client = target.client(V5)?;
-    client.set_timeout(Duration::from_secs(5));
+    client.be_patient();
     let mut bytes = Vec::new();
     for id in 1..=500 {
         bytes.extend(Ping.encode(V5));
