@@ -3,12 +3,13 @@
 //! It runs behind all connections that were ready when the tick began: what a hundred publishers had for one
 //! subscriber becomes one write.
 
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Write as _};
 use std::net::Shutdown;
 use std::rc::Rc;
 
 use martlet_engine::{Closed, ConnId, Outbox, Time, TransportClose};
 use socket2::SockRef;
+use tokio::net::TcpStream;
 
 use super::conn::{Conn, State};
 use super::core::Core;
@@ -113,7 +114,10 @@ impl Core {
         }
         let Some(conn) = conn else { return };
         // Best effort: what the socket does not take now is lost with the connection.
-        while !farewell.is_empty() && matches!(self.write_once(&conn, &mut farewell), Ok(1..)) {}
+        let write: Write = |stream, wire| (&*SockRef::from(stream)).write_vectored(wire);
+        while !farewell.is_empty()
+            && matches!(self.write_once(&conn, &mut farewell, write), Ok(1..))
+        {}
         if conn.state.get() == State::Gone {
             return;
         }
@@ -176,7 +180,7 @@ impl Core {
                 break;
             }
             let before = outbox.len();
-            match self.write_once(conn, &mut outbox) {
+            match self.write_once(conn, &mut outbox, TcpStream::try_write_vectored) {
                 Ok(written) => progress |= written > 0,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.counters.short_writes += 1;
@@ -212,7 +216,7 @@ impl Core {
     }
 
     /// One write; `WouldBlock` also when the socket was full before, `Ok` with what it took otherwise.
-    fn write_once(&mut self, conn: &Conn, outbox: &mut Outbox) -> io::Result<usize> {
+    fn write_once(&mut self, conn: &Conn, outbox: &mut Outbox, write: Write) -> io::Result<usize> {
         let mut parts = [&[][..]; WRITE_SLICES];
         let count = outbox.io_slices(&mut parts);
         let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
@@ -222,13 +226,17 @@ impl Core {
         let slices = slices.get(..count).unwrap_or_default();
         self.counters.writes += 1;
         let mut layer = conn.layer.take();
-        let emitted = layer.emit(slices, |wire| match wire {
-            [one] => conn.stream.try_write(one),
-            many => conn.stream.try_write_vectored(many),
-        });
+        let emitted = layer.emit(slices, |wire| write(&conn.stream, wire));
         conn.layer.set(layer);
         let written = emitted?;
         outbox.advance(written);
         Ok(written)
     }
 }
+
+/// How to write to a socket.
+///
+/// The runtime's own way does not ask the system while it believes that the socket is full, which it also does
+/// before it has heard of a new socket for the first time: a socket that was handed over would never get
+/// its farewell. So farewells take the direct way.
+type Write = fn(&TcpStream, &[IoSlice<'_>]) -> io::Result<usize>;

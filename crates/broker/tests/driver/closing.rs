@@ -21,6 +21,19 @@ fn the_farewell_arrives_although_more_bytes_follow_the_fault() {
     }
 }
 
+/// The home shard has not heard from the socket yet when it refuses the client.
+#[test]
+fn a_refusal_after_a_hand_over_arrives() {
+    let broker = broker(2);
+    for number in 0..40 {
+        let mut client = Client::open(broker.local_addrs()[0]);
+        client.send(&connect_v3(&format!("{number:0300}")));
+        client.expect(b"\x20\x02\x00\x02");
+        assert_eq!(client.packet(), None);
+    }
+    assert!(broker.reports()[0].driver.handovers > 0);
+}
+
 #[test]
 fn a_closed_connection_that_goes_on_sending_is_cut() {
     let broker = broker(1);
