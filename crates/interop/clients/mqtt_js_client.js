@@ -217,19 +217,16 @@ const SCENARIOS = {
     for (const number of [0, 1, 2]) {
       members.push(await (await Peer.connect(`member${number}`)).subscribe(`$share/group/${topic}`, 1));
     }
-    const watcher = await (await Peer.connect("watcher")).subscribe(topic, 1);
     const publisher = await Peer.connect("pub");
     await publisher.publishAll(topic, numbered(90), 1);
-    for (const payload of numbered(90)) await watcher.expect(topic, payload);
-    // Every message has been routed. Then each member gets a last message of its own.
+    // What one publisher sent arrives in order at each member: behind one of these, nothing is missing. Two for each.
+    await publisher.publishAll(topic, Array(6).fill("last"), 1);
     const received = [];
     for (const [number, member] of members.entries()) {
-      await member.subscribe(`${PREFIX}/last/${number}`, 1);
-      await publisher.publish(`${PREFIX}/last/${number}`, "last", { qos: 1 });
       const before = received.length;
       for (;;) {
         const { payload } = await member.receive();
-        if (payload.equals(Buffer.from("last"))) break;
+        if (`${payload}` === "last") break;
         received.push(`${payload}`);
       }
       assert.ok(received.length > before, `member ${number} got nothing`);

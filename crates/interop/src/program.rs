@@ -1,6 +1,6 @@
 //! A client program under the control of a test.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
@@ -19,13 +19,25 @@ pub struct Program {
 impl Program {
     /// Starts a program with both its output streams as one stream of lines.
     pub fn start(command: &mut Command) -> io::Result<Self> {
+        Self::start_with_input(command, "")
+    }
+
+    /// As [`start`](Self::start), with a short text to read (no more than a pipe holds, 64 KiB).
+    pub fn start_with_input(command: &mut Command, input: &str) -> io::Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
         let mut process = command
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))?;
+        if let Some(mut stdin) = process.stdin.take() {
+            match stdin.write_all(input.as_bytes()) {
+                // It may end without reading.
+                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
         let (sender, lines) = mpsc::channel();
         if let Some(stdout) = process.stdout.take() {
             forward(stdout, sender.clone());
@@ -154,6 +166,13 @@ mod tests {
         let (status, lines) = program.finish().unwrap();
         assert_eq!(status.code(), Some(3));
         assert!(lines.contains(&"one".to_owned()), "{lines:?}");
+    }
+
+    #[test]
+    fn a_program_reads_its_input_to_the_end() {
+        let command = &mut Command::new("cat");
+        let program = Program::start_with_input(command, "one\ntwo\n").unwrap();
+        assert_eq!(program.succeed().unwrap(), ["one", "two"]);
     }
 
     #[test]
