@@ -1,3 +1,5 @@
+//! Exact texts of what is refused, and which source wins.
+
 use std::ffi::OsString;
 
 use super::{Flags, Sources};
