@@ -38,7 +38,9 @@ mod unsubscribe;
 mod v31;
 mod will;
 
-use crate::case::{Case, Failure, Verdict, Version};
+use std::time::Instant;
+
+use crate::case::{Case, Failure, Verdict, Version, fail};
 use crate::harness::{Client, Target};
 use crate::wire::{Connect, Encode, Publish};
 
@@ -91,6 +93,27 @@ fn forget(target: &Target, id: &str) -> Verdict {
 fn unretain(client: &mut Client, topic: &str) -> Verdict {
     let id = client.fresh_id();
     client.publish(&Publish::new(topic, "").retain().qos(1, id))
+}
+
+/// Waits until new subscribers get this retained message, or none.
+///
+/// What has no acknowledgement, a QoS 0 message or a will, does not tell when it has been stored.
+fn settle(target: &Target, topic: &str, wanted: Option<&str>) -> Verdict {
+    let started = Instant::now();
+    loop {
+        let mut probe = subscriber(target, topic, 0)?;
+        let patience = probe.timeout();
+        probe.set_timeout(patience / 10);
+        let seen = probe.expect_publish().ok().map(|message| message.text());
+        if seen.as_deref() == wanted {
+            return Ok(());
+        }
+        if started.elapsed() > patience {
+            return fail(format!(
+                "the retained message stays {seen:?}, expected {wanted:?}"
+            ));
+        }
+    }
 }
 
 /// A fresh client sends this packet, and the broker closes without a word.

@@ -1,6 +1,6 @@
 //! Wills (sections 3.1.2.5 to 3.1.2.7 and 3.14.4).
 
-use super::{about, client, forget, persistent, subscriber, unretain};
+use super::{about, client, forget, persistent, settle, subscriber, unretain};
 use crate::case::{Case, Verdict, Version, check, check_eq};
 use crate::harness::{Client, Target};
 use crate::wire::{Connect, Publish, Subscribe, Will};
@@ -237,6 +237,7 @@ fn will_with_retain_is_retained(target: &Target) -> Verdict {
     willing(target, Will::new(&topic, "gone").qos(1).retain())?.sever();
     let live = watcher.expect_message(&topic, "gone")?;
     check(!live.retain, "RETAIN is 1 for an established subscription")?;
+    settle(target, &topic, Some("gone"))?;
     let mut late = subscriber(target, &topic, 1)?;
     let message = late.expect_message(&topic, "gone")?;
     check(
@@ -262,6 +263,7 @@ fn will_with_an_empty_message(target: &Target) -> Verdict {
     // Retained and empty, it clears.
     willing(target, Will::new(&topic, "").retain())?.sever();
     watcher.expect_message(&topic, "")?;
+    settle(target, &topic, None)?;
     subscriber(target, &topic, 0)?.expect_silence(&mut publisher)
 }
 

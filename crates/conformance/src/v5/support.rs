@@ -1,5 +1,7 @@
 //! Steps that many cases share.
 
+use std::time::Duration;
+
 use crate::case::{During, Failure, Verdict, Version, fail, skip};
 use crate::harness::{Client, Target};
 use crate::wire::{ConnAck, Connect, Encode, Message, Packet, Publish, Subscribe, parse, prop};
@@ -140,3 +142,6 @@ const SESSION_S: u32 = 60;
 
 /// Each failure may cost a time-out.
 const FAILURES_TOLD_MAX: usize = 8;
+
+/// Given to what must not come, where no marker can follow it on the same way.
+pub(super) const STRAGGLERS: Duration = Duration::from_millis(100);
