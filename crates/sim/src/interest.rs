@@ -1,0 +1,82 @@
+//! The interest map that the simulated shards share.
+
+use std::collections::BTreeMap;
+
+use martlet_engine::{Interest, InterestKey, prefixes_of};
+
+/// Exact counts of entries by prefix and shard; what is added is visible to all shards at once.
+///
+/// It also watches its users: removing what was not added stops the run.
+#[derive(Debug, Default)]
+pub(crate) struct SharedInterest {
+    state: cell::Cell,
+}
+
+mod cell {
+    //! `Interest` has to be `Sync`. A run is single-threaded, so this lock is never contended.
+    #[expect(
+        clippy::disallowed_types,
+        reason = "the trait asks for Sync; never contended"
+    )]
+    pub(super) type Cell = std::sync::Mutex<super::State>;
+}
+
+#[derive(Debug, Default)]
+struct State {
+    counts: BTreeMap<(String, bool), Vec<u32>>,
+    generation: u64,
+}
+
+impl SharedInterest {
+    /// Whether every entry was removed again.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.state.lock().expect("one thread").counts.is_empty()
+    }
+}
+
+impl Interest for SharedInterest {
+    fn add(&self, key: InterestKey<'_>, shard: usize) {
+        let mut state = self.state.lock().expect("one thread");
+        state.generation += 1;
+        let counts = state
+            .counts
+            .entry((key.prefix.to_owned(), key.exact))
+            .or_default();
+        if counts.len() <= shard {
+            counts.resize(shard + 1, 0);
+        }
+        counts[shard] += 1;
+    }
+
+    fn remove(&self, key: InterestKey<'_>, shard: usize) {
+        let mut state = self.state.lock().expect("one thread");
+        state.generation += 1;
+        let name = (key.prefix.to_owned(), key.exact);
+        let counts = state
+            .counts
+            .get_mut(&name)
+            .expect("an interest that was never added is removed");
+        counts[shard] = counts[shard]
+            .checked_sub(1)
+            .expect("an interest is removed too often");
+        if counts.iter().all(|count| *count == 0) {
+            state.counts.remove(&name);
+        }
+    }
+
+    fn shards(&self, topic: &str) -> u64 {
+        let state = self.state.lock().expect("one thread");
+        let mut mask = 0;
+        for key in prefixes_of(topic) {
+            let counts = state.counts.get(&(key.prefix.to_owned(), key.exact));
+            for (shard, count) in counts.into_iter().flatten().enumerate() {
+                mask |= u64::from(*count > 0) << shard;
+            }
+        }
+        mask
+    }
+
+    fn generation(&self) -> u64 {
+        self.state.lock().expect("one thread").generation
+    }
+}

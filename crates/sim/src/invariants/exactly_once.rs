@@ -1,0 +1,66 @@
+//! No message is delivered more often than it was published.
+//!
+//! Source: MQTT-4.3.3-10, MQTT-4.3.3-12, MQTT-4.3.3-2 (3.1.1), section 4.3; MQTT-3.3.4-2 (one copy for overlapping subscriptions).
+//! Checked: a session gets a message that was published at QoS 2 or 0 as *new* at most once, whatever its own QoS and however
+//! often either side re-sent it; one published at QoS 1 at most as often as its publisher sent it. As new: not with DUP at QoS 1,
+//! not under an identifier that the client holds at QoS 2. A retained message comes once more for each SUBSCRIBE that
+//! matches; a shared subscription adds one copy per group.
+//! When: at each PUBLISH that a client reads.
+
+use martlet_codec::QoS;
+
+use super::Invariant;
+use crate::ledger::{Event, Ledger, Receipt, shared_filter};
+
+pub(super) struct ExactlyOnce;
+
+impl Invariant for ExactlyOnce {
+    fn name(&self) -> &'static str {
+        "exactly_once"
+    }
+
+    fn on_event(&mut self, event: &Event, ledger: &Ledger) -> Result<(), String> {
+        let Event::Received(receipt) = event else {
+            return Ok(());
+        };
+        let Some(id) = receipt.message else {
+            return Ok(());
+        };
+        let message = &ledger.messages[id];
+        let session = &ledger.sessions[receipt.session];
+        let Some(receipts) = session.receipts.get(&id) else {
+            return Ok(());
+        };
+        let fresh = receipts.iter().filter(|receipt| is_new(receipt)).count();
+        let published = match message.qos {
+            QoS::AtLeastOnce if !message.will => message.sends.len(),
+            QoS::AtMostOnce | QoS::AtLeastOnce | QoS::ExactlyOnce => 1,
+        };
+        let mut replays = 0;
+        let mut groups = Vec::new();
+        for change in Ledger::matching(session, &message.topic) {
+            if shared_filter(&change.filter).is_none() {
+                replays += usize::from(message.retain);
+            } else if !groups.contains(&&change.filter) {
+                groups.push(&change.filter);
+            }
+        }
+        let most = published * (1 + groups.len()) + replays;
+        if fresh > most {
+            let name = ledger.name(receipt.session);
+            return Err(format!(
+                "{name} got it {fresh} times, {most} are allowed: {message:?}: {receipts:?}"
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// A message published once is new once; a repetition says so.
+fn is_new(receipt: &Receipt) -> bool {
+    match receipt.qos {
+        QoS::AtMostOnce => true,
+        QoS::AtLeastOnce => !receipt.dup,
+        QoS::ExactlyOnce => !receipt.repeated,
+    }
+}

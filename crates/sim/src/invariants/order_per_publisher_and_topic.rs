@@ -1,0 +1,58 @@
+//! What one client publishes to one topic arrives in that order.
+//!
+//! Source: MQTT-4.6.0-1..-6, MQTT-4.6.0-5/-6 (3.1.1), section 4.6; the relay of retained messages (`relay.rs` in the engine) has to keep it
+//! across shards, and between retained and plain messages.
+//! Checked: what a session gets of one publisher and topic is a subsequence of what that publisher sent, its re-sends included.
+//! A re-send to the session (DUP) of what it has seen already may repeat; retained messages sent for a SUBSCRIBE, and topics
+//! for which the session ever had a shared subscription, have no place in the order.
+//! When: at each PUBLISH that a client reads.
+
+use std::collections::BTreeMap;
+
+use super::Invariant;
+use crate::ledger::{ActorId, Event, Ledger, SessionId, Tick};
+
+#[derive(Default)]
+pub(super) struct Order {
+    reached: BTreeMap<(SessionId, ActorId, String), Tick>,
+}
+
+impl Invariant for Order {
+    fn name(&self) -> &'static str {
+        "order_per_publisher_and_topic"
+    }
+
+    fn on_event(&mut self, event: &Event, ledger: &Ledger) -> Result<(), String> {
+        let Event::Received(receipt) = event else {
+            return Ok(());
+        };
+        let Some(id) = receipt.message else {
+            return Ok(());
+        };
+        let message = &ledger.messages[id];
+        let session = &ledger.sessions[receipt.session];
+        if receipt.retain || receipt.repeated || message.will {
+            return Ok(());
+        }
+        if Ledger::shares(session, &message.topic) {
+            return Ok(());
+        }
+        let before = session.receipts.get(&id).into_iter().flatten();
+        let seen = before.clone().any(|r| r.tick < receipt.tick && !r.retain);
+        if receipt.dup && seen {
+            return Ok(());
+        }
+        let key = (receipt.session, message.publisher, message.topic.clone());
+        let reached = self.reached.entry(key).or_insert(0);
+        match message.sends.iter().find(|sent| **sent > *reached) {
+            Some(sent) => {
+                *reached = *sent;
+                Ok(())
+            }
+            None => Err(format!(
+                "{} got it after what was sent at {reached}: {message:?}: {receipt:?}",
+                ledger.name(receipt.session)
+            )),
+        }
+    }
+}

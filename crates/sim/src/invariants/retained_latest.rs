@@ -1,0 +1,164 @@
+//! When all is quiet, the last value that a subscriber saw of a topic is the retained one.
+//!
+//! Source: the architecture's invariant (stronger than MQTT-3.3.1-5..-8), `relay.rs` and `replay.rs` of the engine.
+//! Checked, per topic, with "value" for a message published with RETAIN and R for what a new subscriber gets:
+//! - R was published with RETAIN, and its publisher sent no later value that the broker has taken; with R there was no earlier round's rest in between;
+//! - a subscriber whose connection stood, undisturbed, for the whole round, saw R (or the clearing) last;
+//! - whoever saw R at all, saw no other value as new after it.
+//!
+//! Publishers of one topic sit on different shards; wills take part in none of this, their moment is the broker's.
+//! When: at rest.
+
+use std::collections::BTreeMap;
+
+use martlet_codec::{QoS, topic_matches};
+
+use super::Invariant;
+use crate::ledger::{Event, Ledger, MessageFact, MessageId, SessionFact, SessionId};
+
+#[derive(Default)]
+pub(super) struct RetainedLatest {
+    /// The last value of each topic that a session saw as new; `None`: the clearing.
+    last_seen: BTreeMap<(SessionId, String), Option<MessageId>>,
+}
+
+impl Invariant for RetainedLatest {
+    fn name(&self) -> &'static str {
+        "retained_latest"
+    }
+
+    fn on_event(&mut self, event: &Event, ledger: &Ledger) -> Result<(), String> {
+        let Event::Received(receipt) = event else {
+            return Ok(());
+        };
+        let Some(topic) = receipt.topic.clone() else {
+            return Ok(());
+        };
+        let session = &ledger.sessions[receipt.session];
+        let value = match receipt.message {
+            Some(id) if ledger.messages[id].retain => {
+                let before = session.receipts.get(&id).into_iter().flatten();
+                let seen = before.clone().any(|r| r.tick < receipt.tick);
+                if seen && (receipt.dup || receipt.repeated) {
+                    return Ok(());
+                }
+                Some(id)
+            }
+            // A repeated clearing cannot be told from a new one.
+            None if receipt.empty && !receipt.dup => None,
+            Some(_) | None => return Ok(()),
+        };
+        self.last_seen.insert((receipt.session, topic), value);
+        Ok(())
+    }
+
+    fn at_rest(&mut self, ledger: &Ledger) -> Result<(), String> {
+        if ledger.drops() > 0 || ledger.counters.retained_refused > 0 {
+            return Ok(());
+        }
+        let mut topics: BTreeMap<&str, Vec<&MessageFact>> = BTreeMap::new();
+        for message in ledger
+            .messages
+            .iter()
+            .filter(|m| m.retain && !m.sends.is_empty())
+        {
+            topics.entry(&message.topic).or_default().push(message);
+        }
+        for (topic, values) in topics {
+            if ledger
+                .messages
+                .iter()
+                .any(|m| m.will && m.retain && m.topic == topic)
+            {
+                continue;
+            }
+            let retained = ledger.retained.get(topic).copied();
+            is_last_of_its_publisher(topic, retained, &values, ledger)?;
+            for (id, session, actor) in ledger.online() {
+                let Some(last) = self.last_seen.get(&(id, topic.to_owned())) else {
+                    continue;
+                };
+                if *last == retained {
+                    continue;
+                }
+                let expired = |id: &MessageId| ledger.may_be_expired(&ledger.messages[*id]);
+                if last.as_ref().is_some_and(expired) {
+                    continue;
+                }
+                let whole_round = actor.online_since.is_some_and(|since| {
+                    values
+                        .iter()
+                        .all(|v| v.round < ledger.round || since < v.sends[0])
+                });
+                let subscribed = is_subscribed_throughout(session, topic, &values, ledger);
+                let saw_it = retained.is_some_and(|id| session.receipts.contains_key(&id));
+                let must_agree = whole_round && subscribed;
+                // A clearing has no number: whoever saw it last may have seen an earlier one.
+                if must_agree || (saw_it && last.is_some()) {
+                    return Err(format!(
+                        "{} saw {last:?} of {topic} last, {retained:?} is retained (undisturbed: {must_agree})",
+                        ledger.name(id)
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether each value of this round was due to the session.
+fn is_subscribed_throughout(
+    session: &SessionFact,
+    topic: &str,
+    values: &[&MessageFact],
+    ledger: &Ledger,
+) -> bool {
+    let quiet = session
+        .changes
+        .iter()
+        .filter(|c| topic_matches(&c.filter, topic))
+        .all(|c| c.wanted.is_some_and(|w| !w.no_local) && c.done.is_some());
+    quiet
+        && !Ledger::shares(session, topic)
+        && values
+            .iter()
+            .filter(|value| value.round == ledger.round)
+            .all(|value| {
+                !ledger.may_be_left_out(session, value) && ledger.due(session, value).is_some()
+            })
+}
+
+fn is_last_of_its_publisher(
+    topic: &str,
+    retained: Option<MessageId>,
+    values: &[&MessageFact],
+    ledger: &Ledger,
+) -> Result<(), String> {
+    let Some(id) = retained else {
+        let clearing = values.iter().any(|v| v.clear);
+        let lasting = values
+            .iter()
+            .any(|v| v.processed && !v.clear && !ledger.may_be_expired(v));
+        let never_stored = lasting && !clearing && !values.iter().any(|v| ledger.may_be_expired(v));
+        return if never_stored {
+            Err(format!("nothing is retained of {topic}"))
+        } else {
+            Ok(())
+        };
+    };
+    let message = &ledger.messages[id];
+    let last_sent = message.sends.last().copied().unwrap_or(0);
+    let later = values.iter().find(|value| {
+        let same = value.publisher == message.publisher || value.round > message.round;
+        let taken = value.processed && (value.qos == QoS::AtMostOnce || value.acked.is_some());
+        // A message without acknowledgement may have been sent once more, later.
+        let settled = message.processed;
+        same && taken && settled && value.sends.first().is_some_and(|first| *first > last_sent)
+    });
+    match later {
+        Some(later) => Err(format!(
+            "{message:?} is retained, though {later:?} came later"
+        )),
+        None => Ok(()),
+    }
+}

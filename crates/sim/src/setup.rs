@@ -1,0 +1,144 @@
+//! What a seed chooses before the first step: bounds, rules, and who takes part.
+
+use std::hash::BuildHasher;
+
+use martlet_codec::Version;
+use martlet_engine::{Limits, Policy};
+
+use crate::client::Client;
+use crate::hostile::Hostile;
+use crate::rng::Rng;
+
+/// How to run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Decides everything else.
+    pub seed: u64,
+    /// How many steps, not counting those that bring the world to rest.
+    pub steps: usize,
+    /// How many shards.
+    pub shards: usize,
+    /// Bounds of one's own instead of those that the seed chooses.
+    pub limits: Option<Limits>,
+    /// Print what happens to the error output.
+    pub trace: bool,
+}
+
+impl Options {
+    /// The usual run of a seed.
+    #[must_use]
+    pub const fn new(seed: u64, shards: usize) -> Self {
+        Self {
+            seed,
+            steps: STEPS,
+            shards,
+            limits: None,
+            trace: false,
+        }
+    }
+
+    /// What to type to see the same run again.
+    #[must_use]
+    pub fn command(&self) -> String {
+        format!(
+            "cargo run -p martlet-sim -- --seed {} --shards {} --steps {}",
+            self.seed, self.shards, self.steps
+        )
+    }
+}
+
+/// Seeds that nobody has run before, as far as the hasher keys of this process are new.
+#[must_use]
+pub fn fresh_seeds(count: u64) -> Vec<u64> {
+    let state = std::hash::RandomState::new();
+    // Short enough to be read out.
+    (0..count).map(|n| state.hash_one(n) >> 32).collect()
+}
+
+/// What the seed has chosen.
+#[derive(Debug, Clone)]
+pub(crate) struct Setup {
+    pub(crate) limits: Limits,
+    pub(crate) policy: Policy,
+    pub(crate) rounds: usize,
+}
+
+impl Setup {
+    pub(crate) fn choose(options: &Options, rng: &mut Rng) -> Self {
+        let chosen = choose_limits(rng);
+        Self {
+            limits: options.limits.clone().unwrap_or(chosen),
+            policy: Policy::default(),
+            rounds: rng.between(3, 5),
+        }
+    }
+
+    /// Steady witnesses, and clients of every version and persistence.
+    pub(crate) fn clients(&self, rng: &mut Rng) -> Vec<Client> {
+        let versions = [Version::V31, Version::V311, Version::V5, Version::V5];
+        let mut clients = Vec::new();
+        for n in 0..STEADY_CLIENTS {
+            let version = [Version::V5, Version::V311, Version::V5][n % 3];
+            let mut client = Client::new(n, format!("steady-{n}"), version, Some(u32::MAX));
+            client.steady = true;
+            clients.push(client);
+        }
+        for n in STEADY_CLIENTS..STEADY_CLIENTS + rng.between(4, 9) {
+            let version = *rng.pick(&versions);
+            let expiry_s = *rng.pick(&[
+                None,
+                Some(0),
+                Some(5),
+                Some(100),
+                Some(3_600),
+                Some(u32::MAX),
+            ]);
+            clients.push(Client::new(n, format!("client-{n}"), version, expiry_s));
+        }
+        let mut probe = Client::new(clients.len(), "probe".into(), Version::V5, None);
+        probe.steady = true;
+        probe.probe = true;
+        clients.push(probe);
+        clients
+    }
+
+    #[expect(clippy::unused_self, reason = "belongs to what is chosen")]
+    pub(crate) fn hostiles(&self) -> Vec<Hostile> {
+        (0..2)
+            .map(|n| Hostile::new(format!("hostile-{n}")))
+            .collect()
+    }
+}
+
+/// Half of the runs have bounds that drop nothing; in the others some bound is so small that it is hit.
+fn choose_limits(rng: &mut Rng) -> Limits {
+    let mut limits = Limits {
+        in_flight_to_client_max: *rng.pick(&[1, 2, 5, 64]),
+        receive_maximum: *rng.pick(&[1, 2, 5, 64]),
+        topic_aliases_from_client_max: *rng.pick(&[0, 1, 3, 32]),
+        topic_aliases_to_client_max: *rng.pick(&[0, 1, 3, 32]),
+        route_cache_entries_max: *rng.pick(&[1, 3, 1_000]),
+        retained_chunk_messages: *rng.pick(&[1, 2, 64]),
+        ..Limits::default()
+    };
+    match rng.below(16) {
+        0 => limits.session_queue_messages_max = rng.between(1, 6),
+        1 => limits.session_queue_bytes_max = rng.between(80, 600),
+        2 => limits.outbox_bytes_max = rng.between(40, 300),
+        3 => limits.group_queue_messages_max = rng.between(1, 4),
+        4 => limits.memory_budget_bytes = rng.between(500, 4_000),
+        5 => {
+            limits.outbox_bytes_hard_max = rng.between(400, 1_500);
+            limits.outbox_bytes_max = limits.outbox_bytes_hard_max / 2;
+        }
+        6 => limits.retained_messages_max = rng.between(1, 3),
+        7 => limits.subscriptions_per_session_max = rng.between(1, 3),
+        _ => {}
+    }
+    limits
+}
+
+/// Witnesses in every run.
+const STEADY_CLIENTS: usize = 3;
+/// Steps of a usual run.
+const STEPS: usize = 4_000;
