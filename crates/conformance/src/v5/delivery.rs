@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::case::Version::V5;
-use crate::case::{Case, During, Verdict, case, check, check_eq};
+use crate::case::{Case, During, Verdict, case, check, check_eq, skip};
 use crate::harness::{Client, Target, let_time_pass};
 use crate::wire::{Ack, Acknowledge, Props, Publish, prop};
 
@@ -40,6 +40,11 @@ pub(crate) const CASES: &[Case] = &[
         "3.6.2-1"
     ),
     case!(V5, refusing_pubrec_ends_the_delivery, "4.4.0-2", "4.3.3-4"),
+    case!(
+        V5,
+        identifier_is_free_again_after_a_refusing_pubrec,
+        "4.3.3-9"
+    ),
     case!(
         V5,
         acknowledgements_of_unknown_identifiers_are_not_fatal,
@@ -183,6 +188,23 @@ fn refusing_pubrec_ends_the_delivery(target: &Target) -> Verdict {
             .during("after a refusing PUBREC")?;
     }
     Ok(())
+}
+
+//= mqtt5 4.3.3-9 test
+fn identifier_is_free_again_after_a_refusing_pubrec(target: &Target) -> Verdict {
+    let (mut publisher, mut subscriber, topic) = pair(target, 2)?;
+    // Well-formed, but deeper than many a broker wants to know about.
+    let deep = format!("{topic}{}", "/".repeat(60_000));
+    publisher.send(Publish::new(&deep, "x").qos(2, 7))?;
+    let Ok(answer) = publisher.expect_pubrec(7) else {
+        return skip("the broker closes instead of refusing the PUBLISH");
+    };
+    if answer.code < 0x80 {
+        return skip("the broker refuses no PUBLISH that the suite knows of");
+    }
+    publisher.publish(&Publish::new(&topic, "y").qos(2, 7))?;
+    let message = subscriber.expect_message(&topic, "y")?;
+    subscriber.accept(&message)
 }
 
 //= mqtt5 3.7.2-1 test

@@ -61,10 +61,6 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
         "4.12.1-2",
         "needs a broker with an authentication method of a known exchange",
     ),
-    broker(
-        "4.3.3-9",
-        "needs a broker that refuses a well-formed QoS 2 PUBLISH",
-    ),
     broker("6.0.0-1", "the suite speaks plain TCP, not WebSocket"),
     broker("6.0.0-2", "the suite speaks plain TCP, not WebSocket"),
     broker("6.0.0-4", "the suite speaks plain TCP, not WebSocket"),

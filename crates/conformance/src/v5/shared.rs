@@ -8,7 +8,7 @@ use crate::harness::{Client, Target};
 use crate::v5::support::{
     STRAGGLERS, clear_retained, closes, each, end_session, filter_refused, persistent,
 };
-use crate::wire::{Acknowledge, Connect, Message, Publish, Subscribe};
+use crate::wire::{Acknowledge, Connect, Message, Publish, Subscribe, Unsubscribe};
 
 pub(crate) const CASES: &[Case] = &[
     case!(V5, wrong_shared_filters_are_refused, "4.8.2-1", "4.8.2-2"),
@@ -20,6 +20,12 @@ pub(crate) const CASES: &[Case] = &[
         "4.5.0-1"
     ),
     case!(V5, shared_filter_matches_without_its_prefix, "4.8.2-2"),
+    case!(
+        V5,
+        shared_subscription_is_removed_by_its_whole_filter,
+        "3.10.4-1",
+        "3.10.4-2"
+    ),
     case!(V5, shared_subscription_gets_no_retained_messages),
     case!(
         V5,
@@ -199,6 +205,30 @@ fn shared_filter_matches_without_its_prefix(target: &Target) -> Verdict {
     }
     publisher.publish_acked(&base, "x")?;
     client.expect_silence(&mut publisher)
+}
+
+//= mqtt5 3.10.4-1 test
+//= mqtt5 3.10.4-2 test
+fn shared_subscription_is_removed_by_its_whole_filter(target: &Target) -> Verdict {
+    let mut group = Group::new(target, [1, 1])?;
+    group.one.subscribe(&group.topic, 1)?;
+    // The filter behind the prefix is another subscription.
+    let topic = group.topic.clone();
+    group.one.send(
+        Unsubscribe::new(90)
+            .filter(&group.filter)
+            .filter(&group.filter),
+    )?;
+    let codes = group.one.expect_unsuback(90)?.codes;
+    check_eq("codes of UNSUBACK", codes, vec![0, 0x11])?;
+    for number in 0..4 {
+        group.publish(1, &number.to_string())?;
+    }
+    for number in 0..4 {
+        let message = group.one.expect_message(&topic, number.to_string())?;
+        group.one.accept(&message)?;
+    }
+    gather([&mut group.one, &mut group.two], 4).map(drop)
 }
 
 fn shared_subscription_gets_no_retained_messages(target: &Target) -> Verdict {
