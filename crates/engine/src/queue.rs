@@ -10,13 +10,18 @@ use crate::delivery::Delivery;
 /// First in, first out, bounded in messages and bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    entries: VecDeque<Delivery>,
+    entries: VecDeque<Entry>,
     bytes: usize,
     qos0_count: usize,
     qos0_bytes: usize,
     /// Before this place there is no QoS 0 message: the search for the oldest one starts here.
     first_qos0_at_least: usize,
+    /// How many messages were ever pushed: the next one's number.
+    pushed: u64,
 }
+
+/// A message and its number.
+type Entry = (u64, Delivery);
 
 /// What became of a message that was pushed.
 #[derive(Debug)]
@@ -53,7 +58,8 @@ impl Queue {
             self.qos0_count += 1;
             self.qos0_bytes += size;
         }
-        self.entries.push_back(delivery);
+        self.entries.push_back((self.pushed, delivery));
+        self.pushed += 1;
         if displaced == 0 {
             Pushed::Queued
         } else {
@@ -62,11 +68,11 @@ impl Queue {
     }
 
     pub(crate) fn front(&self) -> Option<&Delivery> {
-        self.entries.front()
+        self.entries.front().map(|(_, delivery)| delivery)
     }
 
     pub(crate) fn pop(&mut self) -> Option<Delivery> {
-        let delivery = self.entries.pop_front()?;
+        let (_, delivery) = self.entries.pop_front()?;
         self.first_qos0_at_least = self.first_qos0_at_least.saturating_sub(1);
         self.forget(&delivery);
         Some(delivery)
@@ -76,12 +82,12 @@ impl Queue {
     pub(crate) fn extract(&mut self, mut wanted: impl FnMut(&Delivery) -> bool) -> Vec<Delivery> {
         let mut taken = Vec::new();
         let mut kept = VecDeque::with_capacity(self.entries.len());
-        for delivery in core::mem::take(&mut self.entries) {
+        for (number, delivery) in core::mem::take(&mut self.entries) {
             if wanted(&delivery) {
                 self.forget(&delivery);
                 taken.push(delivery);
             } else {
-                kept.push_back(delivery);
+                kept.push_back((number, delivery));
             }
         }
         self.entries = kept;
@@ -93,6 +99,18 @@ impl Queue {
         self.entries.is_empty()
     }
 
+    /// A place behind everything that waits now, to ask [`Queue::has_before`] about later.
+    pub(crate) const fn end(&self) -> u64 {
+        self.pushed
+    }
+
+    /// Whether something still waits that came before this place.
+    pub(crate) fn has_before(&self, place: u64) -> bool {
+        self.entries
+            .front()
+            .is_some_and(|(number, _)| *number < place)
+    }
+
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
     }
@@ -101,11 +119,11 @@ impl Queue {
         let at = (self.first_qos0_at_least..self.entries.len()).find(|&at| {
             self.entries
                 .get(at)
-                .is_some_and(|entry| entry.terms.qos == QoS::AtMostOnce)
+                .is_some_and(|(_, entry)| entry.terms.qos == QoS::AtMostOnce)
         });
         let Some(at) = at else { return false };
         self.first_qos0_at_least = at;
-        let Some(delivery) = self.entries.remove(at) else {
+        let Some((_, delivery)) = self.entries.remove(at) else {
             return false;
         };
         self.forget(&delivery);
@@ -181,7 +199,7 @@ mod tests {
             let left = queue
                 .entries
                 .iter()
-                .any(|d| d.message.payload() == expected.as_bytes());
+                .any(|(_, d)| d.message.payload() == expected.as_bytes());
             assert!(!left, "{expected} should have gone for {payload}");
         }
         assert!(matches!(
@@ -190,6 +208,20 @@ mod tests {
         ));
         assert_eq!(payloads(&mut queue), [b"1", b"2", b"3", b"4"]);
         assert_eq!(queue.bytes(), 0);
+    }
+
+    #[test]
+    fn a_place_is_reached_when_all_before_it_have_gone() {
+        let mut queue = Queue::default();
+        for payload in ["1", "2"] {
+            queue.push(delivery(payload, QoS::AtLeastOnce), 100, 10_000);
+        }
+        let place = queue.end();
+        queue.push(delivery("3", QoS::AtLeastOnce), 100, 10_000);
+        queue.extract(|d| d.message.payload() == b"2");
+        assert!(queue.has_before(place));
+        queue.pop();
+        assert!(!queue.has_before(place) && !queue.is_empty());
     }
 
     #[test]

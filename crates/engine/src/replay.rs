@@ -6,6 +6,7 @@
 //!
 //! *Never an older value after a newer one.* A topic whose retained message was published, and delivered
 //! live, since the replay began is left out of it: the subscriber has the newer value already, or has it queued.
+//! What was queued when a chunk arrived may hold older values of its topics; the chunk waits for that to leave.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -32,6 +33,8 @@ pub(crate) struct Replay {
     pub(crate) after: Option<Box<str>>,
     /// Arrived, not yet sent.
     pub(crate) buffer: VecDeque<Message>,
+    /// The end of the session's queue when they arrived: what waited there is older, and goes first.
+    pub(crate) behind: u64,
     /// The last message taken from the buffer.
     last: Option<Message>,
     /// Where the buffered chunk began.
@@ -57,6 +60,7 @@ impl Replay {
             awaiting: false,
             after: None,
             buffer: VecDeque::new(),
+            behind: 0,
             last: None,
             chunk_after: None,
             chunk_ends_source: false,
@@ -64,9 +68,11 @@ impl Replay {
         }
     }
 
-    /// A chunk has arrived; `next`: where to go on, `None` if this shard has no more.
-    pub(crate) fn on_chunk(&mut self, messages: Vec<Message>, next: Option<Box<str>>) {
+    /// A chunk has arrived; `next`: where to go on, `None` if this shard has no more; `behind`: the end of the
+    /// session's queue.
+    pub(crate) fn on_chunk(&mut self, messages: Vec<Message>, next: Option<Box<str>>, behind: u64) {
         self.awaiting = false;
+        self.behind = behind;
         self.buffer = messages.into();
         self.last = None;
         self.chunk_after = self.after.take();

@@ -363,7 +363,7 @@ impl Shard {
         let Some(replay) = session.replays.front_mut() else {
             return false;
         };
-        let options = replay.options;
+        let (options, behind) = (replay.options, replay.behind);
         let Some(message) = replay.peek() else {
             self.request_chunk(key, fx);
             return false;
@@ -373,7 +373,7 @@ impl Shard {
             replay.take();
             return true;
         }
-        if qos != QoS::AtMostOnce && !can_send {
+        if (qos != QoS::AtMostOnce && !can_send) || session.queue.has_before(behind) {
             return false;
         }
         let message = message.clone();
@@ -540,7 +540,7 @@ impl Shard {
         else {
             return;
         };
-        replay.on_chunk(messages, next);
+        replay.on_chunk(messages, next, session.queue.end());
         self.pump(key, now, fx);
     }
 }

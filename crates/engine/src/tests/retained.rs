@@ -162,3 +162,35 @@ fn a_retained_message_is_acknowledged_when_its_owner_has_it_and_answers_keep_the
     w.shards[0].outbox(p.conn).unwrap().io_slices(&mut slices);
     assert_eq!(slices[0], [0x40, 2, 0, 1, 0x40, 2, 0, 2]);
 }
+
+/// Never an older value after a newer one: what waits in the queue is older than what is asked for now.
+#[test]
+fn a_replay_does_not_overtake_what_was_queued_before() {
+    let mut w = World::new(1);
+    let p = w.connect(Version::V311, "p", true);
+    let one = [
+        martlet_codec::Property::ReceiveMaximum(1),
+        martlet_codec::Property::SessionExpiryInterval(100),
+    ];
+    let s = w.connect_with(Version::V5, "s", true, &one);
+    w.subscribe(s, "r", QoS::AtLeastOnce);
+    w.drop_connection(s);
+    w.publish(p, "r", QoS::AtLeastOnce, 1, false, "1");
+    w.publish(p, "r", QoS::AtLeastOnce, 2, true, "2");
+    w.publish(p, "r", QoS::AtMostOnce, 0, true, "3");
+    let s = w.connect_with(Version::V5, "s", false, &one);
+    w.subscribe(s, "r", QoS::AtLeastOnce);
+    let mut seen = w.payloads(s);
+    for id in 1..=2 {
+        w.send(
+            s,
+            &martlet_codec::Packet::PubAck(martlet_codec::Ack {
+                packet_id: martlet_codec::PacketId::new(id).unwrap(),
+                reason: martlet_codec::ReasonCode::Success,
+                properties: martlet_codec::Properties::EMPTY,
+            }),
+        );
+        seen.extend(w.payloads(s));
+    }
+    assert_eq!(seen, ["1", "2", "3"]);
+}
