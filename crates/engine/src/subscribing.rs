@@ -17,6 +17,7 @@ use crate::grouping::GroupJoin;
 use crate::interest::InterestKey;
 use crate::peers::Peer;
 use crate::replay::Replay;
+use crate::report::CloseCause;
 use crate::shard::{Shard, Subscriber};
 use crate::slab::Key;
 use crate::subscriptions::SubscriptionOptions;
@@ -81,8 +82,22 @@ impl Shard {
                     });
             }
         }
+        self.refuse_if_not_sayable(conn, ticket, now, fx);
         self.send_suback_if_complete(ticket, now, fx);
         self.pump(session, now, fx);
+    }
+
+    /// SUBACK of MQTT 3.1 knows no failure: a client that cannot be told is closed.
+    fn refuse_if_not_sayable(&mut self, conn: Key, ticket: Key, now: Time, fx: &mut Effects) {
+        let refused = self
+            .pending_subacks
+            .get(ticket)
+            .is_some_and(|pending| pending.reasons.iter().any(|reason| *reason >= 0x80));
+        if refused && self.version_of(conn) == Version::V31 {
+            self.pending_subacks.remove(ticket);
+            let cause = CloseCause::Refused(ReasonCode::QuotaExceeded);
+            self.close(conn, cause, now, fx);
+        }
     }
 
     /// A group's owner has taken a membership.

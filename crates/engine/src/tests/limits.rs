@@ -124,3 +124,27 @@ fn a_client_that_comes_and_goes_leaves_no_timers_behind() {
     let timers = w.shards[0].timer_count();
     assert!(timers < 10, "{timers}");
 }
+
+#[test]
+fn a_refused_subscription_is_said_or_the_connection_ends() {
+    let limits = Limits {
+        subscriptions_per_session_max: 1,
+        ..Limits::default()
+    };
+    let mut w = World::with(1, &limits, &Policy::default());
+    let said = [(Version::V5, "SUBACK [97]"), (Version::V311, "SUBACK [80]")];
+    for (version, answer) in said {
+        let c = w.connect(version, "c", true);
+        w.subscribe(c, "a", QoS::AtLeastOnce);
+        w.subscribe(c, "b", QoS::AtLeastOnce);
+        assert_eq!(w.received(c)[2], answer);
+        w.drop_connection(c);
+    }
+    // MQTT 3.1 has no code for it.
+    let c = w.connect(Version::V31, "c", true);
+    w.subscribe(c, "a", QoS::AtLeastOnce);
+    w.subscribe(c, "b", QoS::AtLeastOnce);
+    assert_eq!(w.received(c).len(), 2);
+    let (_, closed) = w.closed.last().unwrap();
+    assert!(matches!(closed.report.cause, CloseCause::Refused(_)));
+}
