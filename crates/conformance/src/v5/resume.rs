@@ -33,6 +33,12 @@ pub(crate) const CASES: &[Case] = &[
         "4.4.0-1"
     ),
     case!(V5, refused_messages_are_not_repeated, "4.4.0-2"),
+    case!(
+        V5,
+        wrong_kind_of_acknowledgement_settles_nothing,
+        "4.3.2-3",
+        "4.3.3-3"
+    ),
     case!(V5, clean_start_repeats_nothing, "4.4.0-1"),
     case!(V5, begun_qos_2_delivery_does_not_expire, "4.3.3-7"),
     case!(
@@ -203,6 +209,25 @@ fn refused_messages_are_not_repeated(target: &Target) -> Verdict {
     setting.subscriber.expect_nothing()?;
     setting.resume(target)?;
     setting.subscriber.expect_nothing()?;
+    end_session(target, &setting.id)
+}
+
+//= mqtt5 4.3.2-3 test
+//= mqtt5 4.3.3-3 test
+fn wrong_kind_of_acknowledgement_settles_nothing(target: &Target) -> Verdict {
+    let mut setting = Setting::new(target)?;
+    setting.publish(1, "one")?;
+    setting.publish(2, "two")?;
+    let one = setting.expect("one")?;
+    let two = setting.expect("two")?;
+    // A broker may take offence and close; the messages are still owed.
+    setting.subscriber.send(Acknowledge::puback(two.id))?;
+    setting.subscriber.send(Acknowledge::pubcomp(one.id))?;
+    setting.subscriber.send(Acknowledge::pubcomp(two.id))?;
+    let _answer = setting.subscriber.expect_alive();
+    setting.resume(target)?;
+    check_repeated(&one, &setting.expect("one")?)?;
+    check_repeated(&two, &setting.expect("two")?)?;
     end_session(target, &setting.id)
 }
 
