@@ -49,6 +49,17 @@ pub enum Decoded<'a> {
 /// wrong (type, flags, length) is reported as soon as the bytes that show it are there, before the
 /// body has arrived.
 pub fn decode(input: &[u8], rules: Rules) -> Result<Decoded<'_>, DecodeError> {
+    if let Some((publish, length)) = Publish::decode_simple(input, rules) {
+        return Ok(Decoded::Packet {
+            packet: Packet::Publish(publish),
+            length,
+        });
+    }
+    decode_any(input, rules)
+}
+
+/// As [`decode`], for every packet and every fault.
+pub(crate) fn decode_any(input: &[u8], rules: Rules) -> Result<Decoded<'_>, DecodeError> {
     let Some((&first, behind_first)) = input.split_first() else {
         return Ok(Decoded::Incomplete { at_least: 2 });
     };

@@ -3,6 +3,7 @@
 
 use crate::error::{DecodeError, DecodeErrorKind, EncodeError};
 use crate::field::Field;
+use crate::frame::Rules;
 use crate::properties::Properties;
 use crate::property::{Place, PropertyId};
 use crate::reader::Reader;
@@ -70,6 +71,61 @@ impl<'a> Publish<'a> {
             properties,
             payload: reader.take_rest(),
         })
+    }
+
+    /// The short way for what a broker mostly gets: a whole PUBLISH of up to 16 KiB with a topic. `None`: it is something else, or something is wrong with it; the long way says what.
+    pub(crate) fn decode_simple(input: &'a [u8], rules: Rules) -> Option<(Self, usize)> {
+        let &[first, low, ref behind @ ..] = input else {
+            return None;
+        };
+        let qos = QoS::from_bits(first >> 1 & 0b11)?;
+        let dup = first & DUP != 0;
+        if first >> 4 != PUBLISH_TYPE || (dup && qos == QoS::AtMostOnce) {
+            return None;
+        }
+        let (body_len, behind) = if low < 0x80 {
+            (usize::from(low), behind)
+        } else {
+            let (&high, behind) = behind.split_first()?;
+            if high == 0 || high >= 0x80 {
+                return None;
+            }
+            (usize::from(low & 0x7F) | usize::from(high) << 7, behind)
+        };
+        let length = input.len() - behind.len() + body_len;
+        let body = behind.get(..body_len)?;
+        if length > rules.max_packet_size as usize {
+            return None;
+        }
+        let (topic_len, body) = body.split_first_chunk()?;
+        let topic_len = usize::from(u16::from_be_bytes(*topic_len));
+        let (topic, mut body) = body.split_at_checked(topic_len)?;
+        let topic = TopicName::from_bytes(topic)?;
+        let mut packet_id = None;
+        if qos != QoS::AtMostOnce {
+            let (id, rest) = body.split_first_chunk()?;
+            packet_id = Some(PacketId::new(u16::from_be_bytes(*id))?);
+            body = rest;
+        }
+        let mut properties = Properties::EMPTY;
+        if let (true, Some((0, rest))) = (rules.version.is_v5(), body.split_first()) {
+            body = rest;
+        } else if rules.version.is_v5() {
+            let mut reader = Reader::new(body, length);
+            let place = Place::Packet(PacketType::Publish);
+            properties = Properties::read(&mut reader, place, rules.sender).ok()?;
+            body = reader.take_rest();
+        }
+        let publish = Self {
+            dup,
+            qos,
+            retain: first & RETAIN != 0,
+            topic: Some(topic),
+            packet_id,
+            properties,
+            payload: body,
+        };
+        Some((publish, length))
     }
 
     pub(crate) fn check(&self, version: Version) -> Result<(), EncodeError> {
@@ -189,6 +245,8 @@ impl PublishHead<'_> {
     }
 }
 
+/// PUBLISH in the high half of the first byte.
+const PUBLISH_TYPE: u8 = 3;
 const DUP: u8 = 0b1000;
 const RETAIN: u8 = 0b0001;
 

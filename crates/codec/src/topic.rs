@@ -13,6 +13,17 @@ impl<'a> TopicName<'a> {
         check_name(name.as_bytes()).map(|()| Self(name))
     }
 
+    /// The name in these bytes if it is one; without saying what is wrong with it otherwise.
+    pub(crate) fn from_bytes(name: &'a [u8]) -> Option<Self> {
+        // No early end: the compiler makes vector code of it.
+        let is_bad = |byte: u8| byte == 0 || byte == b'+' || byte == b'#';
+        let bad = name.iter().fold(false, |bad, byte| bad | is_bad(*byte));
+        if bad || name.is_empty() {
+            return None;
+        }
+        core::str::from_utf8(name).ok().map(Self)
+    }
+
     /// The name as it stands on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'a str {

@@ -9,12 +9,14 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use martlet_codec::{PacketId, QoS, ReasonCode, Version};
 use martlet_session::{InboundAliases, KeepAlive, OutboundAliases};
 
 use crate::outbox::Outbox;
+use crate::routing::Route;
 use crate::slab::Key;
 
 /// Owned by its shard; created at accept, removed when it ends. An idle one owns no buffer.
@@ -43,6 +45,8 @@ pub(crate) struct Connection {
     /// PUBACK and PUBREC that may not be sent yet, and those behind them. Never longer than what the client
     /// may have unacknowledged; MQTT 3 clients: than what was read while other shards answered.
     pub(crate) held_answers: VecDeque<HeldAnswer>,
+    /// Where its last message went.
+    pub(crate) route: Option<Arc<Route>>,
 }
 
 /// An answer to a PUBLISH that waits until the message is safe where it has to be.
@@ -118,6 +122,7 @@ impl Connection {
             aliases_out: None,
             auth: None,
             held_answers: VecDeque::new(),
+            route: None,
         }
     }
 

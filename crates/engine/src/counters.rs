@@ -9,6 +9,8 @@ pub struct Counters {
     pub publishes_received: u64,
     /// PUBLISH packets put into outboxes, re-sends included.
     pub publishes_sent: u64,
+    /// Of these, copies of bytes that were encoded once.
+    pub express_deliveries: u64,
     /// Messages put into sessions' queues.
     pub queued: u64,
     /// QoS 0 messages dropped because the receiver's outbox was full.

@@ -204,16 +204,21 @@ fn write_own_properties(
     if !version.is_v5() {
         return;
     }
-    if let Some(seconds) = parts.remaining_expiry_s(now) {
-        //= mqtt5 3.3.2-6
-        own.push(PROPERTY_MESSAGE_EXPIRY);
-        own.extend_from_slice(&seconds.to_be_bytes());
-    }
+    push_expiry(parts, now, own);
     for id in terms.ids.as_slice() {
         //= mqtt5 3.3.4-3
         //= mqtt5 3.3.4-4
         own.push(PROPERTY_SUBSCRIPTION_ID);
         push_variable_byte_integer(own, *id);
+    }
+}
+
+/// What is left of the Message Expiry Interval, as a property.
+pub(crate) fn push_expiry(parts: &MessageParts<'_>, now: Time, own: &mut Vec<u8>) {
+    if let Some(seconds) = parts.remaining_expiry_s(now) {
+        //= mqtt5 3.3.2-6
+        own.push(PROPERTY_MESSAGE_EXPIRY);
+        own.extend_from_slice(&seconds.to_be_bytes());
     }
 }
 

@@ -44,6 +44,7 @@ mod connection;
 mod counters;
 mod delivery;
 mod effects;
+mod express;
 mod grouping;
 mod interest;
 mod limits;

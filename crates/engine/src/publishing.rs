@@ -1,11 +1,14 @@
 //! PUBLISH from a client: is it allowed, is it new, what does it say; then routing, then the acknowledgement.
 
+use alloc::vec::Vec;
+
 use martlet_codec::{Ack, Packet, PacketType, Properties, Publish, QoS, ReasonCode};
 use martlet_session::InboundPublish;
 
 use crate::acl::ClientInfo;
 use crate::connection::{Connection, Parked};
 use crate::effects::Effects;
+use crate::express::Templates;
 use crate::message::MessageParts;
 use crate::report::{CloseCause, Violation};
 use crate::routing::{Publication, Routed};
@@ -20,6 +23,7 @@ impl Shard {
         conn: Key,
         session: Key,
         publish: &Publish<'_>,
+        raw: &[u8],
         now: Time,
         fx: &mut Effects,
     ) -> Flow {
@@ -39,7 +43,7 @@ impl Shard {
                 resolve_topic(c, publish, &mut alias_topic)
             });
         match topic {
-            Ok(topic) => self.publish_to(conn, session, publish, topic, now, fx),
+            Ok(topic) => self.publish_to((conn, session), publish, raw, topic, now, fx),
             Err(fault) => self.violate(conn, fault.violation(), now, fx),
         }
         self.scratch.topic = alias_topic;
@@ -48,9 +52,9 @@ impl Shard {
 
     fn publish_to(
         &mut self,
-        conn: Key,
-        session: Key,
+        (conn, session): (Key, Key),
         publish: &Publish<'_>,
+        raw: &[u8],
         topic: &str,
         now: Time,
         fx: &mut Effects,
@@ -97,26 +101,9 @@ impl Shard {
             }
         }
         let mut shared = core::mem::take(&mut self.scratch.shared);
-        shared.clear();
-        let mut expires_at = None;
-        if !publish.properties.is_empty() {
-            for (id, raw) in publish.properties.iter_raw() {
-                //= mqtt5 3.3.2-4
-                //= mqtt5 3.3.2-15
-                //= mqtt5 3.3.2-16
-                //= mqtt5 3.3.2-17
-                //= mqtt5 3.3.2-18
-                //= mqtt5 3.3.2-20
-                if id.is_forwarded() {
-                    shared.extend_from_slice(raw);
-                }
-            }
-            expires_at = publish
-                .properties
-                .message_expiry_interval()
-                .map(|s| now.plus_secs(s));
-        }
-        let mut publication = Publication::new(MessageParts {
+        let expires_at = collect_shared(publish, &mut shared, now);
+        let templates = Templates::of_packet(publish, self.version_of(conn), raw);
+        let parts = MessageParts {
             topic,
             shared_properties: &shared,
             payload: publish.payload,
@@ -124,8 +111,16 @@ impl Shard {
             retain: publish.retain,
             expires_at,
             origin: self.origin_of(session),
-        });
-        let routed = self.route(&mut publication, now, fx);
+        };
+        let mut publication = Publication::with_templates(parts, templates);
+        let routed = if publish.retain {
+            self.route(&mut publication, now, fx)
+        } else {
+            let route = self.route_for(conn, topic);
+            let routed = self.route_plain(&route, &mut publication, now, fx);
+            self.keep_route(conn, route);
+            routed
+        };
         self.scratch.shared = shared;
         let (reason, waits_for) = match routed {
             Routed::Matched => (ReasonCode::Success, None),
@@ -292,6 +287,27 @@ fn resolve_topic<'a>(
         }
         (None, None) => Err(TopicFault::Unmapped),
     }
+}
+
+/// Copies the properties that receivers get unchanged; returns when the message expires.
+fn collect_shared(publish: &Publish<'_>, shared: &mut Vec<u8>, now: Time) -> Option<Time> {
+    shared.clear();
+    if publish.properties.is_empty() {
+        return None;
+    }
+    for (id, raw) in publish.properties.iter_raw() {
+        //= mqtt5 3.3.2-4
+        //= mqtt5 3.3.2-15
+        //= mqtt5 3.3.2-16
+        //= mqtt5 3.3.2-17
+        //= mqtt5 3.3.2-18
+        //= mqtt5 3.3.2-20
+        if id.is_forwarded() {
+            shared.extend_from_slice(raw);
+        }
+    }
+    let expiry_s = publish.properties.message_expiry_interval();
+    expiry_s.map(|seconds| now.plus_secs(seconds))
 }
 
 /// How long a publisher is not read before it may send one message though the shard is over its budget.

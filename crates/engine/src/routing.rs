@@ -11,6 +11,7 @@ use crate::client_slots::owner_of_topic;
 use crate::connection::StoreTicket;
 use crate::delivery::{SubscriptionIds, Terms};
 use crate::effects::Effects;
+use crate::express::Templates;
 use crate::message::{Message, MessageParts};
 use crate::peers::Peer;
 use crate::relay::topic_hash;
@@ -24,13 +25,19 @@ use crate::time::Time;
 pub(crate) struct Publication<'a> {
     pub(crate) parts: MessageParts<'a>,
     message: Option<Message>,
+    templates: Templates<'a>,
 }
 
 impl<'a> Publication<'a> {
-    pub(crate) const fn new(parts: MessageParts<'a>) -> Self {
+    pub(crate) fn new(parts: MessageParts<'a>) -> Self {
+        Self::with_templates(parts, Templates::default())
+    }
+
+    pub(crate) const fn with_templates(parts: MessageParts<'a>, templates: Templates<'a>) -> Self {
         Self {
             parts,
             message: None,
+            templates,
         }
     }
 
@@ -38,7 +45,12 @@ impl<'a> Publication<'a> {
         Self {
             parts: message.parts(),
             message: Some(message.clone()),
+            templates: Templates::default(),
         }
+    }
+
+    pub(crate) const fn templates(&mut self) -> (&MessageParts<'a>, &mut Templates<'a>) {
+        (&self.parts, &mut self.templates)
     }
 
     /// The message as something to keep; made at the first call.
@@ -68,6 +80,9 @@ pub(crate) enum Routed {
 /// Where messages of one topic go.
 #[derive(Debug)]
 pub(crate) struct Route {
+    topic: Box<str>,
+    /// Of the subscriptions and of the interest map, when the route was computed.
+    generations: (u64, u64),
     /// Sorted by subscriber, so that the subscriptions of one stand together.
     targets: Vec<(Subscriber, SubscriptionOptions)>,
     /// Shards that may match, this one included.
@@ -103,6 +118,17 @@ impl Shard {
             return self.route_retained(publication, now, fx);
         }
         let route = self.lookup(publication.parts.topic);
+        self.route_plain(&route, publication, now, fx)
+    }
+
+    /// As [`Shard::route`] for a message without RETAIN, whose route is known.
+    pub(crate) fn route_plain(
+        &mut self,
+        route: &Route,
+        publication: &mut Publication<'_>,
+        now: Time,
+        fx: &mut Effects,
+    ) -> Routed {
         let others = route.mask & !self.own_bit();
         if others == 0 && route.targets.is_empty() {
             return Routed::NobodyMatched;
@@ -113,7 +139,7 @@ impl Shard {
             let message = publication.message().clone();
             self.joins.hold(message, me);
         } else {
-            self.fan_out(&route, publication, now, fx);
+            self.fan_out(route, publication, now, fx);
         }
         self.send_to_each(others, fx, || Peer::Publish(publication.message().clone()));
         Routed::Matched
@@ -213,6 +239,7 @@ impl Shard {
         fx: &mut Effects,
     ) {
         let mut targets = route.targets.as_slice();
+        let many = targets.len() >= TEMPLATE_RECEIVERS_MIN;
         while let [(subscriber, _), ..] = targets {
             let count = targets
                 .iter()
@@ -222,6 +249,11 @@ impl Shard {
             targets = rest;
             match *subscriber {
                 Subscriber::Session(session) => {
+                    if let [(_, options)] = same
+                        && self.deliver_express(session, *options, publication, many, now, fx)
+                    {
+                        continue;
+                    }
                     if let Some(terms) = self.merge(session, same, publication) {
                         self.deliver(session, publication, terms, now, fx);
                     }
@@ -275,9 +307,32 @@ impl Shard {
         terms
     }
 
+    /// The route of a topic that a connection publishes to: mostly the one that it published to before.
+    pub(crate) fn route_for(&mut self, conn: Key, topic: &str) -> Arc<Route> {
+        let generations = self.generations();
+        if let Some(route) = self.connections.get_mut(conn).and_then(|c| c.route.take())
+            && route.generations == generations
+            && *route.topic == *topic
+        {
+            return route;
+        }
+        self.lookup(topic)
+    }
+
+    /// Keeps the route for the connection's next message.
+    pub(crate) fn keep_route(&mut self, conn: Key, route: Arc<Route>) {
+        if let Some(connection) = self.connections.get_mut(conn) {
+            connection.route = Some(route);
+        }
+    }
+
+    fn generations(&self) -> (u64, u64) {
+        (self.subscriptions.generation(), self.interest.generation())
+    }
+
     /// The route of a topic, from the cache if it is there.
     fn lookup(&mut self, topic: &str) -> Arc<Route> {
-        let generations = (self.subscriptions.generation(), self.interest.generation());
+        let generations = self.generations();
         if self.routes.generations != generations
             || self.routes.routes.len() >= self.config.limits.route_cache_entries_max
         {
@@ -296,7 +351,12 @@ impl Shard {
             });
         targets.sort_unstable_by_key(|(subscriber, _)| *subscriber);
         let mask = self.interest.shards(topic);
-        let route = Arc::new(Route { targets, mask });
+        let route = Arc::new(Route {
+            topic: topic.into(),
+            generations,
+            targets,
+            mask,
+        });
         self.routes.routes.insert(topic.into(), route.clone());
         route
     }
@@ -319,3 +379,6 @@ impl Shard {
 pub(crate) fn effective_qos(published: QoS, granted: QoS) -> QoS {
     published.min(granted)
 }
+
+/// From so many receivers on, a packet that cannot be copied from the publisher's is encoded once for all.
+const TEMPLATE_RECEIVERS_MIN: usize = 3;

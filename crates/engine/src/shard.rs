@@ -348,7 +348,7 @@ impl Shard {
         };
         let (phase, session) = (connection.phase, connection.session);
         if let (Phase::Online, Some(session)) = (phase, session) {
-            return self.on_packet_online(conn, session, packet, now, fx);
+            return self.on_packet_online((conn, session), packet, raw, now, fx);
         }
         match (phase, packet) {
             (Phase::AwaitConnect, Packet::Connect(connect)) => {
@@ -381,14 +381,16 @@ impl Shard {
 
     fn on_packet_online(
         &mut self,
-        conn: Key,
-        session: Key,
+        (conn, session): (Key, Key),
         packet: Packet<'_>,
+        raw: &[u8],
         now: Time,
         fx: &mut Effects,
     ) -> Flow {
         match packet {
-            Packet::Publish(publish) => return self.on_publish(conn, session, &publish, now, fx),
+            Packet::Publish(publish) => {
+                return self.on_publish(conn, session, &publish, raw, now, fx);
+            }
             Packet::PubAck(ack) => self.on_puback(session, &ack, now, fx),
             Packet::PubRec(ack) => self.on_pubrec(conn, session, &ack, now, fx),
             Packet::PubRel(ack) => self.on_pubrel(conn, session, &ack, now, fx),

@@ -15,6 +15,7 @@ mod fields_311;
 mod generate;
 mod header;
 mod properties;
+mod simple;
 mod tables;
 mod topics;
 

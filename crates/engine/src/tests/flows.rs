@@ -203,3 +203,65 @@ fn overlapping_filters_give_one_copy_at_the_highest_qos_with_all_identifiers() {
         1
     );
 }
+
+/// Both ways to a receiver write the same bytes: what goes out by express is what the long way would have written.
+#[test]
+fn express_and_long_way_write_the_same() {
+    // `many` forces templates: three subscribers of each kind; one of each kind takes the long way because it
+    // has a subscription identifier or a full window.
+    let mut w = World::new(1);
+    let mut receivers = vec![];
+    for version in [Version::V31, Version::V311, Version::V5] {
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            let id = std::format!("{version:?}{qos:?}");
+            let client = w.connect(version, &id, true);
+            w.subscribe(client, "t", qos);
+            w.received(client);
+            receivers.push((client, qos));
+        }
+    }
+    for (n, version) in [Version::V31, Version::V311, Version::V5]
+        .into_iter()
+        .enumerate()
+    {
+        let p = w.connect(version, &std::format!("p{n}"), true);
+        for (id, qos) in [
+            (0, QoS::AtMostOnce),
+            (2, QoS::AtLeastOnce),
+            (3, QoS::ExactlyOnce),
+        ] {
+            w.publish(p, "t", qos, id, id == 2, "payload");
+            for (client, granted) in &receivers {
+                let got = w.received(*client);
+                assert_eq!(got.len(), 1, "{got:?}");
+                let expected = std::format!("PUBLISH t=payload q{}", qos.min(*granted) as u8);
+                assert!(
+                    got[0].starts_with(&expected),
+                    "{got:?} should start with {expected}"
+                );
+                assert_eq!(got[0].contains('#'), qos.min(*granted) != QoS::AtMostOnce);
+                assert!(!got[0].contains("retain"), "{got:?}");
+            }
+        }
+    }
+    let counters = w.shards[0].counters();
+    assert_eq!(
+        counters.express_deliveries, counters.publishes_sent,
+        "all of them are copies"
+    );
+}
+
+#[test]
+fn a_padded_length_from_an_mqtt_3_publisher_does_not_reach_a_v5_receiver() {
+    let mut w = World::new(1);
+    let s = w.connect(Version::V5, "s", true);
+    let s3 = w.connect(Version::V311, "s3", true);
+    w.subscribe(s, "t", QoS::AtMostOnce);
+    w.subscribe(s3, "t", QoS::AtMostOnce);
+    w.received(s);
+    w.received(s3);
+    let p = w.connect(Version::V311, "p", true);
+    w.send_bytes(p, &[0x30, 0x84, 0x00, 0x00, 0x01, b't', b'x']);
+    assert_eq!(w.received(s), ["PUBLISH t=x q0"]);
+    assert_eq!(w.received(s3), ["PUBLISH t=x q0"]);
+}

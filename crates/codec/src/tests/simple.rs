@@ -1,0 +1,72 @@
+//! The short way for PUBLISH says exactly what the long way says.
+
+use super::rules;
+use crate::frame::decode_any;
+use crate::{Packet, PacketId};
+use crate::{PropertiesBuf, Property, Publish, QoS, Rules, Sender, TopicName, Version, decode};
+use std::vec;
+use std::vec::Vec;
+
+fn packets(version: Version) -> Vec<Vec<u8>> {
+    let mut all = vec![];
+    let mut properties = PropertiesBuf::new();
+    for with_properties in [false, version.is_v5()] {
+        if with_properties {
+            properties.push(Property::MessageExpiryInterval(7));
+            properties.push(Property::TopicAlias(1));
+            properties.push(Property::UserProperty("a", "b"));
+        }
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            for (topic, payload_len) in [("a/\u{e9}\u{1F600}", 3), ("t", 0), ("site/1", 200)] {
+                let publish = Publish {
+                    dup: qos != QoS::AtMostOnce,
+                    qos,
+                    retain: payload_len == 3,
+                    topic: TopicName::new(topic).ok(),
+                    packet_id: if qos == QoS::AtMostOnce {
+                        None
+                    } else {
+                        PacketId::new(258)
+                    },
+                    properties: properties.as_properties(),
+                    payload: &vec![b'+'; payload_len],
+                };
+                let mut bytes = vec![];
+                Packet::Publish(publish)
+                    .encode(version, &mut bytes)
+                    .unwrap();
+                all.push(bytes);
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn both_ways_agree_on_whole_cut_and_mutated_packets() {
+    for version in [Version::V31, Version::V311, Version::V5] {
+        for sender in [Sender::Client, Sender::Server] {
+            for packet in packets(version) {
+                let small = Rules {
+                    max_packet_size: 100,
+                    ..rules(version, sender)
+                };
+                for rules in [rules(version, sender), small] {
+                    for cut in 0..=packet.len() {
+                        let cut = &packet[..cut];
+                        assert_eq!(decode(cut, rules), decode_any(cut, rules), "{cut:02X?}");
+                    }
+                    for at in 0..packet.len().min(40) {
+                        for value in [0x00, 0x01, 0x23, 0x2B, 0x36, 0x7F, 0x80, 0xC3, 0xED, 0xFF] {
+                            let mut mutated = packet.clone();
+                            mutated[at] = value;
+                            let (short, long) =
+                                (decode(&mutated, rules), decode_any(&mutated, rules));
+                            assert_eq!(short, long, "{mutated:02X?}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
