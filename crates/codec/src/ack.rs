@@ -2,6 +2,8 @@
 
 use crate::error::{DecodeError, DecodeErrorKind, EncodeError};
 use crate::field::Field;
+use crate::frame::Rules;
+use crate::packet::Packet;
 use crate::properties::Properties;
 use crate::property::Place;
 use crate::publish::decode_packet_id;
@@ -32,6 +34,27 @@ impl<'a> Ack<'a> {
             packet_id,
             reason: ReasonCode::Success,
             properties: Properties::EMPTY,
+        }
+    }
+
+    /// The length of an acknowledgement that says nothing but yes.
+    pub(crate) const SHORT_LEN: usize = 4;
+
+    /// The short way for an acknowledgement that says nothing but yes; `None`: it is something else.
+    pub(crate) fn decode_short(input: &[u8], rules: Rules) -> Option<Packet<'a>> {
+        let &[first, 2, high, low, ..] = input else {
+            return None;
+        };
+        if (rules.max_packet_size as usize) < Self::SHORT_LEN {
+            return None;
+        }
+        let ack = PacketId::new(u16::from_be_bytes([high, low])).map(Self::success);
+        match first {
+            0x40 => ack.map(Packet::PubAck),
+            0x50 => ack.map(Packet::PubRec),
+            0x62 => ack.map(Packet::PubRel),
+            0x70 => ack.map(Packet::PubComp),
+            _ => None,
         }
     }
 

@@ -55,6 +55,12 @@ pub fn decode(input: &[u8], rules: Rules) -> Result<Decoded<'_>, DecodeError> {
             length,
         });
     }
+    if let Some(packet) = Ack::decode_short(input, rules) {
+        return Ok(Decoded::Packet {
+            packet,
+            length: Ack::SHORT_LEN,
+        });
+    }
     decode_any(input, rules)
 }
 

@@ -4,13 +4,14 @@
 //! answer and subscribes then gets the message as a retained one. A durable store will hold answers back in the
 //! same way. Answers leave in the order in which their messages came, so one that waits holds up those behind it.
 
-use martlet_codec::{Ack, Packet, PacketId, Properties, Publish, QoS, ReasonCode};
+use martlet_codec::{PacketId, Publish, QoS, ReasonCode};
 
 use crate::connection::{HeldAnswer, Parked, StoreTicket};
 use crate::effects::{ConnId, Effects};
 use crate::shard::Shard;
 use crate::slab::Key;
 use crate::time::Time;
+use crate::writing::AckKind;
 
 impl Shard {
     /// Answers a PUBLISH that was taken: nothing, PUBACK or PUBREC, not before `waits_for` is done.
@@ -111,19 +112,15 @@ impl Shard {
         } else {
             ReasonCode::Success
         };
-        let ack = Ack {
-            packet_id,
-            reason,
-            properties: Properties::EMPTY,
-        };
-        match qos {
-            QoS::AtMostOnce => {}
+        let kind = match qos {
+            QoS::AtMostOnce => return,
             //= mqtt5 4.3.2-4
             //= mqtt311 4.3.2-2
-            QoS::AtLeastOnce => self.write(conn, &Packet::PubAck(ack), now, fx),
+            QoS::AtLeastOnce => AckKind::PubAck,
             //= mqtt5 4.3.3-8
-            QoS::ExactlyOnce => self.write(conn, &Packet::PubRec(ack), now, fx),
-        }
+            QoS::ExactlyOnce => AckKind::PubRec,
+        };
+        self.write_ack(conn, (kind, packet_id), reason, now, fx);
     }
 }
 

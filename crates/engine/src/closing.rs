@@ -13,9 +13,10 @@ use crate::effects::{Closed, ConnId, Effects};
 use crate::message::{MessageParts, Origin};
 use crate::report::{CloseCause, CloseReport, Violation};
 use crate::routing::Publication;
-use crate::shard::{Shard, TIMER_SPAN_MS, TimerKey};
+use crate::shard::{Shard, TimerKey};
 use crate::slab::Key;
 use crate::time::Time;
+use crate::timing::TIMER_SPAN_MS;
 
 impl Shard {
     /// DISCONNECT from a client.

@@ -15,9 +15,10 @@ use crate::config::Authentication;
 use crate::connection::Phase;
 use crate::effects::{ConnId, Connected, Effects, Handover};
 use crate::report::CloseCause;
-use crate::shard::{Flow, Shard, TIMER_SPAN_MS, TimerKey};
+use crate::shard::{Flow, Shard, TimerKey};
 use crate::slab::Key;
 use crate::time::Time;
+use crate::timing::TIMER_SPAN_MS;
 
 impl Shard {
     /// A CONNECT on a fresh connection; `raw` are its bytes.

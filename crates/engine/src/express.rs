@@ -14,10 +14,11 @@ use crate::effects::{ConnId, Effects};
 use crate::message::MessageParts;
 use crate::outbox::CHAIN_THRESHOLD;
 use crate::routing::Publication;
-use crate::shard::{Shard, give_buffer};
+use crate::shard::Shard;
 use crate::slab::Key;
 use crate::subscriptions::SubscriptionOptions;
 use crate::time::Time;
+use crate::writing::give_buffer;
 
 /// The encoded forms of one publication, by version (5 or 3) and by whether there is a packet identifier.
 #[derive(Debug, Default)]

@@ -1,4 +1,6 @@
-//! Shared subscriptions. A group lives on the shard that its whole filter hashes to, and owns a queue: members
+//! Shared subscriptions: the groups. Their members' side is in `membership.rs`.
+//!
+//! A group lives on the shard that its whole filter hashes to, and owns a queue: members
 //! are offered messages only while they are online and have room, and what a member leaves unacknowledged
 //! comes back and goes to another.
 //!
@@ -16,9 +18,6 @@ use alloc::vec::Vec;
 
 use martlet_codec::QoS;
 
-use crate::client_session::Membership;
-use crate::client_slots;
-use crate::delivery::{Delivery, GroupTag, SubscriptionIds, Terms};
 use crate::effects::Effects;
 use crate::interest::InterestKey;
 use crate::message::Message;
@@ -120,162 +119,6 @@ impl Group {
     }
 }
 
-// The member's side.
-impl Shard {
-    pub(crate) fn owner_of_group(&self, filter: &str) -> usize {
-        client_slots::owner_of_group(filter, self.config.shard_count)
-    }
-
-    /// How many QoS 1 and 2 messages a session may be offered at a time; `None` while it is offline.
-    pub(crate) fn member_window(&self, session: Key) -> Option<u32> {
-        let state = self.sessions.get(session)?;
-        state.connection?;
-        Some(u32::from(self.config.limits.in_flight_to_client_max))
-    }
-
-    /// Whether the session was a member.
-    pub(crate) fn leave_group(&mut self, session: Key, filter: &str, fx: &mut Effects) -> bool {
-        let Some(state) = self.sessions.get_mut(session) else {
-            return false;
-        };
-        let Some(at) = state.memberships.iter().position(|m| &*m.filter == filter) else {
-            return false;
-        };
-        let membership = state.memberships.swap_remove(at);
-        let owner = self.owner_of_group(filter);
-        self.send_to(
-            owner,
-            Peer::GroupLeave {
-                filter: membership.filter,
-                session,
-            },
-            fx,
-        );
-        true
-    }
-
-    pub(crate) fn memberships_online(&mut self, session: Key, fx: &mut Effects) {
-        let Some(window) = self.member_window(session) else {
-            return;
-        };
-        for membership in self.memberships_of(session) {
-            let owner = self.owner_of_group(&membership.filter);
-            let peer = Peer::GroupOnline {
-                filter: membership.filter,
-                session,
-                window,
-            };
-            self.send_to(owner, peer, fx);
-        }
-    }
-
-    /// The connection is gone: what was not acknowledged goes back to the groups.
-    pub(crate) fn memberships_offline(&mut self, session: Key, fx: &mut Effects) {
-        for membership in self.memberships_of(session) {
-            let owner = self.owner_of_group(&membership.filter);
-            self.send_to(
-                owner,
-                Peer::GroupOffline {
-                    filter: membership.filter,
-                    session,
-                },
-                fx,
-            );
-        }
-        let Some(state) = self.sessions.get_mut(session) else {
-            return;
-        };
-        let mut back = state
-            .outbound
-            .extract_unacknowledged(|delivery: &Delivery| delivery.terms.group.is_some());
-        if !state.queue.is_empty() {
-            back.extend(
-                state
-                    .queue
-                    .extract(|delivery| delivery.terms.group.is_some()),
-            );
-        }
-        let freed: usize = back.iter().map(|delivery| delivery.message.size()).sum();
-        self.memory_bytes = self.memory_bytes.saturating_sub(freed);
-        back.retain(|delivery| delivery.message.qos() != QoS::AtMostOnce);
-        let mut back = back
-            .into_iter()
-            .filter_map(|delivery| Some((delivery.terms.group?, delivery.message)))
-            .collect::<Vec<_>>();
-        back.sort_by_key(|(tag, _)| (tag.owner, tag.group, tag.sequence));
-        let mut rest = back.into_iter().peekable();
-        while let Some((first, message)) = rest.next() {
-            let mut messages = alloc::vec![(first.sequence, message)];
-            while let Some((tag, message)) =
-                rest.next_if(|(tag, _)| (tag.owner, tag.group) == (first.owner, first.group))
-            {
-                messages.push((tag.sequence, message));
-            }
-            self.send_to(
-                first.owner,
-                Peer::GroupReturn {
-                    group: first.group,
-                    messages,
-                },
-                fx,
-            );
-        }
-    }
-
-    /// The session ends.
-    pub(crate) fn memberships_end(&mut self, session: Key, fx: &mut Effects) {
-        for membership in self.memberships_of(session) {
-            self.leave_group(session, &membership.filter, fx);
-        }
-    }
-
-    /// A group gives this session a message.
-    pub(crate) fn on_group_offer(
-        &mut self,
-        session: Key,
-        tag: GroupTag,
-        message: Message,
-        options: SubscriptionOptions,
-        now: Time,
-        fx: &mut Effects,
-    ) {
-        if self
-            .sessions
-            .get(session)
-            .is_none_or(|state| state.connection.is_none())
-        {
-            let messages = alloc::vec![(tag.sequence, message)];
-            self.send_to(
-                tag.owner,
-                Peer::GroupReturn {
-                    group: tag.group,
-                    messages,
-                },
-                fx,
-            );
-            return;
-        }
-        //= mqtt5 4.8.2-3
-        let qos = effective_qos(message.qos(), options.qos);
-        let terms = Terms {
-            qos,
-            retain: options.retain_as_published && message.retain(),
-            ids: SubscriptionIds::from_option(options.subscription_id),
-            // QoS 0 is not acknowledged: nothing will come back for it.
-            group: (qos != QoS::AtMostOnce).then_some(tag),
-        };
-        self.deliver(session, &mut Publication::of(&message), terms, now, fx);
-    }
-
-    fn memberships_of(&self, session: Key) -> Vec<Membership> {
-        self.sessions
-            .get(session)
-            .map(|state| state.memberships.clone())
-            .unwrap_or_default()
-    }
-}
-
-// The owner's side.
 impl Shard {
     /// A message matches the group's filter.
     pub(crate) fn publish_to_group(

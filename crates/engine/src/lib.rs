@@ -48,6 +48,7 @@ mod express;
 mod grouping;
 mod interest;
 mod limits;
+mod membership;
 mod message;
 mod outbox;
 mod peering;
@@ -61,6 +62,7 @@ mod retained;
 mod retaining;
 mod routing;
 mod sending;
+mod settling;
 mod shard;
 mod slab;
 mod subscribing;
@@ -68,7 +70,9 @@ mod subscriptions;
 #[cfg(test)]
 mod tests;
 mod time;
+mod timing;
 mod wheel;
+mod writing;
 
 pub use acl::{Acl, AllowAll, ClientInfo};
 pub use client_slots::{SLOT_COUNT, owner_of_group, owner_of_topic, shard_of, slot_of};

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use martlet_codec::{Ack, Packet, PacketType, Properties, Publish, QoS, ReasonCode};
+use martlet_codec::{Ack, PacketType, Publish, QoS, ReasonCode};
 use martlet_session::InboundPublish;
 
 use crate::acl::ClientInfo;
@@ -15,6 +15,7 @@ use crate::routing::{Publication, Routed};
 use crate::shard::{Flow, Shard, TimerKey};
 use crate::slab::Key;
 use crate::time::Time;
+use crate::writing::AckKind;
 
 impl Shard {
     /// PUBLISH from an accepted client.
@@ -192,12 +193,7 @@ impl Shard {
             ReasonCode::PacketIdentifierNotFound
         };
         //= mqtt5 4.3.3-11
-        let answer = Ack {
-            packet_id: ack.packet_id,
-            reason,
-            properties: Properties::EMPTY,
-        };
-        self.write(conn, &Packet::PubComp(answer), now, fx);
+        self.write_ack(conn, (AckKind::PubComp, ack.packet_id), reason, now, fx);
     }
 
     /// Whether a topic name or filter is within the operator's limits.

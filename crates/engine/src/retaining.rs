@@ -6,9 +6,10 @@ use alloc::vec::Vec;
 use crate::effects::Effects;
 use crate::message::Message;
 use crate::peers::Peer;
-use crate::shard::{SWEEP_INTERVAL_MS, Shard, TimerKey};
+use crate::shard::{Shard, TimerKey};
 use crate::slab::Key;
 use crate::time::Time;
+use crate::timing::SWEEP_INTERVAL_MS;
 
 /// Who asks for a chunk of retained messages.
 #[derive(Debug, Clone, Copy)]

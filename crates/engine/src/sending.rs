@@ -1,14 +1,13 @@
-//! A message to one session: at once if nothing is in its way, else through the session's queue; re-sends;
-//! the acknowledgements that move the window on.
+//! A message to one session: at once if nothing is in its way, else through the session's queue; re-sends.
 //!
 //! Order: what waits in the queue goes before anything new, whatever the QoS. Retained messages for new
 //! subscriptions have no place in the queue; they take turns with it.
 
-use martlet_codec::{Ack, Packet, PacketId, Properties, QoS, ReasonCode};
+use martlet_codec::{PacketId, QoS, ReasonCode};
 use martlet_session::{PubRec, Resend};
 
 use crate::connection::Connection;
-use crate::delivery::{Attempt, Delivery, GroupTag, SubscriptionIds, Terms, write_publish};
+use crate::delivery::{Attempt, Delivery, SubscriptionIds, Terms, write_publish};
 use crate::effects::Effects;
 use crate::message::Message;
 use crate::outbox::CHAIN_THRESHOLD;
@@ -16,9 +15,10 @@ use crate::peers::Peer;
 use crate::queue::Pushed;
 use crate::replay::Replay;
 use crate::routing::{Publication, effective_qos};
-use crate::shard::{Shard, give_buffer};
+use crate::shard::Shard;
 use crate::slab::Key;
 use crate::time::Time;
+use crate::writing::{AckKind, give_buffer};
 
 /// What became of a message for a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -254,12 +254,8 @@ impl Shard {
         let too_large = match session.outbound.next_resend() {
             None => return false,
             Some(Resend::PubRel(packet_id)) => {
-                let ack = Ack {
-                    packet_id,
-                    reason: ReasonCode::Success,
-                    properties: Properties::EMPTY,
-                };
-                self.write(conn, &Packet::PubRel(ack), now, fx);
+                let what = (AckKind::PubRel, packet_id);
+                self.write_ack(conn, what, ReasonCode::Success, now, fx);
                 return true;
             }
             Some(Resend::Publish(id, _, delivery)) => {
@@ -413,109 +409,6 @@ impl Shard {
             after: replay.after.clone(),
         };
         self.send_to(source, request, fx);
-    }
-
-    /// PUBACK from a client.
-    pub(crate) fn on_puback(&mut self, session: Key, ack: &Ack<'_>, now: Time, fx: &mut Effects) {
-        let Some(state) = self.sessions.get_mut(session) else {
-            return;
-        };
-        let Some(delivery) = state.outbound.on_puback(ack.packet_id) else {
-            return;
-        };
-        self.finish_delivery(session, &delivery, ack.reason, fx);
-        self.pump(session, now, fx);
-    }
-
-    /// PUBREC from a client.
-    pub(crate) fn on_pubrec(
-        &mut self,
-        conn: Key,
-        session: Key,
-        ack: &Ack<'_>,
-        now: Time,
-        fx: &mut Effects,
-    ) {
-        let Some(state) = self.sessions.get_mut(session) else {
-            return;
-        };
-        let refused = ack.reason.is_error();
-        let reason = match state.outbound.on_pubrec(ack.packet_id, refused) {
-            PubRec::Refused(delivery) => {
-                //= mqtt5 4.8.2-6
-                self.finish_delivery(session, &delivery, ack.reason, fx);
-                self.pump(session, now, fx);
-                return;
-            }
-            PubRec::Release(delivery) => {
-                if let Some(delivery) = delivery {
-                    self.finish_delivery(session, &delivery, ack.reason, fx);
-                }
-                ReasonCode::Success
-            }
-            PubRec::Unknown if refused => return,
-            PubRec::Unknown if self.version_of(conn).is_v5() => {
-                ReasonCode::PacketIdentifierNotFound
-            }
-            PubRec::Unknown => ReasonCode::Success,
-        };
-        //= mqtt5 4.3.3-4
-        let answer = Ack {
-            packet_id: ack.packet_id,
-            reason,
-            properties: Properties::EMPTY,
-        };
-        self.write(conn, &Packet::PubRel(answer), now, fx);
-        self.pump(session, now, fx);
-    }
-
-    /// PUBCOMP from a client.
-    pub(crate) fn on_pubcomp(&mut self, session: Key, ack: &Ack<'_>, now: Time, fx: &mut Effects) {
-        let Some(state) = self.sessions.get_mut(session) else {
-            return;
-        };
-        if state.outbound.on_pubcomp(ack.packet_id) {
-            self.pump(session, now, fx);
-        }
-    }
-
-    /// The client has taken, or refused, a message that was in flight to it.
-    fn finish_delivery(
-        &mut self,
-        session: Key,
-        delivery: &Delivery,
-        reason: ReasonCode,
-        fx: &mut Effects,
-    ) {
-        self.memory_bytes = self.memory_bytes.saturating_sub(delivery.message.size());
-        if let Some(tag) = delivery.terms.group {
-            if reason.is_error() {
-                self.counters.dropped_by_member += 1;
-            }
-            self.credit_group(tag, session, fx);
-        }
-    }
-
-    /// Tells a shared subscription that its member has room for one message more.
-    pub(crate) fn credit_group(&mut self, tag: GroupTag, session: Key, fx: &mut Effects) {
-        if tag.owner != self.config.index
-            && let Some(batch) = fx.peers.get_mut(tag.owner)
-            && let Some(crate::peers::PeerMessage(Peer::GroupCredit {
-                group,
-                session: same,
-                count,
-            })) = batch.last_mut()
-            && (*group, *same) == (tag.group, session)
-        {
-            *count += 1;
-            return;
-        }
-        let credit = Peer::GroupCredit {
-            group: tag.group,
-            session,
-            count: 1,
-        };
-        self.send_to(tag.owner, credit, fx);
     }
 
     /// A retained message has left its shard for this session; see `retaining.rs`.

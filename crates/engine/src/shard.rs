@@ -11,11 +11,13 @@
 //! | `closing.rs` | DISCONNECT, faults, wills, session end, shutdown |
 //! | `publishing.rs`, `answering.rs` | PUBLISH from a client, and PUBACK or PUBREC for it |
 //! | `routing.rs` | who gets a message: route cache, local targets, other shards |
-//! | `sending.rs` | a message to one session: window, queue, outbox, re-sends, acknowledgements |
+//! | `express.rs`, `sending.rs` | a message to one session: window, queue, outbox, re-sends |
+//! | `settling.rs` | acknowledgements from receivers |
 //! | `subscribing.rs` | SUBSCRIBE, UNSUBSCRIBE |
 //! | `retaining.rs` | storing retained messages, replaying them to new subscriptions |
-//! | `grouping.rs` | shared subscriptions |
+//! | `grouping.rs`, `membership.rs` | shared subscriptions: the groups, their members |
 //! | `peering.rs` | batches from other shards |
+//! | `timing.rs`, `writing.rs` | timers; bytes into outboxes |
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -69,7 +71,7 @@ pub struct Shard {
     pub(crate) replay_sequence: u64,
     /// Messages to this shard itself; handled before the event ends.
     pub(crate) inbox: VecDeque<Peer>,
-    wheel: Wheel<TimerKey>,
+    pub(crate) wheel: Wheel<TimerKey>,
     pub(crate) counters: Counters,
     random: u64,
     /// Bytes in queues and outboxes.
@@ -105,7 +107,7 @@ pub(crate) struct Scratch {
     pub(crate) shared: Vec<u8>,
     /// The topic that an alias stands for.
     pub(crate) topic: String,
-    expired: Vec<TimerKey>,
+    pub(crate) expired: Vec<TimerKey>,
     /// Empty buffers of outboxes that were written out.
     pub(crate) pool: Vec<Vec<u8>>,
 }
@@ -281,23 +283,6 @@ impl Shard {
         self.settle(now, fx);
     }
 
-    /// Time has passed; call it when [`Shard::next_deadline`] is reached.
-    pub fn on_timer(&mut self, now: Time, fx: &mut Effects) {
-        let mut expired = core::mem::take(&mut self.scratch.expired);
-        self.wheel.expire(now, &mut expired);
-        for key in expired.drain(..) {
-            self.on_timer_key(key, now, fx);
-        }
-        self.scratch.expired = expired;
-        self.settle(now, fx);
-    }
-
-    /// When [`Shard::on_timer`] wants to be called; `None` while nothing is timed.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<Time> {
-        self.wheel.next_deadline()
-    }
-
     /// The shard's counters.
     #[must_use]
     pub const fn counters(&self) -> &Counters {
@@ -435,62 +420,6 @@ impl Shard {
         Flow::Taken
     }
 
-    fn on_timer_key(&mut self, key: TimerKey, now: Time, fx: &mut Effects) {
-        match key {
-            TimerKey::ConnectTimeout(conn) => {
-                let waiting = self.connections.get(conn).map(|c| c.phase);
-                if waiting.is_some_and(|phase| phase != Phase::Online) {
-                    self.close(conn, CloseCause::ConnectTimeout, now, fx);
-                }
-            }
-            TimerKey::KeepAlive(conn) => self.check_keep_alive(conn, now, fx),
-            TimerKey::Session(session) => self.on_session_timer(session, now, fx),
-            TimerKey::Paused => {
-                // Still over budget: everybody gets one message through, so that nothing stands still
-                // for ever (a client's acknowledgements may wait behind its own PUBLISH).
-                for conn in self.paused.clone() {
-                    if let Some(connection) = self.connections.get_mut(conn) {
-                        connection.budget_exempt = true;
-                    }
-                }
-                self.resume_paused(fx);
-            }
-            TimerKey::Sweep => {
-                self.retained.sweep_expired(now, SWEEP_BUDGET);
-                if !self.retained.is_empty() {
-                    self.schedule(now.plus_millis(SWEEP_INTERVAL_MS), TimerKey::Sweep);
-                }
-            }
-        }
-    }
-
-    fn check_keep_alive(&mut self, conn: Key, now: Time, fx: &mut Effects) {
-        let Some(connection) = self.connections.get_mut(conn) else {
-            return;
-        };
-        if connection.parked.is_some() {
-            // We do not read it: its silence is ours.
-            connection.keep_alive.on_packet(now.as_millis());
-        }
-        let Some(deadline) = connection.keep_alive.deadline_ms().map(Time::from_millis) else {
-            return;
-        };
-        if deadline <= now {
-            //= mqtt5 3.1.2-22
-            //= mqtt311 3.1.2-24
-            self.close(conn, CloseCause::KeepAliveTimeout, now, fx);
-        } else {
-            self.schedule(
-                deadline.min(now.plus_millis(TIMER_SPAN_MS)),
-                TimerKey::KeepAlive(conn),
-            );
-        }
-    }
-
-    pub(crate) fn schedule(&mut self, deadline: Time, key: TimerKey) {
-        self.wheel.schedule(deadline, key);
-    }
-
     /// Finishes an event: messages to ourselves are handled until none is left.
     pub(crate) fn settle(&mut self, now: Time, fx: &mut Effects) {
         let index = self.config.index;
@@ -509,51 +438,6 @@ impl Shard {
         } else {
             self.counters.peer_messages_sent += 1;
             fx.send(shard, peer.into());
-        }
-    }
-
-    /// Writes a packet other than PUBLISH to a connection. Such packets are never dropped; a peer that lets
-    /// them pile up beyond the hard limit is closed.
-    pub(crate) fn write(&mut self, conn: Key, packet: &Packet<'_>, now: Time, fx: &mut Effects) {
-        let Some(connection) = self.connections.get_mut(conn) else {
-            return;
-        };
-        let version = connection.version();
-        //= mqtt5 3.1.2-24
-        if packet.encoded_len(version) > connection.packet_bytes_max as usize {
-            return;
-        }
-        give_buffer(connection, &mut self.scratch.pool);
-        let written = packet.encode(version, connection.outbox.bytes());
-        debug_assert!(written.is_ok(), "{packet:?} cannot be encoded: {written:?}");
-        let overflow = connection.outbox.len() > self.config.limits.outbox_bytes_hard_max;
-        self.mark_dirty(conn, fx);
-        if overflow {
-            self.counters.closed_outbox_overflow += 1;
-            self.close(conn, CloseCause::OutboxOverflow, now, fx);
-        }
-    }
-
-    /// The connection's outbox has grown.
-    pub(crate) fn mark_dirty(&mut self, conn: Key, fx: &mut Effects) {
-        let Some(connection) = self.connections.get_mut(conn) else {
-            return;
-        };
-        if !connection.dirty {
-            connection.dirty = true;
-            fx.dirty.push(ConnId(conn));
-        }
-        let len = connection.outbox.len();
-        let before = core::mem::replace(&mut connection.counted_bytes, len);
-        self.memory_bytes = (self.memory_bytes + len).saturating_sub(before);
-    }
-
-    fn resume_paused(&mut self, fx: &mut Effects) {
-        for conn in core::mem::take(&mut self.paused) {
-            if let Some(connection) = self.connections.get_mut(conn) {
-                connection.parked = None;
-                fx.resumed.push(ConnId(conn));
-            }
         }
     }
 
@@ -583,21 +467,6 @@ pub enum TransportClose {
     Error,
 }
 
-/// An outbox that begins to fill gets a buffer that another one has emptied.
-pub(crate) fn give_buffer(connection: &mut Connection, pool: &mut Vec<Vec<u8>>) {
-    if connection.outbox.is_empty()
-        && let Some(buffer) = pool.pop()
-    {
-        connection.outbox.give_buffer(buffer);
-    }
-}
-
 /// Buffers kept for the next outboxes, and the largest that is kept.
 const POOLED_BUFFERS_MAX: usize = 256;
 const POOLED_BUFFER_BYTES_MAX: usize = 64 << 10;
-/// The furthest that a timer of a connection or session is set; then it looks again. Timers are never
-/// cancelled, so this bounds what those of connections that are long gone cost.
-pub(crate) const TIMER_SPAN_MS: u64 = 300_000;
-/// How often expired retained messages are looked for, and how many are looked at.
-pub(crate) const SWEEP_INTERVAL_MS: u64 = 10_000;
-const SWEEP_BUDGET: usize = 10_000;

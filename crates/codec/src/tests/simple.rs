@@ -1,4 +1,4 @@
-//! The short way for PUBLISH says exactly what the long way says.
+//! The short ways for PUBLISH and acknowledgements say exactly what the long way says.
 
 use super::rules;
 use crate::frame::decode_any;
@@ -63,6 +63,33 @@ fn both_ways_agree_on_whole_cut_and_mutated_packets() {
                             let (short, long) =
                                 (decode(&mutated, rules), decode_any(&mutated, rules));
                             assert_eq!(short, long, "{mutated:02X?}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn both_ways_agree_on_acknowledgements() {
+    for version in [Version::V31, Version::V311, Version::V5] {
+        for sender in [Sender::Client, Sender::Server] {
+            for max_packet_size in [3, 4, 1_000] {
+                let rules = Rules {
+                    max_packet_size,
+                    ..rules(version, sender)
+                };
+                for first in 0..=255 {
+                    for body_len in 0..=4 {
+                        for id in [0, 1, 0x0100] {
+                            let [high, low] = u16::to_be_bytes(id);
+                            let bytes = [first, body_len, high, low, 0x00, 0x00];
+                            for cut in 0..=bytes.len() {
+                                let cut = &bytes[..cut];
+                                let (short, long) = (decode(cut, rules), decode_any(cut, rules));
+                                assert_eq!(short, long, "{cut:02X?}");
+                            }
                         }
                     }
                 }

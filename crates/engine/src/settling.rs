@@ -1,0 +1,112 @@
+//! Acknowledgements from a receiver: what they finish, and what that moves on.
+
+use martlet_codec::{Ack, ReasonCode};
+use martlet_session::PubRec;
+
+use crate::delivery::{Delivery, GroupTag};
+use crate::effects::Effects;
+use crate::peers::{Peer, PeerMessage};
+use crate::shard::Shard;
+use crate::slab::Key;
+use crate::time::Time;
+use crate::writing::AckKind;
+
+impl Shard {
+    /// PUBACK from a client.
+    pub(crate) fn on_puback(&mut self, session: Key, ack: &Ack<'_>, now: Time, fx: &mut Effects) {
+        let Some(state) = self.sessions.get_mut(session) else {
+            return;
+        };
+        let Some(delivery) = state.outbound.on_puback(ack.packet_id) else {
+            return;
+        };
+        self.finish_delivery(session, &delivery, ack.reason, fx);
+        self.pump(session, now, fx);
+    }
+
+    /// PUBREC from a client.
+    pub(crate) fn on_pubrec(
+        &mut self,
+        conn: Key,
+        session: Key,
+        ack: &Ack<'_>,
+        now: Time,
+        fx: &mut Effects,
+    ) {
+        let Some(state) = self.sessions.get_mut(session) else {
+            return;
+        };
+        let refused = ack.reason.is_error();
+        let reason = match state.outbound.on_pubrec(ack.packet_id, refused) {
+            PubRec::Refused(delivery) => {
+                //= mqtt5 4.8.2-6
+                self.finish_delivery(session, &delivery, ack.reason, fx);
+                self.pump(session, now, fx);
+                return;
+            }
+            PubRec::Release(delivery) => {
+                if let Some(delivery) = delivery {
+                    self.finish_delivery(session, &delivery, ack.reason, fx);
+                }
+                ReasonCode::Success
+            }
+            PubRec::Unknown if refused => return,
+            PubRec::Unknown if self.version_of(conn).is_v5() => {
+                ReasonCode::PacketIdentifierNotFound
+            }
+            PubRec::Unknown => ReasonCode::Success,
+        };
+        //= mqtt5 4.3.3-4
+        self.write_ack(conn, (AckKind::PubRel, ack.packet_id), reason, now, fx);
+        self.pump(session, now, fx);
+    }
+
+    /// PUBCOMP from a client.
+    pub(crate) fn on_pubcomp(&mut self, session: Key, ack: &Ack<'_>, now: Time, fx: &mut Effects) {
+        let Some(state) = self.sessions.get_mut(session) else {
+            return;
+        };
+        if state.outbound.on_pubcomp(ack.packet_id) {
+            self.pump(session, now, fx);
+        }
+    }
+
+    /// The client has taken, or refused, a message that was in flight to it.
+    pub(crate) fn finish_delivery(
+        &mut self,
+        session: Key,
+        delivery: &Delivery,
+        reason: ReasonCode,
+        fx: &mut Effects,
+    ) {
+        self.memory_bytes = self.memory_bytes.saturating_sub(delivery.message.size());
+        if let Some(tag) = delivery.terms.group {
+            if reason.is_error() {
+                self.counters.dropped_by_member += 1;
+            }
+            self.credit_group(tag, session, fx);
+        }
+    }
+
+    /// Tells a shared subscription that its member has room for one message more.
+    pub(crate) fn credit_group(&mut self, tag: GroupTag, session: Key, fx: &mut Effects) {
+        if tag.owner != self.config.index
+            && let Some(batch) = fx.peers.get_mut(tag.owner)
+            && let Some(PeerMessage(Peer::GroupCredit {
+                group,
+                session: same,
+                count,
+            })) = batch.last_mut()
+            && (*group, *same) == (tag.group, session)
+        {
+            *count += 1;
+            return;
+        }
+        let credit = Peer::GroupCredit {
+            group: tag.group,
+            session,
+            count: 1,
+        };
+        self.send_to(tag.owner, credit, fx);
+    }
+}

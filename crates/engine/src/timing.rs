@@ -1,0 +1,99 @@
+//! Timers: keep alive, CONNECT in time, wills and session ends, pauses, the sweep for expired retained messages.
+
+use crate::connection::Phase;
+use crate::effects::{ConnId, Effects};
+use crate::report::CloseCause;
+use crate::shard::{Shard, TimerKey};
+use crate::slab::Key;
+use crate::time::Time;
+
+impl Shard {
+    /// Time has passed; call it when [`Shard::next_deadline`] is reached.
+    pub fn on_timer(&mut self, now: Time, fx: &mut Effects) {
+        let mut expired = core::mem::take(&mut self.scratch.expired);
+        self.wheel.expire(now, &mut expired);
+        for key in expired.drain(..) {
+            self.on_timer_key(key, now, fx);
+        }
+        self.scratch.expired = expired;
+        self.settle(now, fx);
+    }
+
+    /// When [`Shard::on_timer`] wants to be called; `None` while nothing is timed.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.wheel.next_deadline()
+    }
+
+    fn on_timer_key(&mut self, key: TimerKey, now: Time, fx: &mut Effects) {
+        match key {
+            TimerKey::ConnectTimeout(conn) => {
+                let waiting = self.connections.get(conn).map(|c| c.phase);
+                if waiting.is_some_and(|phase| phase != Phase::Online) {
+                    self.close(conn, CloseCause::ConnectTimeout, now, fx);
+                }
+            }
+            TimerKey::KeepAlive(conn) => self.check_keep_alive(conn, now, fx),
+            TimerKey::Session(session) => self.on_session_timer(session, now, fx),
+            TimerKey::Paused => {
+                // Still over budget: everybody gets one message through, so that nothing stands still
+                // for ever (a client's acknowledgements may wait behind its own PUBLISH).
+                for conn in self.paused.clone() {
+                    if let Some(connection) = self.connections.get_mut(conn) {
+                        connection.budget_exempt = true;
+                    }
+                }
+                self.resume_paused(fx);
+            }
+            TimerKey::Sweep => {
+                self.retained.sweep_expired(now, SWEEP_BUDGET);
+                if !self.retained.is_empty() {
+                    self.schedule(now.plus_millis(SWEEP_INTERVAL_MS), TimerKey::Sweep);
+                }
+            }
+        }
+    }
+
+    fn check_keep_alive(&mut self, conn: Key, now: Time, fx: &mut Effects) {
+        let Some(connection) = self.connections.get_mut(conn) else {
+            return;
+        };
+        if connection.parked.is_some() {
+            // We do not read it: its silence is ours.
+            connection.keep_alive.on_packet(now.as_millis());
+        }
+        let Some(deadline) = connection.keep_alive.deadline_ms().map(Time::from_millis) else {
+            return;
+        };
+        if deadline <= now {
+            //= mqtt5 3.1.2-22
+            //= mqtt311 3.1.2-24
+            self.close(conn, CloseCause::KeepAliveTimeout, now, fx);
+        } else {
+            self.schedule(
+                deadline.min(now.plus_millis(TIMER_SPAN_MS)),
+                TimerKey::KeepAlive(conn),
+            );
+        }
+    }
+
+    pub(crate) fn schedule(&mut self, deadline: Time, key: TimerKey) {
+        self.wheel.schedule(deadline, key);
+    }
+
+    pub(crate) fn resume_paused(&mut self, fx: &mut Effects) {
+        for conn in core::mem::take(&mut self.paused) {
+            if let Some(connection) = self.connections.get_mut(conn) {
+                connection.parked = None;
+                fx.resumed.push(ConnId(conn));
+            }
+        }
+    }
+}
+
+/// The furthest that a timer of a connection or session is set; then it looks again. Timers are never
+/// cancelled, so this bounds what those of connections that are long gone cost.
+pub(crate) const TIMER_SPAN_MS: u64 = 300_000;
+/// How often expired retained messages are looked for, and how many are looked at.
+pub(crate) const SWEEP_INTERVAL_MS: u64 = 10_000;
+const SWEEP_BUDGET: usize = 10_000;
