@@ -4,7 +4,7 @@
 //!          on_bytes hands over ──> the socket goes to another shard's mailbox
 //!         /
 //!  Open ──── engine closes ──> Lingering: farewell written, write side shut, what comes is thrown away
-//!         \                        │  peer closes, 64 KiB, or 1 s
+//!         \                        │  peer closes, 256 KiB, or 1 s
 //!          peer closes ──> Gone <──┘
 //! ```
 //! An idle connection is this struct, its signal and the runtime's registration: no task, no buffer.

@@ -32,7 +32,7 @@ pub(super) const WRITES_PER_FLUSH: usize = 4;
 /// away meanwhile. Closing with unread bytes would send a reset, which destroys the last packet on its way.
 pub(super) const LINGER_MS: u64 = 1_000;
 /// See [`LINGER_MS`].
-pub(super) const LINGER_BYTES: u32 = 64 << 10;
+pub(super) const LINGER_BYTES: u32 = 256 << 10;
 /// Closed connections that linger at a time, per shard; beyond, the oldest is cut.
 pub(super) const LINGERING_MAX: usize = 1_024;
 

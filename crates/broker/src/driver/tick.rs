@@ -92,3 +92,6 @@ impl Core {
 
 /// Where the timer stands while nothing is timed.
 const FAR: Duration = Duration::from_secs(3_600);
+
+#[cfg(test)]
+mod tests;

@@ -10,9 +10,9 @@ fn the_farewell_arrives_although_more_bytes_follow_the_fault() {
     let broker = broker(2);
     for round in 0..20 {
         let mut client = Client::v5(&broker, &format!("faulty-{round}"));
-        // SUBSCRIBE with wrong flags, then more than the broker will read.
+        // SUBSCRIBE with wrong flags, then more than the broker reads at once, and less than it throws away.
         let mut bytes = vec![0x80, 0x00];
-        bytes.extend(vec![0xff; 60_000]);
+        bytes.extend(vec![0xff; 128 << 10]);
         client.send(&bytes);
         let farewell = client.packet().unwrap();
         assert_eq!(farewell[0], 0xe0);

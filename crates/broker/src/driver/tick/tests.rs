@@ -1,0 +1,208 @@
+//! Ticks done by hand: real sockets, but each tick happens when the test says so.
+
+use std::io::{Read, Write};
+use std::net::TcpStream as Client;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::{Duration, Instant};
+
+use martlet_engine::{AllowAll, Limits, LocalInterest, Policy, Shard, ShardConfig};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::super::core::{Core, Permit, Shared};
+use super::super::lanes::Lanes;
+use super::super::limits::{READ_BUDGET_BYTES, TICK_BYTES};
+
+struct Bench {
+    core: Core,
+    listener: TcpListener,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let shared = Arc::new(Shared {
+            start: Instant::now(),
+            mailboxes: Vec::new(),
+            auth: None,
+            connections: AtomicUsize::new(0),
+            connections_max: 1_000,
+        });
+        let config = ShardConfig {
+            index: 0,
+            shard_count: 1,
+            seed: 1,
+            limits: Limits::default(),
+            policy: Policy::default(),
+        };
+        let engine = Shard::new(config, Arc::new(LocalInterest), Box::new(AllowAll));
+        let lanes = Lanes::connect(1).pop().unwrap();
+        Self {
+            core: Core::new(0, engine, lanes, shared),
+            listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        }
+    }
+
+    /// Both ends of a new connection, which the shard does not know yet.
+    async fn pair(&self) -> (Client, TcpStream) {
+        let client = Client::connect(self.listener.local_addr().unwrap()).unwrap();
+        client
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        (client, self.listener.accept().await.unwrap().0)
+    }
+
+    fn open(&mut self, stream: TcpStream) {
+        let permit = Permit::take(&self.core.shared).unwrap();
+        let peer = stream.peer_addr().unwrap();
+        self.core.open(stream, peer, permit, Vec::new());
+    }
+
+    /// Waits until each of the first connections has something to be read.
+    async fn ready(&self, count: usize) {
+        for conn in self.core.slots.iter().flatten().take(count) {
+            conn.stream.readable().await.unwrap();
+        }
+    }
+
+    fn tick(&mut self) {
+        self.core.give_turns();
+        self.core.end_tick(false);
+    }
+
+    /// A connected client.
+    async fn connected(&mut self, id: &str) -> Client {
+        let (mut client, stream) = self.pair().await;
+        client.write_all(&connect(id)).unwrap();
+        stream.readable().await.unwrap();
+        self.open(stream);
+        self.tick();
+        // The first write may find the new socket 'not writable yet'.
+        while self.core.counters.writes == 0
+            || self
+                .core
+                .slots
+                .iter()
+                .flatten()
+                .any(|conn| conn.write_blocked.get())
+        {
+            tokio::task::yield_now().await;
+            self.tick();
+        }
+        expect(&mut client, b"\x20\x02\x00\x00");
+        client
+    }
+}
+
+fn connect(id: &str) -> Vec<u8> {
+    let length = u8::try_from(id.len()).unwrap();
+    let mut packet = vec![0x10, 12 + length];
+    packet.extend_from_slice(b"\x00\x04MQTT\x04\x02\x00\x00\x00");
+    packet.push(length);
+    packet.extend_from_slice(id.as_bytes());
+    packet
+}
+
+#[track_caller]
+fn expect(client: &mut Client, bytes: &[u8]) {
+    let mut got = vec![0; bytes.len()];
+    client.read_exact(&mut got).unwrap();
+    assert_eq!(got, bytes);
+}
+
+/// Many publishers that are ready at the same time must not overflow one quick reader's outbox in one tick.
+#[tokio::test(flavor = "current_thread")]
+async fn a_tick_that_brings_in_much_sends_before_it_ends() {
+    const PUBLISHERS: usize = 16;
+    let mut bench = Bench::new().await;
+    let mut publishers = Vec::new();
+    for number in 0..PUBLISHERS {
+        publishers.push(bench.connected(&format!("p{number}")).await);
+    }
+    let mut subscriber = bench.connected("s").await;
+    subscriber
+        .write_all(b"\x82\x06\x00\x01\x00\x01t\x00")
+        .unwrap();
+    while bench.core.fx.dirty.is_empty() {
+        tokio::task::yield_now().await;
+        bench.core.give_turns();
+    }
+    bench.core.end_tick(false);
+    let burst = b"\x30\x0d\x00\x01t0123456789".repeat(READ_BUDGET_BYTES / 15 + 1);
+    for publisher in &mut publishers {
+        publisher.write_all(&burst).unwrap();
+    }
+    bench.ready(PUBLISHERS).await;
+    let before = bench.core.counters.flushes;
+    bench.core.give_turns();
+    let flushes = bench.core.counters.flushes - before;
+    let least = (PUBLISHERS * READ_BUDGET_BYTES / TICK_BYTES) as u64 - 1;
+    assert!(flushes >= least, "{flushes} of {least}");
+}
+
+/// The engine gives the index of a connection that it has closed to the next one, also before its end is done.
+#[tokio::test(flavor = "current_thread")]
+async fn a_connection_opened_in_the_tick_in_which_another_ends_does_not_take_its_place() {
+    let mut bench = Bench::new().await;
+    let mut ending = bench.connected("ending").await;
+    ending.write_all(b"\x80\x00").unwrap();
+    bench.ready(1).await;
+    bench.core.give_turns();
+    assert_eq!(
+        bench.core.fx.closed.len(),
+        1,
+        "closed, but its end is not done"
+    );
+
+    let (mut beginning, stream) = bench.pair().await;
+    beginning.write_all(&connect("beginning")).unwrap();
+    stream.readable().await.unwrap();
+    bench.open(stream);
+    bench.core.end_tick(false);
+    assert_eq!(
+        ending.read(&mut [0; 16]).unwrap(),
+        0,
+        "it is closed in order"
+    );
+    while bench.core.counters.writes < 2 {
+        bench.tick();
+        tokio::task::yield_now().await;
+    }
+    expect(&mut beginning, b"\x20\x02\x00\x00");
+}
+
+/// An idle shard has nothing to do, and no timer that would wake it to find that out.
+#[tokio::test(flavor = "current_thread")]
+async fn an_idle_tick_does_nothing() {
+    let mut bench = Bench::new().await;
+    assert_eq!(bench.core.end_tick(false), None);
+    let _client = bench.connected("idle").await;
+    let before = bench.core.counters;
+    bench.tick();
+    bench.tick();
+    assert_eq!(bench.core.counters, before);
+}
+
+/// Closing a socket at once would answer what the peer still sends with a reset, which may destroy the farewell.
+#[tokio::test(flavor = "current_thread")]
+async fn a_closed_connection_is_drained_until_its_peer_closes() {
+    let mut bench = Bench::new().await;
+    let mut ending = bench.connected("ending").await;
+    ending.write_all(b"\x80\x00").unwrap();
+    bench.ready(1).await;
+    bench.tick();
+    assert_eq!(
+        ending.read(&mut [0; 16]).unwrap(),
+        0,
+        "the write side is shut"
+    );
+    for _ in 0..10 {
+        ending.write_all(&[0; 1_000]).unwrap();
+        bench.tick();
+    }
+    assert_eq!(bench.core.lingering.len(), 1);
+    drop(ending);
+    while !bench.core.lingering.is_empty() {
+        tokio::task::yield_now().await;
+        bench.tick();
+    }
+}
