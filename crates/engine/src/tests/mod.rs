@@ -1,5 +1,6 @@
 //! Tests of the whole shard, each a short story between a few clients.
 
+mod authentication;
 mod flows;
 mod groups;
 mod limits;

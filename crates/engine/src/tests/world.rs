@@ -16,8 +16,8 @@ use martlet_codec::{
 use crate::client_slots::shard_of;
 use crate::interest::prefixes_of;
 use crate::{
-    AllowAll, Closed, ConnId, Effects, Interest, InterestKey, Limits, Policy, Shard, ShardConfig,
-    Time,
+    AllowAll, AuthQuestion, Closed, ConnId, Effects, Interest, InterestKey, Limits, Policy, Shard,
+    ShardConfig, Time, Verdict,
 };
 
 /// An interest map for tests: exact, behind a spin-free cell (the shards of a test share one thread).
@@ -81,6 +81,8 @@ pub(crate) struct World {
     received: HashMap<(usize, ConnId), Vec<String>>,
     versions: HashMap<(usize, ConnId), Version>,
     pub(crate) closed: Vec<(usize, Closed)>,
+    /// What the authenticator was asked.
+    pub(crate) questions: Vec<(usize, AuthQuestion)>,
 }
 
 /// A client of the world.
@@ -120,6 +122,7 @@ impl World {
             received: HashMap::new(),
             versions: HashMap::new(),
             closed: Vec::new(),
+            questions: Vec::new(),
         }
     }
 
@@ -228,6 +231,15 @@ impl World {
         self.send(client, &Packet::Publish(publish));
     }
 
+    /// Answers the oldest question.
+    pub(crate) fn answer(&mut self, verdict: Verdict) -> AuthQuestion {
+        let (shard, question) = self.questions.remove(0);
+        let fx = &mut self.effects[shard];
+        self.shards[shard].on_verdict(question.ticket, verdict, self.now, fx);
+        self.run();
+        question
+    }
+
     pub(crate) fn advance(&mut self, millis: u64) {
         self.now = self.now.plus_millis(millis);
         for (shard, fx) in self.shards.iter_mut().zip(&mut self.effects) {
@@ -262,6 +274,8 @@ impl World {
         let fx = &mut self.effects[index];
         fx.connected.clear();
         fx.resumed.clear();
+        self.questions
+            .extend(fx.auth.drain(..).map(|question| (index, question)));
         let closed = core::mem::take(&mut fx.closed);
         let dirty = core::mem::take(&mut fx.dirty);
         let busy = !closed.is_empty() || !dirty.is_empty();
@@ -380,11 +394,25 @@ fn text(packet: &Packet<'_>) -> String {
         }
         Packet::ConnAck(c) => {
             std::format!(
-                "CONNACK {:02X} present={}",
+                "CONNACK {:02X} present={}{}",
                 c.reason.as_u8(),
-                c.session_present
+                c.session_present,
+                c.properties
+                    .authentication_method()
+                    .map_or(String::new(), |method| std::format!(" {method}"))
             )
         }
+        Packet::Auth(a) => std::format!(
+            "AUTH {:02X} {}={}{}",
+            a.reason.as_u8(),
+            a.properties.authentication_method().unwrap_or("-"),
+            String::from_utf8_lossy(a.properties.authentication_data().unwrap_or(b"-")),
+            if a.properties.iter().count() > 2 {
+                " and more"
+            } else {
+                ""
+            }
+        ),
         Packet::SubAck(s) => std::format!("SUBACK {:02X?}", s.reasons),
         Packet::UnsubAck(s) => std::format!("UNSUBACK {:02X?}", s.reasons),
         Packet::Disconnect(d) => std::format!("DISCONNECT {:02X}", d.reason.as_u8()),
@@ -392,8 +420,7 @@ fn text(packet: &Packet<'_>) -> String {
         | Packet::Subscribe(_)
         | Packet::Unsubscribe(_)
         | Packet::PingReq
-        | Packet::PingResp
-        | Packet::Auth(_) => std::format!("{:?}", packet.packet_type()),
+        | Packet::PingResp => std::format!("{:?}", packet.packet_type()),
     }
 }
 
