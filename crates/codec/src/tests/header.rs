@@ -1,3 +1,5 @@
+//! The fixed header: type, flags, length, and what is refused before the body has arrived.
+
 use super::{MAX, SENDERS, VERSIONS, accept, field, frame, refuse, refused, rules};
 use crate::{
     DecodeErrorKind, Decoded, Field, Packet, PacketType, ReasonCode, Rules, Sender, Version, decode,

@@ -1,3 +1,5 @@
+//! Topic names, filters, share names and the matching rule.
+
 use crate::{TopicErrorKind, TopicFilter, TopicName, topic_matches};
 use std::string::String;
 
