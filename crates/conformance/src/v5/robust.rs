@@ -4,7 +4,7 @@
 use crate::case::Version::V5;
 use crate::case::{Case, During, Verdict, case, check, check_eq};
 use crate::harness::{Client, Target};
-use crate::v5::support::{closes, collect, each, end_session, persistent, texts};
+use crate::v5::support::{Pipeline, closes, collect, each, end_session, persistent, texts};
 use crate::wire::{Acknowledge, Connect, Encode, Ping, Props, Publish, Subscribe, prop};
 
 pub(crate) const CASES: &[Case] = &[
@@ -128,20 +128,12 @@ fn offline_queue_keeps_a_thousand_messages(target: &Target) -> Verdict {
     subscriber.subscribe(&topic, 1)?;
     subscriber.disconnect()?;
     let mut publisher = target.client(V5)?;
-    let window = target.capabilities()?.receive_maximum.min(20);
-    for start in (0..1_000_u16).step_by(usize::from(window)) {
-        let end = (start + window).min(1_000);
-        for number in start..end {
-            publisher.send(Publish::new(&topic, number.to_string()).qos(1, number + 1))?;
-        }
-        for number in start..end {
-            check_eq(
-                "reason of PUBACK",
-                publisher.expect_puback(number + 1)?.code & 0x80,
-                0,
-            )?;
-        }
+    let mut pipeline = Pipeline::new(target)?;
+    for number in 0..1_000_u16 {
+        let publish = Publish::new(&topic, number.to_string()).qos(1, number + 1);
+        pipeline.send(&mut publisher, &publish)?;
     }
+    pipeline.finish(&mut publisher)?;
     let props = Props::new().u16(prop::RECEIVE_MAXIMUM, 10);
     let (mut subscriber, _) = persistent(target, Connect::v5(&id).resume().props(props))?;
     let got = texts(&collect(&mut subscriber, &mut publisher)?);
@@ -165,9 +157,11 @@ fn resuming_while_messages_arrive_keeps_order(target: &Target) -> Verdict {
     let mut publisher = target.client(V5)?;
     let mut seen: Vec<u32> = Vec::new();
     let mut next = 0_u16;
+    let mut pipeline = Pipeline::new(target)?;
     for _ in 0..6 {
         for _ in 0..15 {
-            publisher.send(Publish::new(&topic, next.to_string()).qos(1, next + 1))?;
+            let publish = Publish::new(&topic, next.to_string()).qos(1, next + 1);
+            pipeline.send(&mut publisher, &publish)?;
             next += 1;
         }
         // Only some are acknowledged before the connection breaks.
@@ -193,9 +187,7 @@ fn resuming_while_messages_arrive_keeps_order(target: &Target) -> Verdict {
         first_seen,
         (0..u32::from(next)).collect(),
     )?;
-    for number in 1..=next {
-        publisher.expect_puback(number)?;
-    }
+    pipeline.finish(&mut publisher)?;
     end_session(target, &id)
 }
 

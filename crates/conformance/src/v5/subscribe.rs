@@ -3,7 +3,7 @@
 use crate::case::Version::V5;
 use crate::case::{Case, During, Verdict, case, check, check_eq};
 use crate::harness::Target;
-use crate::v5::support::{closes, collect, each, end_session, persistent, texts};
+use crate::v5::support::{Pipeline, closes, collect, each, end_session, persistent, texts};
 use crate::wire::{
     Acknowledge, Bytes, Connect, Encode, Props, Publish, Subscribe, Unsubscribe, packet, prop,
 };
@@ -130,14 +130,16 @@ fn replacing_a_subscription_loses_nothing(target: &Target) -> Verdict {
     let mut client = target.client(V5)?;
     client.subscribe(&topic, 1)?;
     let mut got = Vec::new();
+    let mut pipeline = Pipeline::new(target)?;
     for number in 0..30_u16 {
-        publisher.send(Publish::new(&topic, number.to_string()).qos(1, number + 1))?;
+        let publish = Publish::new(&topic, number.to_string()).qos(1, number + 1);
+        pipeline.send(&mut publisher, &publish)?;
         client.send(Subscribe::new(number + 100).filter(&topic, 1))?;
     }
     for number in 0..30 {
         client.expect_suback(number + 100)?;
-        publisher.expect_puback(number + 1)?;
     }
+    pipeline.finish(&mut publisher)?;
     while got.len() < 30 {
         let message = client.expect_publish()?;
         client.accept(&message)?;

@@ -1,8 +1,9 @@
 //! Steps that many cases share.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::case::{During, Failure, Verdict, Version, fail, skip};
+use crate::case::{During, Failure, Verdict, Version, check, fail, skip};
 use crate::harness::{Client, Target};
 use crate::wire::{ConnAck, Connect, Encode, Message, Packet, Publish, Subscribe, parse, prop};
 
@@ -132,6 +133,51 @@ pub(super) fn collect(client: &mut Client, publisher: &mut Client) -> Verdict<Ve
     }
 }
 
+/// A stream of QoS 1 messages that keeps within the broker's Receive Maximum: acknowledgements are
+/// read as the window fills.
+pub(super) struct Pipeline {
+    open: VecDeque<u16>,
+    window: usize,
+}
+
+impl Pipeline {
+    pub(super) fn new(target: &Target) -> Verdict<Self> {
+        let window = target
+            .capabilities()?
+            .receive_maximum
+            .min(WINDOW_MAX)
+            .into();
+        Ok(Self {
+            open: VecDeque::new(),
+            window,
+        })
+    }
+
+    pub(super) fn send(&mut self, client: &mut Client, publish: &Publish) -> Verdict {
+        if self.open.len() == self.window {
+            self.settle_one(client)?;
+        }
+        self.open.push_back(publish.id);
+        client.send(publish)
+    }
+
+    /// Waits for the acknowledgements that are still due.
+    pub(super) fn finish(mut self, client: &mut Client) -> Verdict {
+        while !self.open.is_empty() {
+            self.settle_one(client)?;
+        }
+        Ok(())
+    }
+
+    fn settle_one(&mut self, client: &mut Client) -> Verdict {
+        let Some(id) = self.open.pop_front() else {
+            return Ok(());
+        };
+        let ack = client.expect_puback(id)?;
+        check(ack.code < 0x80, "the PUBLISH was refused")
+    }
+}
+
 /// The payloads as text.
 pub(super) fn texts(messages: &[Message]) -> Vec<String> {
     messages.iter().map(Message::text).collect()
@@ -139,6 +185,9 @@ pub(super) fn texts(messages: &[Message]) -> Vec<String> {
 
 /// How long persistent sessions of the cases live; longer than any case.
 const SESSION_S: u32 = 60;
+
+/// Enough to make messages overlap; less than what small brokers allow.
+const WINDOW_MAX: u16 = 20;
 
 /// Each failure may cost a time-out.
 const FAILURES_TOLD_MAX: usize = 8;
