@@ -338,9 +338,9 @@ fn message_reaches_every_matching_session(target: &Target) -> Verdict {
 
 //= mqtt311 3.8.4-6 test
 fn delivery_qos_is_the_lower_one(target: &Target) -> Verdict {
-    let topic = target.topic("t");
     let mut publisher = client(target)?;
     for requested in 0..3 {
+        let topic = target.topic("t");
         let mut receiver = client(target)?;
         let granted = receiver.subscribe(&topic, requested)?;
         check(granted <= requested, "more was granted than requested")?;

@@ -2,7 +2,7 @@
 
 use super::{about, client, subscriber};
 use crate::case::{Case, Verdict, Version, check, check_eq, fail};
-use crate::harness::{Event, Target};
+use crate::harness::{Client, Event, Target};
 use crate::wire::{Packet, Ping, Publish, Subscribe};
 use std::time::Instant;
 
@@ -118,21 +118,24 @@ fn filters_match_by_levels(target: &Target) -> Verdict {
 //= mqtt311 4.7.1-2 test
 //= mqtt311 4.7.1-3 test
 fn first_level_wildcards_match_ordinary_topics(target: &Target) -> Verdict {
-    let topic = target.topic("t");
-    let Some((_, rest)) = topic.split_once('/') else {
-        return fail("no level in the topic");
-    };
     let mut publisher = client(target)?;
     for first in ["mc", "", " "] {
+        let topic = target.topic("t");
+        let Some((_, rest)) = topic.split_once('/') else {
+            return fail("no level in the topic");
+        };
         let topic = format!("{first}/{rest}");
         let mut receiver = subscriber(target, &format!("+/{rest}"), 0)?;
         publisher.send(Publish::new(&topic, "x"))?;
         receiver.expect_message(&topic, "x")?;
         receiver.expect_silence(&mut publisher)?;
     }
-    for topic in [topic.clone(), format!("/{topic}")] {
-        let everything = dollar_free_until(target, "#", &[&topic])?;
-        check_eq("messages under #", everything, 1)?;
+    for topic in [target.topic("t"), format!("/{}", target.topic("t"))] {
+        let mut seen = 0;
+        for _ in 0..3 {
+            seen += dollar_free_until(target, "#", &[&topic])?;
+        }
+        check(seen > 0, &format!("# did not match {topic:?}"))?;
     }
     Ok(())
 }
@@ -152,40 +155,55 @@ fn leading_wildcards_do_not_match_dollar_topics(target: &Target) -> Verdict {
     Ok(())
 }
 
-/// Publishes to `topics`, then to one that `filter` surely matches; counts what came of `topics`,
+/// Publishes to `topics`, then to one that is subscribed for sure; counts what came of `topics`,
 /// and fails on any topic that begins with `$`.
+///
+/// `#` brings what other cases publish, too, and all that is retained, so that a broker may drop
+/// some of QoS 0: what does not come is published again.
 fn dollar_free_until(target: &Target, filter: &str, topics: &[&str]) -> Verdict<usize> {
     let end = target.topic("end");
-    let mut receiver = subscriber(target, filter, 0)?;
-    receiver.subscribe(&end, 0)?;
     let mut publisher = client(target)?;
-    for topic in topics {
-        publisher.publish(&Publish::new(topic, "x"))?;
-    }
-    // A broker may close on a topic that it keeps for itself; then the end comes from another.
-    publisher.send(Ping)?;
-    if let Event::Closed = publisher.read(Instant::now() + publisher.timeout())? {
-        publisher = client(target)?;
-    }
-    publisher.send(Publish::new(&end, "end"))?;
-    let deadline = Instant::now() + receiver.timeout();
-    let mut seen = 0;
-    // Other cases publish at the same time, which `#` receives, too.
-    loop {
-        match receiver.read(deadline)? {
+    let mut receiver = client(target)?;
+    receiver.send(Subscribe::new(1).filter(filter, 0).filter(&end, 0))?;
+    let (mut seen, mut rounds) = (0, 0);
+    while rounds < 10 {
+        match receiver.read(Instant::now() + receiver.timeout() / 4)? {
             Event::Packet(Packet::Publish(message)) => {
-                check(
-                    !message.topic.starts_with('$'),
-                    &format!("matched {:?}", message.topic),
-                )?;
+                let what = format!("matched {:?}", message.topic);
+                check(!message.topic.starts_with('$'), &what)?;
                 if message.topic == end {
                     return Ok(seen);
                 }
                 seen += usize::from(topics.contains(&message.topic.as_str()));
             }
+            Event::Packet(Packet::SubAck(_)) | Event::Timeout => {
+                rounds += 1;
+                for topic in topics {
+                    publisher.send(Publish::new(topic, "x"))?;
+                }
+                // A broker may close on a topic that it keeps for itself.
+                if is_closed(&mut publisher)? {
+                    publisher = client(target)?;
+                }
+                publisher.send(Publish::new(&end, "end"))?;
+            }
             Event::Packet(_) => {}
             Event::Closed => return fail("the broker closed"),
-            Event::Timeout => return fail("the last message did not come"),
+        }
+    }
+    fail("the last message did not come")
+}
+
+/// Whether the broker closes before it answers a PINGREQ; everything else is ignored.
+fn is_closed(client: &mut Client) -> Verdict<bool> {
+    client.send(Ping)?;
+    let deadline = Instant::now() + client.timeout();
+    loop {
+        match client.read(deadline)? {
+            Event::Packet(Packet::PingResp) => return Ok(false),
+            Event::Packet(_) => {}
+            Event::Closed => return Ok(true),
+            Event::Timeout => return fail("neither served nor closed"),
         }
     }
 }

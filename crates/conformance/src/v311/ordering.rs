@@ -20,10 +20,10 @@ cases! {
 //= mqtt311 4.6.0-5 test
 //= mqtt311 4.6.0-6 test
 fn messages_arrive_in_the_order_of_their_publisher(target: &Target) -> Verdict {
-    let topic = target.topic("t");
     let mut publisher = client(target)?;
     let ids: Vec<u16> = (1..=BURST).collect();
     for qos in 0..3 {
+        let topic = target.topic("t");
         let mut receiver = subscriber(target, &topic, qos)?;
         // In pieces, since a broker may forward QoS 2 only at PUBREL.
         for piece in ids.chunks(10) {

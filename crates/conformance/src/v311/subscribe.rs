@@ -122,6 +122,7 @@ fn subscribing_again_sends_retained_messages_again(target: &Target) -> Verdict {
     let mut publisher = client(target)?;
     publisher.publish(&Publish::new(&topic, "kept").retain().qos(1, 1_000))?;
     let mut receiver = client(target)?;
+    receiver.expect_silence(&mut publisher)?;
     for _ in 0..3 {
         receiver.subscribe(&topic, 1)?;
         let message = receiver.expect_message(&topic, "kept")?;
@@ -178,9 +179,6 @@ fn filters_that_differ_are_different_subscriptions(target: &Target) -> Verdict {
 
 //= mqtt311 3.3.5-1 test
 fn overlapping_subscriptions_deliver_at_the_highest_qos(target: &Target) -> Verdict {
-    let base = target.topic("t");
-    let topic = format!("{base}/a/b");
-    let filters = [format!("{base}/#"), topic.clone(), format!("{base}/+/b")];
     // Every assignment of the three QoS to the three filters, in the order of subscribing.
     for qos in [
         [0, 1, 2],
@@ -190,6 +188,9 @@ fn overlapping_subscriptions_deliver_at_the_highest_qos(target: &Target) -> Verd
         [2, 0, 1],
         [2, 1, 0],
     ] {
+        let base = target.topic("t");
+        let topic = format!("{base}/a/b");
+        let filters = [format!("{base}/#"), topic.clone(), format!("{base}/+/b")];
         let mut receiver = client(target)?;
         let mut subscribe = Subscribe::new(1);
         for (filter, qos) in filters.iter().zip(qos) {
@@ -208,10 +209,10 @@ fn overlapping_subscriptions_deliver_at_the_highest_qos(target: &Target) -> Verd
 
 //= mqtt311 3.3.5-1 test
 fn overlapping_subscriptions_at_one_qos(target: &Target) -> Verdict {
-    let base = target.topic("t");
-    let topic = format!("{base}/a");
     let mut publisher = client(target)?;
     for qos in 0..3 {
+        let base = target.topic("t");
+        let topic = format!("{base}/a");
         let mut receiver = client(target)?;
         for filter in [&format!("{base}/+"), &topic, &format!("{topic}/#")] {
             receiver.subscribe(filter, qos)?;

@@ -41,9 +41,9 @@ fn v31_client_is_served(target: &Target) -> Verdict {
 }
 
 fn v31_publish_at_every_qos(target: &Target) -> Verdict {
-    let topic = target.topic("t");
     let mut publisher = v31_client(target)?;
     for granted in 0..3 {
+        let topic = target.topic("t");
         let mut receiver = v31_client(target)?;
         receiver.subscribe(&topic, granted)?;
         for qos in 0..3 {
