@@ -63,8 +63,6 @@ pub(crate) struct Change {
     pub(crate) filter: String,
     /// What SUBSCRIBE asked for; `None`: UNSUBSCRIBE.
     pub(crate) wanted: Option<Wanted>,
-    /// When it was sent.
-    pub(crate) sent: Tick,
     /// When its success was seen in SUBACK or UNSUBACK.
     pub(crate) done: Option<Tick>,
     /// The round of `done`.
@@ -80,8 +78,6 @@ pub(crate) struct Wanted {
     pub(crate) qos: QoS,
     /// No Local.
     pub(crate) no_local: bool,
-    /// Retain As Published.
-    pub(crate) retain_as_published: bool,
     /// Subscription Identifier, 0 for none.
     pub(crate) id: u32,
 }
@@ -136,6 +132,8 @@ pub(crate) struct Receipt {
     pub(crate) subscription_ids: Vec<u32>,
     /// A QoS 2 delivery whose identifier the client holds already: not a new message.
     pub(crate) repeated: bool,
+    /// The client refuses it, with a PUBREC of 0x80 or more: if that gets lost, it comes again.
+    pub(crate) refused: bool,
     /// That identifier was last used for another message.
     pub(crate) identifier_reused: bool,
 }
@@ -180,12 +178,8 @@ pub(crate) enum Event {
         shard: usize,
         /// Its connection.
         conn: ConnId,
-        /// The same, as the network knows it.
-        link: LinkId,
         /// The client's identifier.
         client: String,
-        /// Who it is, if it is a legal client.
-        actor: Option<ActorId>,
         /// Its CONNECT, if it is a legal client.
         terms: Option<ConnectTerms>,
         /// What CONNACK says.
@@ -261,8 +255,8 @@ pub(crate) struct Ledger {
     pub(crate) shards: Vec<ShardFact>,
     /// The shards' counters, summed.
     pub(crate) counters: Counters,
-    /// At rest: the retained message of each topic, as a new subscriber gets it.
-    pub(crate) retained: BTreeMap<String, MessageId>,
+    /// At rest: the retained message of each topic, as a new subscriber gets it; `None` if it could not ask.
+    pub(crate) retained: Option<BTreeMap<String, MessageId>>,
     /// At the end: whether the interest map is empty.
     pub(crate) interest_is_empty: bool,
     /// What the invariants have not seen yet.
@@ -282,7 +276,7 @@ impl Ledger {
             sessions: Vec::new(),
             shards: vec![ShardFact::default(); shard_count],
             counters: Counters::default(),
-            retained: BTreeMap::new(),
+            retained: None,
             interest_is_empty: false,
             events: Vec::new(),
         }
@@ -329,7 +323,7 @@ impl Ledger {
     /// The QoS at which a session must get a message through its plain subscriptions, and the round in which
     /// the subscription was made. `None`: it need not get it.
     #[must_use]
-    pub(crate) fn due(&self, session: &SessionFact, message: &MessageFact) -> Option<(QoS, u32)> {
+    pub(crate) fn due(session: &SessionFact, message: &MessageFact) -> Option<(QoS, u32)> {
         let first_sent = *message.sends.first()?;
         let mut due: Option<(QoS, u32)> = None;
         for (at, change) in session.changes.iter().enumerate() {

@@ -4,6 +4,14 @@
     clippy::expect_used,
     reason = "a simulator is a test: when an assumption of its own fails, the run has to stop"
 )]
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "an invariant looks at the events that it is about"
+)]
+#![expect(
+    clippy::struct_excessive_bools,
+    reason = "facts about one thing, not a state"
+)]
 
 mod client;
 mod hostile;

@@ -66,7 +66,7 @@ impl Arguments {
                 options.trace = self.trace;
                 match run(&options) {
                     Ok(report) if self.seed.is_some() => {
-                        println!("seed {seed}, {shards} shards: {report:#?}")
+                        println!("seed {seed}, {shards} shards: {report:#?}");
                     }
                     Ok(_) => {}
                     Err(failure) => {

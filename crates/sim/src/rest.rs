@@ -1,6 +1,8 @@
 //! Bringing a run to rest: faults off, everybody comes and takes what is theirs. Then the invariants that
 //! speak of the end of things can be checked.
 
+use std::collections::BTreeMap;
+
 use martlet_codec::{QoS, RetainHandling, SubscriptionOptions, Version};
 
 use crate::client::Client;
@@ -216,22 +218,27 @@ impl World {
             self.hand_over_wire(at);
         }
         self.come_to_rest()?;
-        self.ledger.retained.clear();
         let session = self.ledger.actors[at].session;
-        for (id, receipts) in session
-            .into_iter()
-            .flat_map(|s| &self.ledger.sessions[s].receipts)
-        {
-            if receipts.iter().any(|receipt| receipt.retain) {
-                let topic = self.ledger.messages[*id].topic.clone();
-                self.ledger.retained.insert(topic, *id);
-            }
-        }
+        let changes = session.map(|id| self.ledger.sessions[id].changes.as_slice());
+        let asked = changes.is_some_and(|c| !c.is_empty() && c.iter().all(|c| c.done.is_some()));
+        let asked = asked && self.clients[at].online;
+        self.ledger.retained = asked.then(|| self.retained_for(at));
         if let Some(link) = self.clients[at].link {
             self.clients[at].forget_connection(&mut self.ledger);
             self.abandon(link, false);
         }
         self.come_to_rest()
+    }
+
+    fn retained_for(&self, at: usize) -> BTreeMap<String, usize> {
+        let session = self.ledger.actors[at].session;
+        let receipts = session.map(|id| &self.ledger.sessions[id].receipts);
+        receipts
+            .into_iter()
+            .flatten()
+            .filter(|(_, receipts)| receipts.iter().any(|receipt| receipt.retain))
+            .map(|(id, _)| (self.ledger.messages[*id].topic.clone(), *id))
+            .collect()
     }
 
     /// Everybody comes once more with a clean start, and goes; nothing may be left.

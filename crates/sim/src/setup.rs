@@ -74,7 +74,7 @@ impl Setup {
     }
 
     /// Steady witnesses, and clients of every version and persistence.
-    pub(crate) fn clients(&self, rng: &mut Rng) -> Vec<Client> {
+    pub(crate) fn clients(rng: &mut Rng) -> Vec<Client> {
         let versions = [Version::V31, Version::V311, Version::V5, Version::V5];
         let mut clients = Vec::new();
         for n in 0..STEADY_CLIENTS {
@@ -102,8 +102,7 @@ impl Setup {
         clients
     }
 
-    #[expect(clippy::unused_self, reason = "belongs to what is chosen")]
-    pub(crate) fn hostiles(&self) -> Vec<Hostile> {
+    pub(crate) fn hostiles() -> Vec<Hostile> {
         (0..2)
             .map(|n| Hostile::new(format!("hostile-{n}")))
             .collect()

@@ -230,7 +230,7 @@ impl Client {
         let mut changes = Vec::new();
         for (filter, options) in filters.iter().zip(options) {
             list.push(TopicFilter::new(filter).expect("legal"), *options);
-            let sent = ledger.tick();
+            ledger.tick();
             let all = &mut ledger.sessions[session].changes;
             changes.push(all.len());
             all.push(Change {
@@ -238,10 +238,8 @@ impl Client {
                 wanted: Some(Wanted {
                     qos: options.qos,
                     no_local: options.no_local,
-                    retain_as_published: options.retain_as_published,
                     id: subscription_id.unwrap_or(0),
                 }),
-                sent,
                 done: None,
                 done_round: 0,
                 refused: false,
@@ -274,13 +272,12 @@ impl Client {
         let mut list = UnsubscribeFiltersBuf::new();
         list.push(TopicFilter::new(&filter).expect("legal"));
         let packet_id = self.free_packet_id();
-        let sent = ledger.tick();
+        ledger.tick();
         let changes = &mut ledger.sessions[session].changes;
         self.requests.insert(packet_id, vec![changes.len()]);
         changes.push(Change {
             filter,
             wanted: None,
-            sent,
             done: None,
             done_round: 0,
             refused: false,

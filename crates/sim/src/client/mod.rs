@@ -71,6 +71,7 @@ struct Flow {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::enum_variant_names, reason = "the specification's words")]
 enum Stage {
     AwaitPubAck,
     AwaitPubRec,
@@ -79,6 +80,7 @@ enum Stage {
 
 /// An acknowledgement that the client owes.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::enum_variant_names, reason = "the specification's words")]
 enum Duty {
     PubAck(u16, ReasonCode),
     PubRec(u16, ReasonCode),

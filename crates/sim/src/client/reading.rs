@@ -152,6 +152,12 @@ impl Client {
         let packet_id = publish.packet_id.map(martlet_codec::PacketId::get);
         let held = packet_id.and_then(|id| self.inbound.get(&id).copied());
         let at_qos_2 = publish.qos == QoS::ExactlyOnce;
+        let v5 = self.version == Version::V5;
+        let reason = if v5 && !self.steady && rng.one_in(40) {
+            ReasonCode::UnspecifiedError
+        } else {
+            ReasonCode::Success
+        };
         let receipt = Receipt {
             session,
             link: self.link.ok_or("not connected")?,
@@ -170,13 +176,8 @@ impl Client {
             expiry_s: publish.properties.message_expiry_interval(),
             subscription_ids: publish.properties.subscription_identifiers().collect(),
             repeated: at_qos_2 && held.is_some(),
+            refused: at_qos_2 && reason.is_error(),
             identifier_reused: at_qos_2 && held.is_some_and(|before| before != message),
-        };
-        let v5 = self.version == Version::V5;
-        let reason = if v5 && !self.steady && rng.one_in(40) {
-            ReasonCode::UnspecifiedError
-        } else {
-            ReasonCode::Success
         };
         match (publish.qos, packet_id) {
             (QoS::AtMostOnce, _) | (_, None) => {}
@@ -206,7 +207,7 @@ impl Client {
             return Err("PUBACK for nothing".into());
         };
         let flow = self.outbound.remove(at);
-        self.acknowledged(flow.message, ack.reason, ledger);
+        Self::acknowledged(flow.message, ack.reason, ledger);
         Ok(())
     }
 
@@ -223,11 +224,11 @@ impl Client {
             self.outbound[at].stage = Stage::AwaitPubComp;
             self.duties.push_back(Duty::PubRel(id));
         }
-        self.acknowledged(message, ack.reason, ledger);
+        Self::acknowledged(message, ack.reason, ledger);
         Ok(())
     }
 
-    fn acknowledged(&mut self, message: usize, reason: ReasonCode, ledger: &mut Ledger) {
+    fn acknowledged(message: usize, reason: ReasonCode, ledger: &mut Ledger) {
         if reason.is_error() {
             return;
         }
@@ -249,12 +250,11 @@ impl Client {
             let change = &mut ledger.sessions[session].changes[change];
             let reason = suback.reasons.get(n).copied();
             match (change.wanted, reason) {
-                (None, None) => {}
                 (_, Some(0x80..)) => {
                     change.refused = true;
                     continue;
                 }
-                (None, Some(_)) => {}
+                (None, _) => {}
                 (Some(wanted), Some(granted)) if granted == wanted.qos.bits() => {}
                 (Some(_), _) => return Err("another QoS was granted than asked for".into()),
             }

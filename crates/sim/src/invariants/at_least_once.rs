@@ -16,7 +16,6 @@ use martlet_codec::{QoS, topic_matches};
 use super::Invariant;
 use crate::ledger::{ActorFact, Ledger, MessageFact, SessionFact, shared_filter};
 
-#[derive(Default)]
 pub(super) struct AtLeastOnce;
 
 impl Invariant for AtLeastOnce {
@@ -71,7 +70,7 @@ fn is_asked_for(
     if session.receipts.contains_key(&message.id) || ledger.may_be_left_out(session, message) {
         return false;
     }
-    let Some((qos, made)) = ledger.due(session, message) else {
+    let Some((qos, made)) = Ledger::due(session, message) else {
         return false;
     };
     let sent = message.sends.first().copied().unwrap_or(0);

@@ -4,7 +4,7 @@
 //! Checked: a session gets a message that was published at QoS 2 or 0 as *new* at most once, whatever its own QoS and however
 //! often either side re-sent it; one published at QoS 1 at most as often as its publisher sent it. As new: not with DUP at QoS 1,
 //! not under an identifier that the client holds at QoS 2. A retained message comes once more for each SUBSCRIBE that
-//! matches; a shared subscription adds one copy per group.
+//! matches; a shared subscription adds one copy per group, of which only QoS 2 ones are counted.
 //! When: at each PUBLISH that a client reads.
 
 use martlet_codec::QoS;
@@ -31,7 +31,6 @@ impl Invariant for ExactlyOnce {
         let Some(receipts) = session.receipts.get(&id) else {
             return Ok(());
         };
-        let fresh = receipts.iter().filter(|receipt| is_new(receipt)).count();
         let published = match message.qos {
             QoS::AtLeastOnce if !message.will => message.sends.len(),
             QoS::AtMostOnce | QoS::AtLeastOnce | QoS::ExactlyOnce => 1,
@@ -45,6 +44,11 @@ impl Invariant for ExactlyOnce {
                 groups.push(&change.filter);
             }
         }
+        // What a member left unacknowledged at QoS 1 comes back from the group as a new message.
+        let counts = |receipt: &&Receipt| {
+            is_new(receipt) && (groups.is_empty() || receipt.qos == QoS::ExactlyOnce)
+        };
+        let fresh = receipts.iter().filter(counts).count();
         let most = published * (1 + groups.len()) + replays;
         if fresh > most {
             let name = ledger.name(receipt.session);
@@ -61,6 +65,6 @@ fn is_new(receipt: &Receipt) -> bool {
     match receipt.qos {
         QoS::AtMostOnce => true,
         QoS::AtLeastOnce => !receipt.dup,
-        QoS::ExactlyOnce => !receipt.repeated,
+        QoS::ExactlyOnce => !receipt.repeated && !receipt.refused,
     }
 }

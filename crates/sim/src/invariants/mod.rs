@@ -59,7 +59,7 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(bounded_memory::BoundedMemory),
         Box::new(will_once::WillOnce::default()),
         Box::new(suback_barrier::SubAckBarrier),
-        Box::new(at_least_once::AtLeastOnce::default()),
+        Box::new(at_least_once::AtLeastOnce),
         Box::new(retained_latest::RetainedLatest::default()),
         Box::new(drains::Drains),
     ]

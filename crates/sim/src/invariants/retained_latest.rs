@@ -56,6 +56,9 @@ impl Invariant for RetainedLatest {
         if ledger.drops() > 0 || ledger.counters.retained_refused > 0 {
             return Ok(());
         }
+        let Some(all_retained) = &ledger.retained else {
+            return Ok(());
+        };
         let mut topics: BTreeMap<&str, Vec<&MessageFact>> = BTreeMap::new();
         for message in ledger
             .messages
@@ -64,7 +67,7 @@ impl Invariant for RetainedLatest {
         {
             topics.entry(&message.topic).or_default().push(message);
         }
-        for (topic, values) in topics {
+        for (topic, mut values) in topics {
             if ledger
                 .messages
                 .iter()
@@ -72,26 +75,30 @@ impl Invariant for RetainedLatest {
             {
                 continue;
             }
-            let retained = ledger.retained.get(topic).copied();
+            let retained = all_retained.get(topic).copied();
             is_last_of_its_publisher(topic, retained, &values, ledger)?;
+            let last_round = values.iter().map(|v| v.round).max();
+            values.retain(|v| Some(v.round) == last_round);
             for (id, session, actor) in ledger.online() {
                 let Some(last) = self.last_seen.get(&(id, topic.to_owned())) else {
                     continue;
                 };
-                if *last == retained {
+                // What a group has queued may be older than what it has not.
+                if *last == retained || Ledger::shares(session, topic) {
                     continue;
                 }
                 let expired = |id: &MessageId| ledger.may_be_expired(&ledger.messages[*id]);
                 if last.as_ref().is_some_and(expired) {
                     continue;
                 }
-                let whole_round = actor.online_since.is_some_and(|since| {
-                    values
-                        .iter()
-                        .all(|v| v.round < ledger.round || since < v.sends[0])
-                });
+                let whole_round = actor
+                    .online_since
+                    .is_some_and(|since| values.iter().all(|value| since < value.sends[0]));
                 let subscribed = is_subscribed_throughout(session, topic, &values, ledger);
-                let saw_it = retained.is_some_and(|id| session.receipts.contains_key(&id));
+                // One that its publisher sent again may have become the retained one again.
+                let saw_it = retained.is_some_and(|id| {
+                    session.receipts.contains_key(&id) && ledger.messages[id].sends.len() == 1
+                });
                 let must_agree = whole_round && subscribed;
                 // A clearing has no number: whoever saw it last may have seen an earlier one.
                 if must_agree || (saw_it && last.is_some()) {
@@ -106,7 +113,7 @@ impl Invariant for RetainedLatest {
     }
 }
 
-/// Whether each value of this round was due to the session.
+/// Whether each of these values was due to the session.
 fn is_subscribed_throughout(
     session: &SessionFact,
     topic: &str,
@@ -119,13 +126,9 @@ fn is_subscribed_throughout(
         .filter(|c| topic_matches(&c.filter, topic))
         .all(|c| c.wanted.is_some_and(|w| !w.no_local) && c.done.is_some());
     quiet
-        && !Ledger::shares(session, topic)
-        && values
-            .iter()
-            .filter(|value| value.round == ledger.round)
-            .all(|value| {
-                !ledger.may_be_left_out(session, value) && ledger.due(session, value).is_some()
-            })
+        && values.iter().all(|value| {
+            !ledger.may_be_left_out(session, value) && Ledger::due(session, value).is_some()
+        })
 }
 
 fn is_last_of_its_publisher(

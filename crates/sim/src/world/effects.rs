@@ -1,0 +1,97 @@
+//! Carrying out what the shards want done.
+
+use martlet_engine::{CloseCause, Closed, Connected};
+
+use super::World;
+use super::traffic::take;
+use crate::ledger::Event;
+use crate::link::{Owner, Place};
+
+impl World {
+    /// Carries out what a shard wants done.
+    pub(super) fn harvest(&mut self, shard: usize) {
+        let fx = &mut self.effects[shard];
+        let connected = core::mem::take(&mut fx.connected);
+        let closed = core::mem::take(&mut fx.closed);
+        let handovers = core::mem::take(&mut fx.handovers);
+        self.pending_writes[shard].extend(fx.dirty.drain(..));
+        self.resumed
+            .extend(fx.resumed.drain(..).map(|conn| (shard, conn)));
+        for (to, batch) in fx.peers.iter_mut().enumerate() {
+            self.mail[shard][to].extend(batch.drain(..));
+        }
+        let (later, first): (Vec<_>, Vec<_>) = closed
+            .into_iter()
+            .partition(|closed| connected.iter().any(|c| c.conn == closed.conn));
+        for closed in first {
+            self.on_closed(shard, closed);
+        }
+        for connected in connected {
+            self.on_connected(shard, &connected);
+        }
+        for closed in later {
+            self.on_closed(shard, closed);
+        }
+        for handover in handovers {
+            if let Some(id) = self.conns.remove(&(shard, handover.conn))
+                && let Some(link) = self.links.get_mut(&id)
+            {
+                link.place = Place::Moving(handover.to);
+            }
+        }
+    }
+
+    pub(super) fn on_connected(&mut self, shard: usize, connected: &Connected) {
+        let Some(id) = self.conns.get(&(shard, connected.conn)).copied() else {
+            return;
+        };
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        link.accepted = true;
+        let actor = match link.owner {
+            Owner::Client(at) => Some(at),
+            Owner::Hostile(_) => None,
+        };
+        if let Some(at) = actor.filter(|_| !connected.session_present) {
+            self.clients[at].session_was_lost();
+        }
+        self.ledger.events.push(Event::Accepted {
+            shard,
+            conn: connected.conn,
+            client: connected.client_id.to_string(),
+            terms: self.terms.get(&id).map(|(terms, _)| terms.clone()),
+            present: connected.session_present,
+        });
+    }
+
+    pub(super) fn on_closed(&mut self, shard: usize, mut closed: Closed) {
+        self.pending_writes[shard].remove(&closed.conn);
+        let Some(id) = self.conns.remove(&(shard, closed.conn)) else {
+            return;
+        };
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        link.place = Place::Closed;
+        let count = closed.farewell.len().min(link.room());
+        let bytes = take(&mut closed.farewell, count);
+        if !link.abandoned {
+            link.down.extend_from_slice(&bytes);
+        }
+        let actor = match link.owner {
+            Owner::Client(at) => Some(at),
+            Owner::Hostile(_) => None,
+        };
+        let by_client = matches!(closed.report.cause, CloseCause::ClientDisconnected(_));
+        let expiry_s = self.terms.get(&id).and_then(|(_, expiry_s)| *expiry_s);
+        self.ledger.events.push(Event::Closed {
+            shard,
+            conn: closed.conn,
+            actor,
+            client: closed.report.client_id.as_deref().map(str::to_owned),
+            expiry_s: expiry_s.filter(|_| by_client),
+            cause: closed.report.cause,
+        });
+    }
+}

@@ -1,0 +1,189 @@
+//! Each bound of `Limits` is hit by a run that keeps all invariants, and its counter shows it.
+
+#![expect(clippy::panic, reason = "a failing run is told with its seed")]
+
+use martlet_engine::{Counters, Limits};
+use martlet_sim::{Options, run};
+
+/// Runs a few seeds under bounds of which one is small; returns what the counters say in all.
+fn under(limits: &Limits) -> Vec<Counters> {
+    let mut all = Vec::new();
+    for seed in 0..4 {
+        for shards in [1, 2] {
+            let mut options = Options::new(seed, shards);
+            options.limits = Some(limits.clone());
+            match run(&options) {
+                Ok(report) => all.push(report.counters),
+                Err(failure) => panic!("seed {seed}, {shards} shards, {limits:?}: {failure}"),
+            }
+        }
+    }
+    all
+}
+
+fn moved(limits: &Limits, counter: impl Fn(&Counters) -> u64) -> bool {
+    under(limits).iter().map(counter).sum::<u64>() > 0
+}
+
+#[test]
+fn nothing_is_dropped_or_refused_under_the_usual_bounds() {
+    for counters in under(&Limits::default()) {
+        let drops = [
+            counters.dropped_queue_full,
+            counters.dropped_outbox_full,
+            counters.connections_refused,
+            counters.closed_outbox_overflow,
+            counters.subscriptions_refused,
+            counters.retained_refused,
+            counters.publishers_paused,
+        ];
+        assert_eq!(drops, [0; 7]);
+    }
+}
+
+#[test]
+fn session_queue_in_messages() {
+    let limits = Limits {
+        session_queue_messages_max: 2,
+        in_flight_to_client_max: 2,
+        ..Limits::default()
+    };
+    assert!(moved(&limits, |counters| counters.dropped_queue_full));
+}
+
+#[test]
+fn session_queue_in_bytes() {
+    let limits = Limits {
+        session_queue_bytes_max: 200,
+        in_flight_to_client_max: 2,
+        ..Limits::default()
+    };
+    assert!(moved(&limits, |counters| counters.dropped_queue_full));
+}
+
+#[test]
+fn group_queue_in_messages() {
+    let limits = Limits {
+        group_queue_messages_max: 1,
+        in_flight_to_client_max: 1,
+        ..Limits::default()
+    };
+    assert!(moved(&limits, |counters| counters.dropped_queue_full));
+}
+
+#[test]
+fn group_queue_in_bytes() {
+    let limits = Limits {
+        group_queue_bytes_max: 100,
+        in_flight_to_client_max: 1,
+        ..Limits::default()
+    };
+    assert!(moved(&limits, |counters| counters.dropped_queue_full));
+}
+
+#[test]
+fn outbox() {
+    let limits = Limits {
+        outbox_bytes_max: 60,
+        ..Limits::default()
+    };
+    assert!(moved(&limits, |counters| counters.dropped_outbox_full));
+}
+
+#[test]
+fn outbox_with_control_packets() {
+    let limits = Limits {
+        outbox_bytes_max: 100,
+        outbox_bytes_hard_max: 200,
+        ..Limits::default()
+    };
+    assert!(moved(&limits, |counters| counters.closed_outbox_overflow));
+}
+
+#[test]
+fn connections() {
+    let limits = Limits {
+        connections_max: 4,
+        ..Limits::default()
+    };
+    assert!(moved(&limits, |counters| counters.connections_refused));
+}
+
+#[test]
+fn sessions() {
+    let limits = Limits {
+        sessions_max: 5,
+        ..Limits::default()
+    };
+    assert!(moved(&limits, |counters| counters.connections_refused));
+}
+
+#[test]
+fn subscriptions_of_a_session() {
+    let limits = Limits {
+        subscriptions_per_session_max: 2,
+        ..Limits::default()
+    };
+    assert!(moved(&limits, |counters| counters.subscriptions_refused));
+}
+
+#[test]
+fn retained_messages() {
+    let limits = Limits {
+        retained_messages_max: 2,
+        ..Limits::default()
+    };
+    assert!(moved(&limits, |counters| counters.retained_refused));
+}
+
+#[test]
+fn retained_bytes() {
+    let limits = Limits {
+        retained_bytes_max: 300,
+        ..Limits::default()
+    };
+    assert!(moved(&limits, |counters| counters.retained_refused));
+}
+
+#[test]
+fn memory_budget() {
+    let limits = Limits {
+        memory_budget_bytes: 1_000,
+        ..Limits::default()
+    };
+    assert!(moved(&limits, |counters| counters.publishers_paused));
+}
+
+/// A window of one each way: everything waits in queues, nothing is lost, nothing stands still.
+#[test]
+fn windows_of_one() {
+    let limits = Limits {
+        in_flight_to_client_max: 1,
+        receive_maximum: 1,
+        retained_chunk_messages: 1,
+        route_cache_entries_max: 1,
+        ..Limits::default()
+    };
+    for counters in under(&limits) {
+        assert_eq!(counters.dropped_queue_full, 0);
+        assert!(counters.queued > 0);
+    }
+}
+
+/// Limits on what is taken from clients: legal clients stay below them, so the runs are as usual.
+#[test]
+fn small_packets_and_few_aliases() {
+    let limits = Limits {
+        packet_bytes_max: 3_500,
+        topic_aliases_from_client_max: 1,
+        topic_aliases_to_client_max: 1,
+        client_id_bytes_max: 12,
+        topic_bytes_max: 24,
+        topic_levels_max: 4,
+        ..Limits::default()
+    };
+    for counters in under(&limits) {
+        assert_eq!(counters.connections_refused, 0);
+        assert!(counters.publishes_sent > 0);
+    }
+}

@@ -1,0 +1,48 @@
+//! Runs that must keep all invariants.
+
+#![expect(clippy::panic, reason = "a failing run is told with its seed")]
+
+use martlet_sim::{Options, fresh_seeds, run};
+
+/// Runs a seed with 1, 2 and 4 shards.
+fn run_seed(seed: u64) {
+    for shards in [1, 2, 4] {
+        let options = Options::new(seed, shards);
+        if let Err(failure) = run(&options) {
+            panic!("{failure}\nagain: {}", options.command());
+        }
+    }
+}
+
+#[test]
+fn fixed_seeds_from_1_to_20() {
+    (1..=20).for_each(run_seed);
+}
+
+#[test]
+fn fixed_seeds_from_21_to_40() {
+    (21..=40).for_each(run_seed);
+}
+
+/// `MARTLET_SIM_FRESH=N` runs N seeds that nobody has run before, besides the fixed ones; without it none.
+#[test]
+fn fresh_seeds_if_asked_for() {
+    let count = std::env::var("MARTLET_SIM_FRESH").ok();
+    let count = count.map_or(0, |count| {
+        count.parse().expect("MARTLET_SIM_FRESH is a number")
+    });
+    fresh_seeds(count).into_iter().for_each(run_seed);
+}
+
+#[test]
+fn a_seed_is_a_run() {
+    for shards in [1, 4] {
+        let first = run(&Options::new(7, shards)).unwrap();
+        let second = run(&Options::new(7, shards)).unwrap();
+        assert_eq!(first, second);
+        let other = run(&Options::new(8, shards)).unwrap();
+        assert_ne!(first.trace_hash, other.trace_hash);
+        assert!(first.messages > 100 && first.receipts > 500, "{first:?}");
+        assert_eq!(first.counters.peer_messages_sent > 0, shards > 1);
+    }
+}
