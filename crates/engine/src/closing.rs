@@ -179,8 +179,9 @@ impl Shard {
             session.will = None;
         }
         self.replay_sequence += session.replays.len() as u64;
+        let mut tickets = Vec::new();
         for (id, replay) in (replay_id..).zip(&mut session.replays) {
-            replay.rewind(id);
+            tickets.extend(replay.rewind(id));
         }
         //= mqtt5 3.1.2-8
         //= mqtt311 3.1.2-8
@@ -192,6 +193,9 @@ impl Shard {
             }
             Some(_) => self.publish_will(key, now, fx),
             None => {}
+        }
+        for ticket in tickets {
+            self.suback_part_done(ticket, now, fx);
         }
         self.memberships_offline(key, fx);
         let Some(session) = self.sessions.get_mut(key) else {

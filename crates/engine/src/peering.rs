@@ -90,7 +90,7 @@ impl Shard {
     fn on_group_peer(&mut self, from: usize, peer: Peer, now: Time, fx: &mut Effects) {
         match peer {
             Peer::GroupJoin { filter, join } => self.on_group_join(from, &filter, join, now, fx),
-            Peer::GroupJoined { ticket } => self.on_group_joined(ticket, now, fx),
+            Peer::GroupJoined { ticket } => self.suback_part_done(ticket, now, fx),
             Peer::GroupLeave { filter, session } => self.on_group_leave(from, &filter, session),
             Peer::GroupOnline {
                 filter,

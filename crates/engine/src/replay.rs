@@ -4,6 +4,12 @@
 //! and asks each for one chunk at a time: the receiver's own window sets the pace, nothing is put into
 //! its queue, and a hundred thousand topics cost one chunk of memory.
 //!
+//! ```text
+//!   Prefetching ── everything is here, or a whole chunk ──▶ Sending ── all shards asked, all sent ──▶ done
+//!   (SUBACK waits)                                          (chunk by chunk)
+//! ```
+//! SUBACK waits for the first chunks, so that what is published after SUBACK was seen comes behind them.
+//!
 //! *Never an older value after a newer one.* A topic whose retained message was published, and delivered
 //! live, since the replay began is left out of it: the subscriber has the newer value already, or has it queued.
 //! What was queued when a chunk arrived may hold older values of its topics; the chunk waits for that to leave.
@@ -16,6 +22,7 @@ use alloc::vec::Vec;
 use hashbrown::HashSet;
 
 use crate::message::Message;
+use crate::slab::Key;
 use crate::subscriptions::SubscriptionOptions;
 
 /// One subscription's replay. Kept across a reconnect of the session.
@@ -25,23 +32,41 @@ pub(crate) struct Replay {
     pub(crate) id: u64,
     pub(crate) filter: Arc<str>,
     pub(crate) options: SubscriptionOptions,
+    /// The SUBACK that waits for the first chunks; set while prefetching.
+    pub(crate) ticket: Option<Key>,
     /// Shards still to be asked; the last one is being asked.
-    pub(crate) sources: Vec<usize>,
+    sources: Vec<usize>,
     /// A request is under way.
-    pub(crate) awaiting: bool,
+    awaiting: bool,
     /// Where the next request to the current source begins.
-    pub(crate) after: Option<Box<str>>,
+    after: Option<Box<str>>,
     /// Arrived, not yet sent.
-    pub(crate) buffer: VecDeque<Message>,
-    /// The end of the session's queue when they arrived: what waited there is older, and goes first.
-    pub(crate) behind: u64,
-    /// The last message taken from the buffer.
-    last: Option<Message>,
-    /// Where the buffered chunk began.
-    chunk_after: Option<Box<str>>,
-    /// The shard that the buffered chunk came from had nothing behind it.
-    chunk_ends_source: bool,
+    chunks: VecDeque<Chunk>,
+    /// Answers that prefetching may still wait for.
+    prefetches_left: u32,
     superseded: HashSet<Box<str>, foldhash::fast::FixedState>,
+}
+
+/// What one shard has answered to one request.
+#[derive(Debug)]
+struct Chunk {
+    source: usize,
+    /// Where it began.
+    after: Option<Box<str>>,
+    messages: VecDeque<Message>,
+    /// The last message taken from it.
+    last: Option<Message>,
+    /// The end of the session's queue when it arrived: what waited there is older, and goes first.
+    behind: u64,
+}
+
+/// What to ask which shard for.
+#[derive(Debug, Clone)]
+pub(crate) struct ChunkRequest {
+    pub(crate) source: usize,
+    pub(crate) replay: u64,
+    pub(crate) filter: Arc<str>,
+    pub(crate) after: Option<Box<str>>,
 }
 
 impl Replay {
@@ -50,65 +75,102 @@ impl Replay {
         filter: Arc<str>,
         options: SubscriptionOptions,
         sources: Vec<usize>,
+        ticket: Key,
         seed: u64,
     ) -> Self {
         Self {
             id,
             filter,
             options,
+            ticket: Some(ticket),
             sources,
             awaiting: false,
             after: None,
-            buffer: VecDeque::new(),
-            behind: 0,
-            last: None,
-            chunk_after: None,
-            chunk_ends_source: false,
+            chunks: VecDeque::new(),
+            prefetches_left: PREFETCHES_MAX,
             superseded: HashSet::with_hasher(foldhash::fast::FixedState::with_seed(seed)),
         }
     }
 
-    /// A chunk has arrived; `next`: where to go on, `None` if this shard has no more; `behind`: the end of the
-    /// session's queue.
-    pub(crate) fn on_chunk(&mut self, messages: Vec<Message>, next: Option<Box<str>>, behind: u64) {
-        self.awaiting = false;
-        self.behind = behind;
-        self.buffer = messages.into();
-        self.last = None;
-        self.chunk_after = self.after.take();
-        self.chunk_ends_source = next.is_none();
-        self.after = next;
-        if self.buffer.is_empty() {
-            self.end_chunk();
+    /// The next request, if one should be sent now; then it counts as sent.
+    pub(crate) fn next_request(&mut self) -> Option<ChunkRequest> {
+        let hungry = self.chunks.is_empty() || self.ticket.is_some();
+        if self.awaiting || !hungry {
+            return None;
         }
+        let source = self.sources.last().copied()?;
+        self.awaiting = true;
+        Some(ChunkRequest {
+            source,
+            replay: self.id,
+            filter: self.filter.clone(),
+            after: self.after.clone(),
+        })
     }
 
-    /// The next message to send, without taking it. Superseded ones are dropped on the way.
-    pub(crate) fn peek(&mut self) -> Option<&Message> {
-        while let Some(front) = self.buffer.front() {
+    /// A chunk has arrived; `next`: where to go on, `None` if this shard has no more; `behind`: the end of the
+    /// session's queue. Returns the SUBACK that need not wait any longer.
+    pub(crate) fn on_chunk(
+        &mut self,
+        messages: Vec<Message>,
+        next: Option<Box<str>>,
+        behind: u64,
+    ) -> Option<Key> {
+        self.awaiting = false;
+        let after = self.after.take();
+        let more = next.is_some();
+        if let (Some(source), false) = (self.sources.last().copied(), messages.is_empty()) {
+            self.chunks.push_back(Chunk {
+                source,
+                after,
+                messages: messages.into(),
+                last: None,
+                behind,
+            });
+        }
+        self.after = next;
+        if !more {
+            self.sources.pop();
+        }
+        self.prefetches_left = self.prefetches_left.saturating_sub(1);
+        let a_whole_chunk = more && !self.chunks.is_empty();
+        if a_whole_chunk || self.sources.is_empty() || self.prefetches_left == 0 {
+            return self.ticket.take();
+        }
+        None
+    }
+
+    /// The next message to send, without taking it, and what has to leave the session's queue before. Superseded
+    /// ones are dropped on the way. `None` also while prefetching.
+    pub(crate) fn peek(&mut self) -> Option<(&Message, u64)> {
+        if self.ticket.is_some() {
+            return None;
+        }
+        while let Some(front) = self.chunks.front().and_then(|chunk| chunk.messages.front()) {
             if !self.superseded.contains(front.topic()) {
                 break;
             }
             self.take();
         }
-        self.buffer.front()
+        let chunk = self.chunks.front()?;
+        chunk
+            .messages
+            .front()
+            .map(|message| (message, chunk.behind))
     }
 
     /// Takes the message that [`Replay::peek`] has shown.
     pub(crate) fn take(&mut self) {
-        self.last = self.buffer.pop_front();
-        if self.buffer.is_empty() {
-            self.end_chunk();
+        if let Some(chunk) = self.chunks.front_mut() {
+            chunk.last = chunk.messages.pop_front();
+            if chunk.messages.is_empty() {
+                self.chunks.pop_front();
+            }
         }
     }
 
-    /// Whether the next chunk should be asked for now.
-    pub(crate) fn wants_chunk(&self) -> bool {
-        self.buffer.is_empty() && !self.awaiting && !self.sources.is_empty()
-    }
-
     pub(crate) fn is_done(&self) -> bool {
-        self.buffer.is_empty() && !self.awaiting && self.sources.is_empty()
+        self.chunks.is_empty() && !self.awaiting && self.sources.is_empty()
     }
 
     /// A newer retained message of this topic was delivered live.
@@ -120,39 +182,47 @@ impl Replay {
 
     /// A newer retained message of this topic could not be delivered live: send it instead of the older one.
     pub(crate) fn refresh(&mut self, newer: &Message) {
-        let old = self
-            .buffer
-            .iter()
-            .position(|message| message.topic() == newer.topic());
-        if let Some(at) = old {
-            if newer.payload().is_empty() {
-                self.supersede(newer.topic());
-            } else if let Some(slot) = self.buffer.get_mut(at) {
-                *slot = newer.clone();
-            }
+        let mut buffered = self
+            .chunks
+            .iter_mut()
+            .flat_map(|chunk| chunk.messages.iter_mut());
+        let Some(old) = buffered.find(|message| message.topic() == newer.topic()) else {
+            return;
+        };
+        if newer.payload().is_empty() {
+            self.supersede(newer.topic());
+        } else {
+            *old = newer.clone();
         }
     }
 
     /// The connection has ended: what is buffered may be old when the client is back, so it is
-    /// asked for again from the place that was reached.
-    pub(crate) fn rewind(&mut self, new_id: u64) {
+    /// asked for again from the place that was reached. Returns the SUBACK that need not be sent any more.
+    pub(crate) fn rewind(&mut self, new_id: u64) -> Option<Key> {
         self.id = new_id;
-        if !self.buffer.is_empty() {
-            self.after = match self.last.take() {
-                Some(last) => Some(last.topic().into()),
-                None => self.chunk_after.take(),
-            };
-            self.buffer.clear();
-            self.chunk_ends_source = false;
-        }
         self.awaiting = false;
+        let first = self.chunks.pop_front();
+        for chunk in core::mem::take(&mut self.chunks).into_iter().rev() {
+            self.ask_again(chunk.source);
+        }
+        if let Some(first) = first {
+            self.ask_again(first.source);
+            self.after = match first.last {
+                Some(last) => Some(last.topic().into()),
+                None => first.after,
+            };
+        }
+        self.ticket.take()
     }
 
-    fn end_chunk(&mut self) {
-        if self.chunk_ends_source {
-            self.chunk_ends_source = false;
-            self.sources.pop();
-            self.after = None;
+    /// Makes a shard the one to be asked next.
+    fn ask_again(&mut self, source: usize) {
+        if self.sources.last() != Some(&source) {
+            self.sources.push(source);
         }
+        self.after = None;
     }
 }
+
+/// Answers that SUBACK waits for at most: a filter that matches little of much must not hold it up for long.
+const PREFETCHES_MAX: u32 = 128;

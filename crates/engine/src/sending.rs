@@ -3,6 +3,9 @@
 //! Order: what waits in the queue goes before anything new, whatever the QoS. Retained messages for new
 //! subscriptions have no place in the queue; they take turns with it.
 
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
 use martlet_codec::{PacketId, QoS, ReasonCode};
 use martlet_session::{PubRec, Resend};
 
@@ -13,7 +16,7 @@ use crate::message::Message;
 use crate::outbox::CHAIN_THRESHOLD;
 use crate::peers::Peer;
 use crate::queue::Pushed;
-use crate::replay::Replay;
+use crate::replay::{ChunkRequest, Replay};
 use crate::routing::{Publication, effective_qos};
 use crate::shard::Shard;
 use crate::slab::Key;
@@ -359,9 +362,11 @@ impl Shard {
         let Some(replay) = session.replays.front_mut() else {
             return false;
         };
-        let (options, behind) = (replay.options, replay.behind);
-        let Some(message) = replay.peek() else {
-            self.request_chunk(key, fx);
+        let options = replay.options;
+        let Some((message, behind)) = replay.peek() else {
+            if let Some(request) = replay.next_request() {
+                self.request_chunk(key, request, fx);
+            }
             return false;
         };
         let qos = effective_qos(message.qos(), options.qos);
@@ -387,37 +392,30 @@ impl Shard {
         true
     }
 
-    /// Asks the replay's current shard for its next chunk.
-    fn request_chunk(&mut self, key: Key, fx: &mut Effects) {
-        let Some(session) = self.sessions.get_mut(key) else {
-            return;
+    /// Asks a shard for a replay's next chunk.
+    pub(crate) fn request_chunk(&mut self, session: Key, request: ChunkRequest, fx: &mut Effects) {
+        let ChunkRequest {
+            source,
+            replay,
+            filter,
+            after,
+        } = request;
+        let peer = Peer::RetainedRequest {
+            session,
+            replay,
+            filter,
+            after,
         };
-        let Some(replay) = session.replays.front_mut() else {
-            return;
-        };
-        if !replay.wants_chunk() {
-            return;
-        }
-        let Some(source) = replay.sources.last().copied() else {
-            return;
-        };
-        replay.awaiting = true;
-        let request = Peer::RetainedRequest {
-            session: key,
-            replay: replay.id,
-            filter: replay.filter.clone(),
-            after: replay.after.clone(),
-        };
-        self.send_to(source, request, fx);
+        self.send_to(source, peer, fx);
     }
 
-    /// A retained message has left its shard for this session; see `retaining.rs`.
+    /// A chunk of retained messages has come for this session; see `retaining.rs`.
     pub(crate) fn on_retained_chunk(
         &mut self,
         key: Key,
         replay_id: u64,
-        mut messages: alloc::vec::Vec<Message>,
-        next: Option<alloc::boxed::Box<str>>,
+        mut messages: Vec<Message>,
+        next: Option<Box<str>>,
         now: Time,
         fx: &mut Effects,
     ) {
@@ -426,14 +424,20 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
-        let Some(replay) = session
-            .replays
-            .iter_mut()
-            .find(|replay| replay.id == replay_id)
-        else {
+        let behind = session.queue.end();
+        let mut replays = session.replays.iter_mut();
+        let Some(replay) = replays.find(|replay| replay.id == replay_id) else {
             return;
         };
-        replay.on_chunk(messages, next, session.queue.end());
+        let ticket = replay.on_chunk(messages, next, behind);
+        if replay.ticket.is_some()
+            && let Some(request) = replay.next_request()
+        {
+            self.request_chunk(key, request, fx);
+        }
+        if let Some(ticket) = ticket {
+            self.suback_part_done(ticket, now, fx);
+        }
         self.pump(key, now, fx);
     }
 }
@@ -444,7 +448,7 @@ fn fits(
     publication: &Publication<'_>,
     terms: &Terms,
     now: Time,
-    own: &mut alloc::vec::Vec<u8>,
+    own: &mut Vec<u8>,
 ) -> bool {
     if connection.packet_bytes_max == u32::MAX {
         return true;

@@ -64,7 +64,7 @@ impl Shard {
                     granted(requested.qos)
                 }
                 Ok(()) => {
-                    self.subscribe_plain(session, filter, requested, id, now);
+                    self.subscribe_plain(session, filter, (requested, id), ticket, now, fx);
                     granted(requested.qos)
                 }
             };
@@ -100,8 +100,9 @@ impl Shard {
         }
     }
 
-    /// A group's owner has taken a membership.
-    pub(crate) fn on_group_joined(&mut self, ticket: Key, now: Time, fx: &mut Effects) {
+    /// One of the things that a SUBACK waits for is done: a group's owner has taken a membership, or the first
+    /// retained messages are here.
+    pub(crate) fn suback_part_done(&mut self, ticket: Key, now: Time, fx: &mut Effects) {
         if let Some(pending) = self.pending_subacks.get_mut(ticket) {
             pending.waiting_for = pending.waiting_for.saturating_sub(1);
         }
@@ -123,7 +124,7 @@ impl Shard {
             let existed = if filter.share_name().is_some() {
                 self.leave_group(session, filter.as_str(), fx)
             } else {
-                self.unsubscribe_plain(session, filter.as_str())
+                self.unsubscribe_plain(session, filter.as_str(), now, fx)
             };
             //= mqtt5 3.11.3-1
             if v5 {
@@ -197,9 +198,10 @@ impl Shard {
         &mut self,
         session: Key,
         filter: TopicFilter<'_>,
-        requested: Requested,
-        id: u32,
+        (requested, id): (Requested, u32),
+        ticket: Key,
         now: Time,
+        fx: &mut Effects,
     ) {
         let options = options_of(requested, id);
         //= mqtt5 3.8.4-3
@@ -225,7 +227,7 @@ impl Shard {
             RetainHandling::Never => false,
         };
         if wanted {
-            self.start_replay(session, filter, options, now);
+            self.start_replay(session, filter, options, ticket, now, fx);
         }
     }
 
@@ -234,7 +236,9 @@ impl Shard {
         session: Key,
         filter: TopicFilter<'_>,
         options: SubscriptionOptions,
-        _now: Time,
+        ticket: Key,
+        now: Time,
+        fx: &mut Effects,
     ) {
         let shard_count = self.config.shard_count;
         let sources: Vec<usize> = if filter.has_wildcard() {
@@ -242,23 +246,55 @@ impl Shard {
         } else {
             alloc::vec![owner_of_topic(filter.as_str(), shard_count)]
         };
+        // The same filter again: the new replay covers what the old one has left.
+        self.drop_replays(session, |old| &*old.filter == filter.as_str(), now, fx);
+        if let Some(pending) = self.pending_subacks.get_mut(ticket) {
+            pending.waiting_for += 1;
+        }
         self.replay_sequence += 1;
+        let id = self.replay_sequence;
         let filter: Arc<str> = filter.as_str().into();
-        let replay = Replay::new(
-            self.replay_sequence,
-            filter,
-            options,
-            sources,
-            self.config.seed,
-        );
+        let mut replay = Replay::new(id, filter, options, sources, ticket, self.config.seed);
+        let request = replay.next_request();
         if let Some(state) = self.sessions.get_mut(session) {
-            // The same filter again: the new replay covers what the old one has left.
-            state.replays.retain(|old| old.filter != replay.filter);
             state.replays.push_back(replay);
+        }
+        if let Some(request) = request {
+            self.request_chunk(session, request, fx);
         }
     }
 
-    fn unsubscribe_plain(&mut self, session: Key, filter: &str) -> bool {
+    /// Ends the replays for which `unwanted` holds.
+    pub(crate) fn drop_replays(
+        &mut self,
+        session: Key,
+        unwanted: impl Fn(&Replay) -> bool,
+        now: Time,
+        fx: &mut Effects,
+    ) {
+        let Some(state) = self.sessions.get_mut(session) else {
+            return;
+        };
+        let mut tickets = Vec::new();
+        state.replays.retain(|replay| {
+            let drop = unwanted(replay);
+            if drop {
+                tickets.extend(replay.ticket);
+            }
+            !drop
+        });
+        for ticket in tickets {
+            self.suback_part_done(ticket, now, fx);
+        }
+    }
+
+    fn unsubscribe_plain(
+        &mut self,
+        session: Key,
+        filter: &str,
+        now: Time,
+        fx: &mut Effects,
+    ) -> bool {
         //= mqtt5 3.10.4-1
         //= mqtt5 3.10.4-2
         //= mqtt311 3.10.4-1
@@ -266,8 +302,8 @@ impl Shard {
         let removed = self.remove_subscription(filter, session);
         if let Some(state) = self.sessions.get_mut(session) {
             state.filters.remove(filter);
-            state.replays.retain(|replay| &*replay.filter != filter);
         }
+        self.drop_replays(session, |replay| &*replay.filter == filter, now, fx);
         removed
     }
 

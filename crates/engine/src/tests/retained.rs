@@ -194,3 +194,68 @@ fn a_replay_does_not_overtake_what_was_queued_before() {
     }
     assert_eq!(seen, ["1", "2", "3"]);
 }
+
+/// Whoever publishes after SUBACK was seen publishes behind what was retained before, on whichever shard that is.
+#[test]
+fn suback_comes_when_the_retained_messages_are_here() {
+    let mut w = World::new(4);
+    let p = w.connect(Version::V311, "p", true);
+    for n in 0..20 {
+        w.publish(p, &std::format!("r/{n}"), QoS::AtLeastOnce, 1, true, "old");
+    }
+    let s = w.connect(Version::V311, &id_on(0, 4, "s"), true);
+    w.received(s);
+    let mut fx = crate::Effects::new(4);
+    // SUBSCRIBE to "r/#", QoS 0.
+    let subscribe = [0x82, 8, 0, 1, 0, 3, b'r', b'/', b'#', 0];
+    w.shards[0].on_bytes(s.conn, &subscribe, w.now, &mut fx);
+    let mut rounds = 0;
+    while fx.dirty.is_empty() {
+        rounds += 1;
+        assert!(rounds <= 4, "SUBACK never came");
+        for shard in 1..4 {
+            let mut request = core::mem::take(&mut fx.peers[shard]);
+            let mut there = crate::Effects::new(4);
+            w.shards[shard].on_peer_batch(0, &mut request, w.now, &mut there);
+            w.shards[0].on_peer_batch(shard, &mut there.peers[0], w.now, &mut fx);
+        }
+    }
+    let mut slices: [&[u8]; 1] = [&[]];
+    w.shards[0].outbox(s.conn).unwrap().io_slices(&mut slices);
+    assert_eq!(slices[0][..5], [0x90, 3, 0, 1, 0], "SUBACK is first");
+    let publishes = slices[0][5..]
+        .windows(3)
+        .filter(|bytes| bytes == b"old")
+        .count();
+    assert_eq!(publishes, 20, "and all are behind it");
+}
+
+#[test]
+fn a_reconnect_in_the_middle_goes_on_where_it_was_and_leaves_no_suback_behind() {
+    for shards in [1, 3] {
+        let mut w = World::new(shards);
+        let p = w.connect(Version::V311, "p", true);
+        for n in 0..300 {
+            w.publish(p, &std::format!("r/{n:03}"), QoS::AtLeastOnce, 1, true, "x");
+        }
+        let id = id_on(0, shards, "s");
+        let s = w.connect(Version::V311, &id, false);
+        w.subscribe(s, "#", QoS::AtLeastOnce);
+        let mut seen = std::collections::BTreeSet::new();
+        let mut collect = |lines: std::vec::Vec<std::string::String>| {
+            for line in lines.iter().filter(|line| line.starts_with("PUBLISH")) {
+                seen.insert(line.split('=').next().unwrap().to_string());
+            }
+        };
+        collect(w.received(s));
+        w.drop_connection(s);
+        let s = w.connect(Version::V311, &id, false);
+        collect(w.received(s));
+        for id in 1..=400_u16 {
+            let [high, low] = id.to_be_bytes();
+            w.send_bytes(s, &[0x40, 2, high, low]);
+            collect(w.received(s));
+        }
+        assert_eq!(seen.len(), 300, "{shards} shards");
+    }
+}
