@@ -40,6 +40,13 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Put any broker under load and count what becomes of the messages.
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// A scenario and options; `--help` lists them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 /// How to run the broker. Flags are stronger than the environment, which is stronger than the file.

@@ -1,8 +1,8 @@
 //! The `martlet` program.
 //!
 //! Map: `arguments` is what may be typed, `serve` runs the broker (also without a subcommand), `check` reads a
-//! configuration file, `logging` sends log lines to standard error, `exit` names the exit codes. `conformance` is
-//! the suite's own command line.
+//! configuration file, `logging` sends log lines to standard error, `exit` names the exit codes. `conformance`
+//! and `bench` have command lines of their own.
 
 mod arguments;
 mod check;
@@ -31,6 +31,10 @@ fn main() -> ExitCode {
                 Err(error) => Err(Exit::failed(error)),
             }
         }
+        Some(Command::Bench { arguments }) => match martlet_bench::cli(&arguments, &mut out) {
+            Ok(code) => return code,
+            Err(error) => Err(Exit::failed(error)),
+        },
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
