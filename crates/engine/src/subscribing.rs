@@ -52,7 +52,8 @@ impl Shard {
             conn,
             packet_id: subscribe.packet_id,
             reasons: Vec::with_capacity(subscribe.filters.len()),
-            waiting_for: 0,
+            // For the rest of this packet: a filter that stands in it twice ends the first one's replay.
+            waiting_for: 1,
         });
         for (filter, requested) in subscribe.filters {
             //= mqtt5 3.8.4-5
@@ -83,7 +84,7 @@ impl Shard {
             }
         }
         self.refuse_if_not_sayable(conn, ticket, now, fx);
-        self.send_suback_if_complete(ticket, now, fx);
+        self.suback_part_done(ticket, now, fx);
         self.pump(session, now, fx);
     }
 

@@ -259,3 +259,25 @@ fn a_reconnect_in_the_middle_goes_on_where_it_was_and_leaves_no_suback_behind() 
         assert_eq!(seen.len(), 300, "{shards} shards");
     }
 }
+
+#[test]
+fn a_filter_that_stands_twice_in_a_subscribe_is_answered_twice() {
+    for shards in [1, 2] {
+        let mut w = World::new(shards);
+        let s = w.connect(Version::V311, "s", true);
+        let mut filters = martlet_codec::SubscribeFiltersBuf::new();
+        for qos in [QoS::AtMostOnce, QoS::ExactlyOnce] {
+            let options = martlet_codec::SubscriptionOptions::with_qos(qos);
+            filters.push(martlet_codec::TopicFilter::new("r/#").unwrap(), options);
+        }
+        w.send(
+            s,
+            &martlet_codec::Packet::Subscribe(martlet_codec::Subscribe {
+                packet_id: martlet_codec::PacketId::new(1).unwrap(),
+                properties: martlet_codec::Properties::EMPTY,
+                filters: filters.as_filters(),
+            }),
+        );
+        assert_eq!(w.received(s)[1..], ["SUBACK [00, 02]"], "{shards} shards");
+    }
+}
