@@ -122,6 +122,7 @@ impl World {
     }
 
     fn end_faults(&mut self) {
+        self.release_mail();
         let current: Vec<_> = self.clients.iter().map(|client| client.link).collect();
         for link in self.links.values_mut() {
             let hostile = matches!(link.owner, Owner::Hostile(_));

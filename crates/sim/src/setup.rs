@@ -95,6 +95,10 @@ impl Setup {
             ]);
             clients.push(Client::new(n, format!("client-{n}"), version, expiry_s));
         }
+        let shares_surely = rng.percent(75);
+        for client in &mut clients {
+            client.shares_surely = shares_surely;
+        }
         let mut probe = Client::new(clients.len(), "probe".into(), Version::V5, None);
         probe.steady = true;
         probe.probe = true;

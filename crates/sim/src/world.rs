@@ -32,6 +32,8 @@ pub(crate) struct World {
     effects: Vec<Effects>,
     /// By sender and receiver: first in, first out.
     mail: Vec<Vec<VecDeque<PeerMessage>>>,
+    /// Mailboxes that are not emptied for a while.
+    held_mail: BTreeSet<(usize, usize)>,
     pub(crate) interest: Arc<SharedInterest>,
     pub(crate) links: BTreeMap<LinkId, Link>,
     next_link: LinkId,
@@ -101,6 +103,7 @@ impl World {
             mail: (0..count)
                 .map(|_| (0..count).map(|_| VecDeque::new()).collect())
                 .collect(),
+            held_mail: BTreeSet::new(),
             interest,
             links: BTreeMap::new(),
             next_link: 0,
@@ -144,7 +147,10 @@ impl World {
                     self.bytes_go_down(id)?;
                 }
             }
-            84..=94 => self.some_mail_arrives(),
+            84..=94 => {
+                self.hold_some_mail();
+                self.some_mail_arrives();
+            }
             95..=96 => self.resume_one(),
             97 => self.fault(),
             _ => self.time_passes(),

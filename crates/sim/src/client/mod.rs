@@ -28,6 +28,8 @@ pub(crate) struct Client {
     pub(crate) steady: bool,
     /// It is there to ask what is retained, and does nothing else.
     pub(crate) probe: bool,
+    /// In this run nobody asks for a shared subscription of QoS 0: each message has to reach a member.
+    pub(crate) shares_surely: bool,
     /// What it asks for in each CONNECT of version 5.
     expiry_s: Option<u32>,
     pub(crate) link: Option<LinkId>,
@@ -104,6 +106,7 @@ impl Client {
             version,
             steady: false,
             probe: false,
+            shares_surely: false,
             expiry_s,
             link: None,
             online: false,

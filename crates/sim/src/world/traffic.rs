@@ -181,9 +181,25 @@ impl World {
         moved
     }
 
+    /// Now and then a mailbox is left alone for long, much longer than clients need for a round trip.
+    pub(super) fn hold_some_mail(&mut self) {
+        let count = self.shards.len();
+        let pair = (self.rng.below(count), self.rng.below(count));
+        match self.rng.below(40) {
+            0 => _ = self.held_mail.insert(pair),
+            1 | 2 => _ = self.held_mail.remove(&pair),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn release_mail(&mut self) {
+        self.held_mail.clear();
+    }
+
     /// Some messages from one shard arrive at another.
     pub(crate) fn some_mail_arrives(&mut self) {
-        let full: Vec<(usize, usize)> = self.full_mailboxes();
+        let mut full: Vec<(usize, usize)> = self.full_mailboxes();
+        full.retain(|pair| !self.held_mail.contains(pair));
         if full.is_empty() {
             return;
         }
