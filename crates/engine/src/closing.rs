@@ -121,6 +121,9 @@ impl Shard {
             return;
         };
         self.memory_bytes = self.memory_bytes.saturating_sub(connection.counted_bytes);
+        for ticket in connection.subacks.drain(..) {
+            self.pending_subacks.remove(ticket);
+        }
         let session = connection.session;
         let client_id = session
             .and_then(|key| self.sessions.get(key))
@@ -179,9 +182,8 @@ impl Shard {
             session.will = None;
         }
         self.replay_sequence += session.replays.len() as u64;
-        let mut tickets = Vec::new();
         for (id, replay) in (replay_id..).zip(&mut session.replays) {
-            tickets.extend(replay.rewind(id));
+            replay.rewind(id);
         }
         //= mqtt5 3.1.2-8
         //= mqtt311 3.1.2-8
@@ -193,9 +195,6 @@ impl Shard {
             }
             Some(_) => self.publish_will(key, now, fx),
             None => {}
-        }
-        for ticket in tickets {
-            self.suback_part_done(ticket, now, fx);
         }
         self.memberships_offline(key, fx);
         let Some(session) = self.sessions.get_mut(key) else {

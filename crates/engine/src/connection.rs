@@ -45,6 +45,8 @@ pub(crate) struct Connection {
     /// PUBACK and PUBREC that may not be sent yet, and those behind them. Never longer than what the client
     /// may have unacknowledged; MQTT 3 clients: than what was read while other shards answered.
     pub(crate) held_answers: VecDeque<HeldAnswer>,
+    /// SUBACKs that wait for other shards, in the order of their SUBSCRIBEs.
+    pub(crate) subacks: VecDeque<Key>,
     /// Where its last message went.
     pub(crate) route: Option<Arc<Route>>,
 }
@@ -122,8 +124,14 @@ impl Connection {
             aliases_out: None,
             auth: None,
             held_answers: VecDeque::new(),
+            subacks: VecDeque::new(),
             route: None,
         }
+    }
+
+    /// Answers that wait.
+    pub(crate) fn held_count(&self) -> usize {
+        self.held_answers.len() + self.subacks.len()
     }
 
     /// The version to encode for; before CONNECT was read it does not matter.

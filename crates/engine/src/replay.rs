@@ -197,8 +197,8 @@ impl Replay {
     }
 
     /// The connection has ended: what is buffered may be old when the client is back, so it is
-    /// asked for again from the place that was reached. Returns the SUBACK that need not be sent any more.
-    pub(crate) fn rewind(&mut self, new_id: u64) -> Option<Key> {
+    /// asked for again from the place that was reached.
+    pub(crate) fn rewind(&mut self, new_id: u64) {
         self.id = new_id;
         self.awaiting = false;
         let first = self.chunks.pop_front();
@@ -212,7 +212,8 @@ impl Replay {
                 None => first.after,
             };
         }
-        self.ticket.take()
+        // SUBACK has gone with the connection.
+        self.ticket = None;
     }
 
     /// Makes a shard the one to be asked next.

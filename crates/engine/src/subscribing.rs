@@ -55,6 +55,9 @@ impl Shard {
             // For the rest of this packet: a filter that stands in it twice ends the first one's replay.
             waiting_for: 1,
         });
+        if let Some(connection) = self.connections.get_mut(conn) {
+            connection.subacks.push_back(ticket);
+        }
         for (filter, requested) in subscribe.filters {
             //= mqtt5 3.8.4-5
             //= mqtt311 3.8.4-4
@@ -104,10 +107,13 @@ impl Shard {
     /// One of the things that a SUBACK waits for is done: a group's owner has taken a membership, or the first
     /// retained messages are here.
     pub(crate) fn suback_part_done(&mut self, ticket: Key, now: Time, fx: &mut Effects) {
-        if let Some(pending) = self.pending_subacks.get_mut(ticket) {
-            pending.waiting_for = pending.waiting_for.saturating_sub(1);
-        }
-        self.send_suback_if_complete(ticket, now, fx);
+        // Gone with its connection: nobody waits for it.
+        let Some(pending) = self.pending_subacks.get_mut(ticket) else {
+            return;
+        };
+        pending.waiting_for = pending.waiting_for.saturating_sub(1);
+        let conn = pending.conn;
+        self.send_complete_subacks(conn, now, fx);
     }
 
     /// UNSUBSCRIBE from a client.
@@ -344,27 +350,32 @@ impl Shard {
         self.send_to(owner, join, fx);
     }
 
-    fn send_suback_if_complete(&mut self, ticket: Key, now: Time, fx: &mut Effects) {
-        if self
-            .pending_subacks
-            .get(ticket)
-            .is_none_or(|pending| pending.waiting_for > 0)
-        {
-            return;
+    /// Sends the SUBACKs that need not wait any longer, in the order of their SUBSCRIBEs.
+    fn send_complete_subacks(&mut self, conn: Key, now: Time, fx: &mut Effects) {
+        while let Some(connection) = self.connections.get_mut(conn) {
+            let Some(ticket) = connection.subacks.front().copied() else {
+                break;
+            };
+            let waits = self.pending_subacks.get(ticket);
+            if waits.is_some_and(|pending| pending.waiting_for > 0) {
+                break;
+            }
+            connection.subacks.pop_front();
+            let Some(pending) = self.pending_subacks.remove(ticket) else {
+                continue;
+            };
+            //= mqtt5 3.8.4-1
+            //= mqtt5 3.8.4-2
+            //= mqtt311 3.8.4-1
+            //= mqtt311 3.8.4-2
+            let answer = SubAck {
+                packet_id: pending.packet_id,
+                properties: Properties::EMPTY,
+                reasons: &pending.reasons,
+            };
+            self.write(conn, &Packet::SubAck(answer), now, fx);
         }
-        let Some(pending) = self.pending_subacks.remove(ticket) else {
-            return;
-        };
-        //= mqtt5 3.8.4-1
-        //= mqtt5 3.8.4-2
-        //= mqtt311 3.8.4-1
-        //= mqtt311 3.8.4-2
-        let answer = SubAck {
-            packet_id: pending.packet_id,
-            properties: Properties::EMPTY,
-            reasons: &pending.reasons,
-        };
-        self.write(pending.conn, &Packet::SubAck(answer), now, fx);
+        self.read_again(conn, fx);
     }
 }
 

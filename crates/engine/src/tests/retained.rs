@@ -281,3 +281,21 @@ fn a_filter_that_stands_twice_in_a_subscribe_is_answered_twice() {
         assert_eq!(w.received(s)[1..], ["SUBACK [00, 02]"], "{shards} shards");
     }
 }
+
+#[test]
+fn subacks_keep_the_order_of_their_subscribes_and_have_all_codes() {
+    let mut w = World::new(2);
+    let s = w.connect(Version::V5, &id_on(0, 2, "s"), true);
+    w.received(s);
+    // One write: SUBSCRIBE 1 of topics of both shards, SUBSCRIBE 2 that asks nobody (Retain Handling 2),
+    // SUBSCRIBE 3 of one filter twice.
+    let mut bytes = std::vec::Vec::new();
+    bytes.extend([0x82, 11, 0, 1, 0, 0, 1, b'a', 0, 0, 1, b'b', 0]);
+    bytes.extend([0x82, 7, 0, 2, 0, 0, 1, b'c', 0x20]);
+    bytes.extend([0x82, 11, 0, 3, 0, 0, 1, b'd', 0, 0, 1, b'd', 1]);
+    w.send_bytes(s, &bytes);
+    assert_eq!(
+        w.received(s),
+        ["SUBACK [00, 00]", "SUBACK [00]", "SUBACK [00, 01]"]
+    );
+}
