@@ -38,6 +38,7 @@ pub(crate) enum Scenario {
 #[command(
     name = "martlet bench",
     disable_help_flag = true,
+    args_override_self = true,
     after_help = EXAMPLES,
     max_term_width = 110
 )]

@@ -60,6 +60,8 @@ pub(crate) struct Counts {
 #[derive(Debug)]
 pub(crate) struct Book {
     pub(crate) routing: Routing,
+    /// Whether the order of one flow means something.
+    pub(crate) order: Order,
     publishers: usize,
     subscribers: usize,
     flows: Vec<Flow>,
@@ -83,6 +85,10 @@ impl Book {
             Routing::Pairs | Routing::Everyone | Routing::Matching(_) => 0,
         };
         Self {
+            order: match routing {
+                Routing::Group => Order::Free,
+                Routing::Pairs | Routing::Everyone | Routing::Matching(_) => Order::Kept,
+            },
             routing,
             publishers,
             subscribers,
@@ -153,13 +159,10 @@ impl Book {
         mut settle: impl FnMut(u64),
     ) -> bool {
         let publisher = length(u64::from(header.stamp.publisher));
-        let (index, order) = match self.routing {
-            Routing::Pairs if subscriber != publisher => (usize::MAX, Order::Kept),
-            Routing::Pairs => (publisher, Order::Kept),
-            Routing::Group => (publisher, Order::Free),
-            Routing::Everyone | Routing::Matching(_) => {
-                (subscriber * self.publishers + publisher, Order::Kept)
-            }
+        let index = match self.routing {
+            Routing::Pairs if subscriber != publisher => usize::MAX,
+            Routing::Pairs | Routing::Group => publisher,
+            Routing::Everyone | Routing::Matching(_) => subscriber * self.publishers + publisher,
         };
         let Some(flow) = self
             .flows
@@ -169,7 +172,7 @@ impl Book {
             self.counts.strays += 1;
             return false;
         };
-        let arrival = flow.arrive(header.sequence, order, &mut self.gaps);
+        let arrival = flow.arrive(header.sequence, self.order, &mut self.gaps);
         match arrival {
             Arrival::InOrder => {
                 self.outstanding -= 1;
@@ -194,9 +197,7 @@ impl Book {
             }
         }
         self.counts.delivered += 1;
-        if order == Order::Free
-            && let Some(seen) = self.seen.get_mut(subscriber * self.publishers + publisher)
-        {
+        if let Some(seen) = self.seen.get_mut(subscriber * self.publishers + publisher) {
             if header.sequence < *seen {
                 self.counts.reordered += 1;
             }

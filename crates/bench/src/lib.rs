@@ -10,13 +10,19 @@ mod arguments;
 mod book;
 mod churn;
 mod clock;
+mod collect;
+mod connect;
 mod drive;
 mod error;
+mod feed;
+mod idle;
 mod ledger;
 mod messages;
 mod number;
+mod offline;
 mod process;
 mod report;
+mod retained;
 mod settings;
 mod setup;
 mod swarm;
@@ -87,9 +93,10 @@ fn run(settings: &Settings) -> Result<Report, Error> {
         | Scenario::Shared
         | Scenario::Wildcard
         | Scenario::Latency => messages::run(&mut swarm, settings, &mut report)?,
-        Scenario::Connect | Scenario::Idle | Scenario::Retained | Scenario::Offline => {
-            return Err(Error::Arguments("not yet".to_owned()));
-        }
+        Scenario::Connect => connect::run(&mut swarm, settings, &mut report)?,
+        Scenario::Idle => idle::run(&mut swarm, settings, &mut report)?,
+        Scenario::Retained => retained::run(&mut swarm, settings, &mut report)?,
+        Scenario::Offline => offline::run(&mut swarm, settings, &mut report)?,
     }
     report.judge();
     Ok(report)

@@ -31,8 +31,8 @@ pub(crate) struct Report {
     /// On a schedule: how late the tool itself was; microseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) schedule_lag_us: Option<Percentiles>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) memory: Option<Memory>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) memory: Vec<Memory>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) churned: Option<u64>,
     gates: Vec<Gate>,
@@ -210,7 +210,7 @@ impl Report {
             counts: None,
             latency_us: None,
             schedule_lag_us: None,
-            memory: None,
+            memory: Vec::new(),
             churned: None,
             gates: Vec::new(),
             remarks: Vec::new(),
@@ -307,7 +307,7 @@ impl Report {
                 lag.line()
             );
         }
-        if let Some(memory) = &self.memory {
+        for memory in &self.memory {
             let _ = writeln!(
                 text,
                 "memory        {:.0} bytes for each of {} {} ({} before, {} after)",

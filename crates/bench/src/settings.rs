@@ -76,6 +76,10 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one line for each number; nothing is decided here that could be named"
+    )]
     pub(crate) fn new(arguments: Arguments) -> Result<Self, Error> {
         let scenario = arguments.scenario;
         let (publishers, subscribers) = sizes(&arguments)?;

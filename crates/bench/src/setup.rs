@@ -77,6 +77,45 @@ pub(crate) fn bring_up(
     Ok(setup.welcomes)
 }
 
+/// Makes the subscriptions of clients that are connected already, in order from connection 0.
+pub(crate) fn subscribe_all(
+    swarm: &mut Swarm,
+    settings: &Settings,
+    clients: &[Client],
+) -> Result<(), Error> {
+    let mut setup = Setup::new(clients);
+    setup.next = (0..clients.len()).collect();
+    let deadline_ns = swarm.clock().now_ns() + nanoseconds(settings.setup);
+    loop {
+        setup.subscribe_next(swarm, settings, clients)?;
+        if setup.finished == clients.len() {
+            return Ok(());
+        }
+        swarm.turn(&mut setup, Duration::from_millis(20))?;
+        if let Some(problem) = setup.problem.take() {
+            return Err(Error::Broker(problem));
+        }
+        if swarm.clock().now_ns() > deadline_ns {
+            return Err(Error::Broker(format!(
+                "after {:?} only {} of {} clients had their subscriptions",
+                settings.setup,
+                setup.finished,
+                clients.len()
+            )));
+        }
+    }
+}
+
+/// Lets the broker's memory settle; connections that end meanwhile are noticed by who asks for them.
+pub(crate) fn settle(swarm: &mut Swarm, settings: &Settings) -> Result<(), Error> {
+    let end_ns = swarm.clock().now_ns() + nanoseconds(settings.settle);
+    let mut nobody = Setup::new(&[]);
+    while swarm.clock().now_ns() < end_ns {
+        swarm.turn(&mut nobody, Duration::from_millis(20))?;
+    }
+    Ok(())
+}
+
 /// Opens the connection of one client.
 pub(crate) fn open(
     swarm: &mut Swarm,

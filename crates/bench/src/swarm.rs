@@ -18,7 +18,6 @@ use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::clock::Clock;
-use crate::number::count;
 use crate::wire::{Ack, AckKind, Message, Step, put_ack, step};
 
 /// Hears what arrives.
@@ -81,10 +80,6 @@ impl Swarm {
 
     pub(crate) const fn clock(&self) -> Clock {
         self.clock
-    }
-
-    pub(crate) const fn version(&self) -> Version {
-        self.version
     }
 
     /// Starts a connection; CONNECT waits in its output. Its number counts up from 0.
@@ -308,9 +303,9 @@ impl Swarm {
             now_ns,
             acks: &mut conn.out,
         };
-        let had = count(split.acks.len());
+        let had = split.acks.len();
         let used = split.packets(input, handler)?;
-        let is_dirty = count(conn.out.len()) > had;
+        let is_dirty = conn.out.len() > had;
         conn.tail.clear();
         conn.tail
             .extend_from_slice(input.get(used..).unwrap_or_default());

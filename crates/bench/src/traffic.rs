@@ -433,7 +433,7 @@ impl Handler for Traffic {
 }
 
 /// Up to ten minutes, to three digits.
-fn histogram() -> Histogram<u64> {
+pub(crate) fn histogram() -> Histogram<u64> {
     #[expect(
         clippy::expect_used,
         reason = "the bounds are constants that the crate accepts"

@@ -1,0 +1,236 @@
+//! What each lie looks like in the report.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::stub::{Lie, start};
+use serde_json::Value;
+
+const SMALL: &str = "--warmup 0 --duration 20s --drain 1s --stall 300ms --setup 10s --quiet --json";
+
+/// Runs the tool against a broker with this lie.
+fn bench(lie: Lie, words: &str) -> (Value, ExitCode) {
+    let address = start(lie);
+    let words = format!("{words} --port {}", address.port());
+    // The scenario comes first; what a test says overrides what all say.
+    let (scenario, flags) = words.split_once(' ').unwrap_or((&words, ""));
+    let words = format!("{scenario} {SMALL} {flags}");
+    let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+    let mut out = Vec::new();
+    let code = martlet_bench::cli(&words, &mut out).unwrap();
+    let json = serde_json::from_slice(&out).unwrap_or_default();
+    (json, code)
+}
+
+fn count(report: &Value, name: &str) -> u64 {
+    report["counts"][name].as_u64().unwrap()
+}
+
+fn is(code: ExitCode, expected: u8) -> bool {
+    // There is no other way to look into one.
+    format!("{code:?}") == format!("{:?}", ExitCode::from(expected))
+}
+
+#[track_caller]
+fn assert_clean(report: &Value) {
+    for name in [
+        "lost",
+        "duplicated",
+        "reordered",
+        "refused",
+        "strays",
+        "corrupted",
+        "unexpected_acks",
+        "unacknowledged",
+        "stalls",
+        "disconnects",
+    ] {
+        assert_eq!(count(report, name), 0, "{name} of {report}");
+    }
+}
+
+#[test]
+fn an_honest_broker_is_found_honest_at_every_qos_and_version() {
+    for version in ["3.1.1", "5"] {
+        for qos in 0..=2 {
+            let words = format!("p2p --pairs 3 -L 3000 -q {qos} -V {version} --max-loss 0");
+            let (report, code) = bench(Lie::Honest, &words);
+            assert_clean(&report);
+            assert!(is(code, 0), "{report}");
+            for name in ["attempted", "accepted", "expected", "delivered"] {
+                assert_eq!(count(&report, name), 3_000, "{name}");
+            }
+            let acknowledged = if qos == 0 { 0 } else { 3_000 };
+            assert_eq!(count(&report, "acknowledged"), acknowledged);
+            assert_eq!(report["measured"]["done"], 3_000);
+            assert!(report["latency_us"]["p50"].as_f64().unwrap() > 0.0);
+        }
+    }
+}
+
+#[test]
+fn each_scenario_counts_the_deliveries_that_it_is_owed() {
+    for (words, expected) in [
+        ("fan-in --publishers 5 -L 1000", 1_000),
+        ("fan-out --subscribers 7 -L 100", 700),
+        ("shared --publishers 2 --subscribers 3 -L 1000", 1_000),
+        ("latency --pairs 2 --rate 2000 -L 400", 400),
+        ("p2p --pairs 2 -L 50 -s 300000 -q 1", 50),
+    ] {
+        let (report, code) = bench(Lie::Honest, words);
+        assert_clean(&report);
+        assert!(is(code, 0), "{report}");
+        assert_eq!(count(&report, "expected"), expected, "{words}");
+        assert_eq!(count(&report, "delivered"), expected, "{words}");
+    }
+}
+
+#[test]
+fn a_broker_that_drops_is_noticed() {
+    for qos in 0..=2 {
+        let words = format!("p2p --pairs 2 -L 2000 -q {qos} --max-loss 0");
+        let (report, code) = bench(Lie::Drop(100), &words);
+        assert_eq!(count(&report, "lost"), 20, "{report}");
+        assert_eq!(count(&report, "delivered"), 1_980);
+        assert_eq!(count(&report, "duplicated"), 0);
+        assert!(is(code, 1));
+        assert_eq!(report["ok"], false);
+    }
+    let (report, code) = bench(
+        Lie::Drop(100),
+        "fan-out --subscribers 3 -L 1000 --max-loss 1%",
+    );
+    assert_eq!(count(&report, "lost"), 30);
+    assert!(is(code, 0), "one in a hundred was allowed: {report}");
+}
+
+#[test]
+fn a_broker_that_drops_all_the_rest_cannot_look_fast() {
+    let (report, code) = bench(Lie::Swallow(501), "p2p --pairs 1 -L 2000 --max-loss 0");
+    assert_eq!(count(&report, "delivered"), 500);
+    assert_eq!(count(&report, "expected"), count(&report, "attempted"));
+    assert_eq!(
+        count(&report, "lost"),
+        count(&report, "attempted") - 500,
+        "{report}"
+    );
+    assert!(count(&report, "stalls") > 0);
+    assert!(is(code, 1));
+}
+
+#[test]
+fn a_broker_that_duplicates_is_noticed() {
+    for scenario in ["p2p --pairs 2", "shared --publishers 2"] {
+        let (report, _) = bench(Lie::Duplicate(50), &format!("{scenario} -L 2000"));
+        assert_eq!(count(&report, "duplicated"), 40, "{report}");
+        assert_eq!(count(&report, "delivered"), 2_000);
+        assert_eq!(count(&report, "lost"), 0);
+    }
+}
+
+#[test]
+fn a_broker_that_reorders_is_noticed_and_not_called_lossy() {
+    let (report, _) = bench(Lie::Swap(50), "p2p --pairs 1 -L 1999");
+    assert_eq!(count(&report, "reordered"), 39, "{report}");
+    assert_eq!(count(&report, "lost"), 0);
+    assert_eq!(count(&report, "duplicated"), 0);
+    assert_eq!(count(&report, "delivered"), 1_999);
+}
+
+#[test]
+fn a_broker_that_stalls_is_noticed() {
+    let stall = Lie::Stall(500, Duration::from_millis(700));
+    let (report, code) = bench(stall, "p2p --pairs 1 -L 5000 --stall 5s --p99 300ms");
+    let silence = report["measured"]["longest_silence_ms"].as_f64().unwrap();
+    assert!(silence >= 650.0, "{report}");
+    assert!(report["latency_us"]["max"].as_f64().unwrap() >= 650_000.0);
+    assert_eq!(count(&report, "lost"), 0);
+    assert!(is(code, 0) || report["latency_us"]["p99"].as_f64().unwrap() > 300_000.0);
+}
+
+#[test]
+fn on_a_schedule_a_stall_shows_in_every_message_that_was_due_meanwhile() {
+    // 0.7 of about 2 seconds: a third of the messages, although only a few could be sent at the wrong time.
+    let stall = Lie::Stall(200, Duration::from_millis(700));
+    let words = "latency --pairs 1 --rate 500 -L 1000 --window 4 --stall 5s --p99 300ms";
+    let (report, code) = bench(stall, words);
+    assert_eq!(count(&report, "delivered"), 1_000, "{report}");
+    let at = |name: &str| report["latency_us"][name].as_f64().unwrap();
+    assert!(at("p90") >= 350_000.0, "{report}");
+    assert!(at("p99") >= 600_000.0, "{report}");
+    assert!(is(code, 1));
+}
+
+#[test]
+fn what_comes_after_it_was_given_up_is_late_and_not_lost() {
+    let stall = Lie::Stall(500, Duration::from_millis(700));
+    let (report, _) = bench(stall, "p2p --pairs 1 -L 2000 --stall 200ms");
+    assert!(count(&report, "stalls") > 0, "{report}");
+    assert!(count(&report, "reordered") > 0);
+    assert_eq!(count(&report, "lost"), 0);
+    assert_eq!(count(&report, "delivered"), 2_000);
+}
+
+#[test]
+fn changed_and_misdirected_messages_are_noticed() {
+    let (report, _) = bench(Lie::Corrupt(100), "p2p --pairs 2 -L 2000");
+    assert_eq!(count(&report, "corrupted"), 20, "{report}");
+    assert_eq!(count(&report, "lost"), 20);
+    let (report, _) = bench(Lie::Misroute(100), "p2p --pairs 2 -L 2000");
+    assert_eq!(count(&report, "strays"), 20, "{report}");
+    assert_eq!(count(&report, "delivered"), 2_000);
+}
+
+#[test]
+fn wrong_acknowledgements_are_noticed() {
+    let (report, _) = bench(Lie::NoAck(500), "p2p --pairs 1 -L 2000 -q 1 -F 20");
+    assert_eq!(count(&report, "unacknowledged"), 4, "{report}");
+    assert_eq!(count(&report, "acknowledged"), 1_996);
+    let (report, _) = bench(Lie::AckTwice(500), "p2p --pairs 1 -L 2000 -q 1 -F 1");
+    assert_eq!(count(&report, "unexpected_acks"), 4, "{report}");
+    for qos in 1..=2 {
+        let words = format!("p2p --pairs 1 -L 2000 -q {qos} -V 5");
+        let (report, _) = bench(Lie::Refuse(100), &words);
+        assert_eq!(count(&report, "refused"), 20, "{report}");
+        assert_eq!(count(&report, "acknowledged"), 1_980);
+        assert_eq!(count(&report, "lost"), 20);
+    }
+}
+
+#[test]
+fn a_broker_that_hangs_up_fails_the_run() {
+    let (report, code) = bench(Lie::HangUp(500), "p2p --pairs 1 -L 2000");
+    assert_eq!(count(&report, "disconnects"), 1, "{report}");
+    assert!(is(code, 1));
+}
+
+#[test]
+fn a_broker_that_refuses_subscriptions_gets_no_run() {
+    let port = start(Lie::NoSubscriptions).port().to_string();
+    let words = ["p2p", "--pairs", "1", "--quiet", "--port", &port].map(str::to_owned);
+    let error = martlet_bench::cli(&words, &mut Vec::new()).unwrap_err();
+    assert!(error.to_string().contains("refused"), "{error}");
+}
+
+#[test]
+fn a_gate_without_a_figure_is_missed() {
+    // QoS 1 that is never delivered: no percentiles, no rate.
+    let (report, code) = bench(
+        Lie::Swallow(1),
+        "p2p --pairs 1 --duration 1s -L 2000 --p99 1s --min-rate 1",
+    );
+    assert!(is(code, 1), "{report}");
+    for gate in report["gates"].as_array().unwrap() {
+        assert_eq!(gate["passed"], false, "{gate}");
+    }
+}
+
+#[test]
+fn a_connection_storm_is_counted() {
+    let (report, code) = bench(Lie::Honest, "connect -c 200 --concurrency 10");
+    assert!(is(code, 0), "{report}");
+    // The first tenth is warm-up; the turn in which it ends belongs to it.
+    let done = report["measured"]["done"].as_u64().unwrap();
+    assert!((100..=180).contains(&done), "{report}");
+    assert!(report["latency_us"]["count"].as_u64().unwrap() >= done);
+}
