@@ -1,4 +1,5 @@
-//! Faults that the simulation has found: each seed failed before its fault was mended.
+//! Faults that the simulation has found: each seed failed before its fault was mended. The fault itself is held by a
+//! unit test of the engine; when the simulation learns something new, its seeds mean other runs, and these are chosen anew.
 
 #![expect(clippy::panic, reason = "a failing run is told with its seed")]
 
@@ -13,21 +14,29 @@ fn passes(seed: u64, shards: usize) {
 
 /// A plain message was held behind a later retained one whose mark had not come yet (`relay.rs`).
 #[test]
-fn a_plain_message_overtakes_no_relay_that_is_behind_it() {
-    passes(5, 4);
-    passes(6, 4);
+fn a_plain_message_is_not_held_behind_a_later_relay() {
+    passes(1, 4);
+    passes(7, 4);
 }
 
 /// A retained message for a new subscription overtook older values in the session's queue (`replay.rs`).
 #[test]
 fn a_replay_waits_for_what_was_queued_before() {
-    passes(15, 1);
-    passes(8, 2);
+    passes(26, 1);
+}
+
+/// A filter that stands twice in a SUBSCRIBE was answered once (`subscribing.rs`).
+#[test]
+fn each_filter_of_a_subscribe_is_answered() {
+    passes(1, 2);
+    passes(2, 1);
 }
 
 /// SUBACK of MQTT 3.1 cannot say no (`subscribing.rs`).
 #[test]
 fn a_refused_subscription_of_mqtt_3_1_ends_the_connection() {
-    passes(20, 1);
-    passes(29, 1);
+    for shards in [1, 2, 4] {
+        passes(20, shards);
+        passes(29, shards);
+    }
 }
