@@ -14,6 +14,7 @@ mod authentication;
 mod client;
 mod closing;
 mod reading;
+mod retained;
 mod shards;
 mod starting;
 mod writing;
