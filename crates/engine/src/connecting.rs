@@ -327,7 +327,9 @@ impl Shard {
                 .unwrap_or(0)
                 .min(policy.session_expiry_cap_s),
             Version::V31 | Version::V311 if connect.clean_start => 0,
-            Version::V31 | Version::V311 => policy.session_expiry_default_s,
+            Version::V31 | Version::V311 => policy
+                .session_expiry_default_s
+                .min(policy.session_expiry_cap_s),
         }
     }
 

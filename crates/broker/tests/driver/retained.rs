@@ -14,8 +14,8 @@ fn a_hundred_thousand_retained_messages_reach_one_subscriber() {
         let broker = broker(shards);
         let mut publisher = Client::v3(&broker, "publisher");
         for first in (0..TOPICS).step_by(BATCH as usize) {
-            let publishes: Vec<u8> = (first..first + BATCH).flat_map(retained).collect();
-            publisher.send(&publishes);
+            let batch: Vec<u8> = (first..first + BATCH).flat_map(retained).collect();
+            publisher.send(&batch);
             // In order, each four bytes long.
             let pubacks: Vec<u8> = (first..first + BATCH)
                 .flat_map(|number| [0x40, 2, id(number)[0], id(number)[1]])
