@@ -2,7 +2,7 @@
 //!
 //! [`suite`] is the list of steps behind `test` and `check`, [`steps`] runs them one after the other, [`tools`] gets
 //! the clients that nobody here wrote, [`spec`] checks the citations, [`tidy`] the rules that no lint knows and
-//! [`dependencies`] what we depend on. It has no dependencies itself: it is built before everything else, and whatever it
+//! [`dependencies`] what we depend on; [`bench_peers`] compares brokers. It has no dependencies itself: it is built before everything else, and whatever it
 //! needed would be built a second time with other features.
 
 #![expect(
@@ -10,6 +10,7 @@
     reason = "a command line tool talks to the person who called it"
 )]
 
+mod bench_peers;
 mod dependencies;
 mod files;
 mod spec;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         ["spec"] => spec::run(&project, Page::Write),
         ["spec", "--check"] => spec::run(&project, Page::Compare),
         ["tidy"] => tidy::run(&project),
+        ["bench-peers", options @ ..] => bench_peers::run(&project, options),
         ["deny"] => dependencies::run(&project),
         ["tools"] => tools::install(&project).map(|_| ()),
         ["help" | "--help" | "-h"] => {
@@ -57,4 +59,5 @@ cargo xtask check         the part of it that needs no test run: format, tidy, s
 cargo xtask spec          check the citations and write docs/conformance.md (--check: fail if the page is stale)
 cargo xtask tidy          the rules that no lint knows
 cargo xtask deny          licences, sources and duplicates of what we depend on
+cargo xtask bench-peers   the same load on Martlet and on other brokers; writes docs/benchmarks.md
 cargo xtask tools         install the clients that the interop tests use";

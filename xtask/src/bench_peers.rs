@@ -1,0 +1,194 @@
+//! `cargo xtask bench-peers`: the same load on Martlet and on the brokers that a developer can install, in turn, and
+//! `docs/benchmarks.md` from what came out.
+//!
+//! Map: [`rows`] lists what is run, [`peers`] knows how each broker is started, [`page`] writes the table and the
+//! plots. Here is the loop: for each run, each row, each broker: start it on one core, load it from another, stop it.
+
+mod page;
+mod peers;
+mod rows;
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use crate::files::Project;
+use crate::steps::{Failure, cargo, output, run as run_command};
+
+use self::page::Page;
+use self::peers::{Peer, Running};
+use self::rows::{ROWS, Row};
+
+pub(crate) fn run(project: &Project, words: &[&str]) -> Result<(), Failure> {
+    let options = Options::parse(words)?;
+    let martlet = match &options.martlet {
+        Some(path) => path.clone(),
+        None => build(project)?,
+    };
+    let peers = Peer::all(&martlet, &options.peers);
+    let rows: Vec<&Row> = ROWS
+        .iter()
+        .filter(|row| {
+            options.only.is_empty() || options.only.iter().any(|only| row.name.contains(only))
+        })
+        .collect();
+    let mut results = Vec::new();
+    for run in 1..=options.runs {
+        for row in &rows {
+            for peer in &peers {
+                if row.peers_skipped.contains(&peer.name.as_str()) {
+                    continue;
+                }
+                let outcome = measure(project, &martlet, peer, row, &options);
+                let shown = match &outcome {
+                    Ok(json) => row.metric.figure(json).map_or_else(
+                        || "no figure".to_owned(),
+                        |figure| format!("{figure:.3} {}", row.metric.unit()),
+                    ),
+                    Err(failure) => failure.to_string(),
+                };
+                println!("run {run}: {}: {}: {shown}", row.name, peer.name);
+                results.push(Outcome {
+                    peer: peer.name.clone(),
+                    row: row.name,
+                    json: outcome.map_err(|failure| failure.to_string()),
+                });
+            }
+        }
+    }
+    let page = Page {
+        peers: &peers,
+        rows: &rows,
+        results: &results,
+        seconds: &options.seconds,
+        runs: options.runs,
+    };
+    page.write(project)
+}
+
+/// What one run of one row on one broker gave: the tool's JSON, or why there is none.
+#[derive(Debug)]
+struct Outcome {
+    peer: String,
+    row: &'static str,
+    json: Result<String, String>,
+}
+
+#[derive(Debug)]
+struct Options {
+    runs: u32,
+    seconds: String,
+    only: Vec<String>,
+    /// NAME=COMMAND; `{port}` stands for the port.
+    peers: Vec<(String, String)>,
+    martlet: Option<String>,
+}
+
+impl Options {
+    fn parse(words: &[&str]) -> Result<Self, Failure> {
+        let mut options = Self {
+            runs: 3,
+            seconds: "3".to_owned(),
+            only: Vec::new(),
+            peers: Vec::new(),
+            martlet: None,
+        };
+        let mut words = words.iter();
+        while let Some(flag) = words.next() {
+            let wrong = || {
+                Failure::new(
+                    format!("'{flag}' is no option, or its value is missing"),
+                    USAGE,
+                )
+            };
+            let value = (*words.next().ok_or_else(wrong)?).to_owned();
+            match *flag {
+                "--runs" => options.runs = value.parse().map_err(|_| wrong())?,
+                "--seconds" => options.seconds = value,
+                "--only" => options.only.push(value),
+                "--martlet" => options.martlet = Some(value),
+                "--peer" => {
+                    let (name, command) = value.split_once('=').ok_or_else(wrong)?;
+                    options.peers.push((name.to_owned(), command.to_owned()));
+                }
+                _ => return Err(wrong()),
+            }
+        }
+        Ok(options)
+    }
+}
+
+fn build(project: &Project) -> Result<String, Failure> {
+    run_command(
+        cargo(&["build", "--release", "-p", "martlet"]).current_dir(project.root()),
+        "see its message above",
+    )?;
+    let path = project.target().join("release").join("martlet");
+    Ok(path.display().to_string())
+}
+
+/// Starts the broker afresh, so that no row finds the memory of another.
+fn measure(
+    project: &Project,
+    martlet: &str,
+    peer: &Peer,
+    row: &Row,
+    options: &Options,
+) -> Result<String, Failure> {
+    let scratch = project.target().join("bench-peers");
+    fs::create_dir_all(&scratch)
+        .map_err(|error| Failure::new(format!("no scratch folder: {error}"), "make room"))?;
+    let broker = Running::start(peer, &scratch)?;
+    let mut command = Command::new("taskset");
+    command.args(["-c", LOAD_CORE, martlet, "bench"]);
+    command.args(row.arguments.split(' ').filter(|word| !word.is_empty()));
+    command.args(
+        peer.bench_arguments
+            .split(' ')
+            .filter(|word| !word.is_empty()),
+    );
+    command.args(["--duration", &options.seconds, "--quiet", "--json"]);
+    command.args(["--port", &broker.port().to_string()]);
+    command.args(["--pid", &broker.pid().to_string()]);
+    command.stdin(Stdio::null()).stderr(Stdio::null());
+    let json = match command.output() {
+        // A run with losses exits with 1 and still reports.
+        Ok(result) if result.stdout.starts_with(b"{") => {
+            String::from_utf8_lossy(&result.stdout).trim().to_owned()
+        }
+        Ok(_) => output(command.stderr(Stdio::inherit()))?,
+        Err(error) => {
+            return Err(Failure::new(
+                format!("taskset: {error}"),
+                "install util-linux; the comparison runs on Linux",
+            ));
+        }
+    };
+    Ok(json)
+}
+
+/// The core of the brokers, and that of the load.
+const BROKER_CORE: &str = "0";
+const LOAD_CORE: &str = "1";
+const USAGE: &str = "\
+cargo xtask bench-peers [--runs 3] [--seconds 3] [--only ROW]... [--martlet PROGRAM] [--peer 'NAME=COMMAND {port}']...
+mosquitto, rumqttd and nats-server take part if they are on the PATH; anything else by --peer";
+
+#[cfg(test)]
+mod tests {
+    use super::Options;
+
+    #[test]
+    fn options_are_read() {
+        let options = Options::parse(&["--runs", "1", "--peer", "x=run {port}"]).unwrap();
+        assert_eq!(options.runs, 1);
+        assert_eq!(options.peers, [("x".to_owned(), "run {port}".to_owned())]);
+        for wrong in [
+            &["--runs"][..],
+            &["--runs", "x"],
+            &["--peer", "x"],
+            &["-x", "1"],
+        ] {
+            assert!(Options::parse(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! How each broker is started: without persistence, everybody let in, no queue limit that would drop what a row sends.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use crate::steps::Failure;
+
+use super::BROKER_CORE;
+
+/// A broker that takes part.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) name: String,
+    /// As it says itself.
+    pub(crate) version: String,
+    /// Program and arguments; `{port}`, `{config}` and `{scratch}` are replaced.
+    command: String,
+    /// The configuration file, if it needs one.
+    config: Option<&'static str>,
+    environment: &'static [(&'static str, &'static str)],
+    /// What the tool has to do differently for it.
+    pub(crate) bench_arguments: &'static str,
+}
+
+impl Peer {
+    /// Martlet, and all that are installed or were asked for.
+    pub(crate) fn all(martlet: &str, asked: &[(String, String)]) -> Vec<Self> {
+        let mut peers = vec![Self {
+            name: "Martlet".to_owned(),
+            version: version(martlet, "--version"),
+            command: format!("{martlet} broker --listen 127.0.0.1:{{port}} --shards 1"),
+            config: None,
+            // One packet of 1 MiB and its header must fit.
+            environment: &[
+                ("RUST_LOG", "error"),
+                ("MARTLET_LIMITS_PACKET_BYTES_MAX", "2MiB"),
+            ],
+            bench_arguments: "",
+        }];
+        if let Some(program) = find("mosquitto") {
+            peers.push(Self {
+                name: "mosquitto".to_owned(),
+                version: version(&program, "-h"),
+                command: format!("{program} -c {{config}}"),
+                config: Some(MOSQUITTO),
+                environment: &[],
+                bench_arguments: "",
+            });
+        }
+        if let Some(program) = find("rumqttd") {
+            peers.push(Self {
+                name: "rumqttd".to_owned(),
+                version: version(&program, "--version"),
+                command: format!("{program} -q -c {{config}}"),
+                config: Some(RUMQTTD),
+                environment: &[],
+                // One port speaks one version.
+                bench_arguments: "-V 3.1.1",
+            });
+        }
+        if let Some(program) = find("nats-server") {
+            peers.push(Self {
+                name: "nats-server".to_owned(),
+                version: version(&program, "--version"),
+                command: format!("{program} -c {{config}}"),
+                config: Some(NATS),
+                environment: &[("GOMAXPROCS", "1")],
+                bench_arguments: "-V 3.1.1",
+            });
+        }
+        peers.extend(asked.iter().map(|(name, command)| Self {
+            name: name.clone(),
+            version: String::new(),
+            command: command.clone(),
+            config: None,
+            environment: &[],
+            bench_arguments: "-V 3.1.1",
+        }));
+        peers
+    }
+
+    /// The command without the folders of this machine.
+    pub(crate) fn shown(&self) -> String {
+        let environment: Vec<String> = self
+            .environment
+            .iter()
+            .map(|(name, value)| format!("{name}={value} "))
+            .collect();
+        let words: Vec<&str> = self
+            .command
+            .split(' ')
+            .map(|word| word.rsplit('/').next().unwrap_or(word))
+            .collect();
+        format!(
+            "{}taskset -c {BROKER_CORE} {}",
+            environment.concat(),
+            words.join(" ")
+        )
+    }
+
+    /// The configuration, as it is written.
+    pub(crate) const fn config(&self) -> Option<&'static str> {
+        self.config
+    }
+}
+
+/// A broker that runs; it is stopped when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    port: u16,
+}
+
+impl Running {
+    pub(crate) fn start(peer: &Peer, scratch: &Path) -> Result<Self, Failure> {
+        let failed = |problem: String| {
+            Failure::new(
+                format!("{} did not start: {problem}", peer.name),
+                "start it by hand to see why",
+            )
+        };
+        let port = free_port().map_err(|error| failed(error.to_string()))?;
+        let config = scratch.join(format!("{}.conf", peer.name));
+        let store = scratch.join(format!("{}.store", peer.name));
+        let fill = |text: &str| {
+            text.replace("{port}", &port.to_string())
+                .replace("{config}", &config.display().to_string())
+                .replace("{scratch}", &store.display().to_string())
+        };
+        // What an earlier run stored is not to be loaded.
+        let _ = fs::remove_dir_all(&store);
+        if let Some(text) = peer.config {
+            fs::write(&config, fill(text)).map_err(|error| failed(error.to_string()))?;
+        }
+        let child = Command::new("taskset")
+            .args(["-c", BROKER_CORE])
+            .args(fill(&peer.command).split(' '))
+            .envs(peer.environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| failed(error.to_string()))?;
+        let running = Self { child, port };
+        if running.answers_within(Duration::from_secs(10)) {
+            Ok(running)
+        } else {
+            Err(failed("it answers no CONNECT".to_owned()))
+        }
+    }
+
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// taskset replaces itself by the broker, so this is the broker's.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn answers_within(&self, time: Duration) -> bool {
+        let deadline = Instant::now() + time;
+        while Instant::now() < deadline {
+            if self.answers() {
+                return true;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        false
+    }
+
+    fn answers(&self) -> bool {
+        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) else {
+            return false;
+        };
+        let mut first = [0];
+        stream
+            .set_read_timeout(Some(Duration::from_secs(1)))
+            .is_ok()
+            && stream.write_all(CONNECT).is_ok()
+            && stream.read_exact(&mut first).is_ok()
+            && first == [0x20]
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have died by itself, which its row shows.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_port() -> std::io::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// A program on the PATH, or where Debian keeps daemons.
+fn find(program: &str) -> Option<String> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    path.split(':')
+        .chain(["/usr/sbin", "/usr/local/sbin"])
+        .map(|folder| format!("{folder}/{program}"))
+        .find(|candidate| Path::new(candidate).is_file())
+}
+
+/// The first line of what a program says about itself, without its folder.
+fn version(program: &str, flag: &str) -> String {
+    let Ok(output) = Command::new(program).arg(flag).output() else {
+        return String::new();
+    };
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    text.lines().next().unwrap_or_default().trim().to_owned()
+}
+
+/// CONNECT of MQTT 3.1.1, clean session, client identifier "probe".
+const CONNECT: &[u8] = b"\x10\x11\x00\x04MQTT\x04\x02\x00\x3c\x00\x05probe";
+
+const MOSQUITTO: &str = "\
+listener {port} 127.0.0.1
+allow_anonymous true
+persistence false
+max_queued_messages 0
+log_dest none
+";
+
+const RUMQTTD: &str = "\
+id = 0
+[router]
+id = 0
+max_connections = 20010
+max_outgoing_packet_count = 200
+max_segment_size = 104857600
+max_segment_count = 10
+[v4.1]
+name = \"v4-1\"
+listen = \"127.0.0.1:{port}\"
+next_connection_delay_ms = 0
+[v4.1.connections]
+connection_timeout_ms = 60000
+max_payload_size = 2097152
+max_inflight_count = 100
+dynamic_filters = true
+";
+
+const NATS: &str = "\
+server_name: bench
+listen: 127.0.0.1:-1
+jetstream { store_dir: \"{scratch}\" }
+mqtt { listen: \"127.0.0.1:{port}\" }
+";
+
+#[cfg(test)]
+mod tests {
+    use super::{CONNECT, Peer};
+
+    #[test]
+    fn the_probe_is_as_long_as_it_says() {
+        assert_eq!(usize::from(CONNECT[1]), CONNECT.len() - 2);
+    }
+
+    #[test]
+    fn commands_are_shown_without_folders() {
+        let asked = [("x".to_owned(), "/opt/x/bin/broker -p {port}".to_owned())];
+        let peers = Peer::all("/a/b/martlet", &asked);
+        let shown = peers.last().unwrap().shown();
+        assert_eq!(shown, "taskset -c 0 broker -p {port}");
+        assert!(peers[0].shown().contains(" martlet broker --listen"));
+    }
+}
