@@ -274,11 +274,8 @@ impl Report {
                 measured.unit
             ));
         }
-        if measured.seconds > 0.0
-            && measured
-                .broker_cpu
-                .is_some_and(|cpu| cpu.total_s() < CPU_SECONDS_MIN)
-        {
+        let is_coarse = |cpu: CpuTime| cpu.scheduled_s.is_none() && cpu.total_s() < CPU_SECONDS_MIN;
+        if measured.seconds > 0.0 && measured.broker_cpu.is_some_and(is_coarse) {
             self.remarks.push(
                 "the broker used too little CPU time to be measured in ticks of 10 ms".to_owned(),
             );

@@ -232,5 +232,6 @@ fn a_connection_storm_is_counted() {
     // The first tenth is warm-up; the turn in which it ends belongs to it.
     let done = report["measured"]["done"].as_u64().unwrap();
     assert!((100..=180).contains(&done), "{report}");
-    assert!(report["latency_us"]["count"].as_u64().unwrap() >= done);
+    // Those that were open when the warm-up ended are ended, but not timed.
+    assert!(report["latency_us"]["count"].as_u64().unwrap() + 10 >= done);
 }
