@@ -95,8 +95,8 @@ pub(crate) struct SessionFact {
     pub(crate) packet_bytes_min: u32,
     /// It has ended, or its client has let it go.
     pub(crate) ended: bool,
-    /// When that was.
-    pub(crate) ended_tick: Tick,
+    /// In which round that was. The broker may get to know it later, but in the same round.
+    pub(crate) ended_round: u32,
 }
 
 /// A PUBLISH that a client has read.
@@ -288,10 +288,10 @@ impl Ledger {
     }
 
     pub(crate) fn begin_session(&mut self, actor: ActorId) -> SessionId {
-        let tick = self.tick();
+        self.tick();
         if let Some(old) = self.actors[actor].session {
             self.sessions[old].ended = true;
-            self.sessions[old].ended_tick = tick;
+            self.sessions[old].ended_round = self.round;
         }
         self.sessions.push(SessionFact {
             actor,
@@ -299,7 +299,7 @@ impl Ledger {
             receipts: BTreeMap::new(),
             packet_bytes_min: u32::MAX,
             ended: false,
-            ended_tick: 0,
+            ended_round: 0,
         });
         let id = self.sessions.len() - 1;
         self.actors[actor].session = Some(id);

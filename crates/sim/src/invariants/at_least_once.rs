@@ -107,7 +107,9 @@ pub(super) fn missing_in_groups(ledger: &Ledger, when: impl Fn(u32, u32) -> bool
             }
             // A QoS 2 message that was on its way to a member ends with that member's session.
             if message.qos == QoS::ExactlyOnce
-                && members.iter().any(|s| s.ended && s.ended_tick > sent)
+                && members
+                    .iter()
+                    .any(|s| s.ended && s.ended_round >= message.round)
             {
                 continue;
             }

@@ -79,6 +79,11 @@ impl Invariant for RetainedLatest {
             is_last_of_its_publisher(topic, retained, &values, ledger)?;
             let last_round = values.iter().map(|v| v.round).max();
             values.retain(|v| Some(v.round) == last_round);
+            // What an earlier round left was looked at then; this round's values may all be lost.
+            let of_this_round = match retained {
+                Some(id) => Some(ledger.messages[id].round) == last_round,
+                None => values.iter().any(|value| value.clear),
+            };
             for (id, session, actor) in ledger.online() {
                 let Some(last) = self.last_seen.get(&(id, topic.to_owned())) else {
                     continue;
@@ -99,7 +104,7 @@ impl Invariant for RetainedLatest {
                 let saw_it = retained.is_some_and(|id| {
                     session.receipts.contains_key(&id) && ledger.messages[id].sends.len() == 1
                 });
-                let must_agree = whole_round && subscribed;
+                let must_agree = of_this_round && whole_round && subscribed;
                 // A clearing has no number: whoever saw it last may have seen an earlier one.
                 if must_agree || (saw_it && last.is_some()) {
                     return Err(format!(
