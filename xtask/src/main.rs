@@ -2,8 +2,8 @@
 //!
 //! [`suite`] is the list of steps behind `test` and `check`, [`steps`] runs them one after the other, [`tools`] gets
 //! the clients that nobody here wrote, [`spec`] checks the citations, [`tidy`] the rules that no lint knows and
-//! [`dependencies`] what we depend on; [`bench_peers`] compares brokers. It has no dependencies itself: it is built before everything else, and whatever it
-//! needed would be built a second time with other features.
+//! [`dependencies`] what we depend on; [`bench_peers`] compares brokers, [`icount`] counts instructions. It has no dependencies itself:
+//! it is built before everything else, and whatever it needed would be built a second time with other features.
 
 #![expect(
     clippy::print_stdout,
@@ -13,6 +13,7 @@
 mod bench_peers;
 mod dependencies;
 mod files;
+mod icount;
 mod spec;
 mod steps;
 mod suite;
@@ -36,6 +37,8 @@ fn main() -> ExitCode {
         ["spec", "--check"] => spec::run(&project, Page::Compare),
         ["tidy"] => tidy::run(&project),
         ["bench-peers", options @ ..] => bench_peers::run(&project, options),
+        ["icount"] => icount::run(&project, false),
+        ["icount", "--bless"] => icount::run(&project, true),
         ["deny"] => dependencies::run(&project),
         ["tools"] => tools::install(&project).map(|_| ()),
         ["help" | "--help" | "-h"] => {
@@ -59,5 +62,6 @@ cargo xtask check         the part of it that needs no test run: format, tidy, s
 cargo xtask spec          check the citations and write docs/conformance.md (--check: fail if the page is stale)
 cargo xtask tidy          the rules that no lint knows
 cargo xtask deny          licences, sources and duplicates of what we depend on
+cargo xtask icount        instructions per operation against a baseline (--bless: make it the baseline)
 cargo xtask bench-peers   the same load on Martlet and on other brokers; writes docs/benchmarks.md
 cargo xtask tools         install the clients that the interop tests use";
