@@ -52,7 +52,7 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(conn) else {
             return false;
         };
-        let full = connection.held_count() >= HELD_ANSWERS_MAX;
+        let full = connection.held_answers.len() >= HELD_ANSWERS_MAX;
         if full {
             connection.parked = Some(Parked::Answers);
         }
@@ -88,11 +88,11 @@ impl Shard {
     }
 
     /// Reads a connection again that was not read because of its held answers, if enough of them have gone.
-    pub(crate) fn read_again(&mut self, conn: Key, fx: &mut Effects) {
+    fn read_again(&mut self, conn: Key, fx: &mut Effects) {
         let Some(connection) = self.connections.get_mut(conn) else {
             return;
         };
-        let room = connection.held_count() <= HELD_ANSWERS_MAX / 2;
+        let room = connection.held_answers.len() <= HELD_ANSWERS_MAX / 2;
         if room && connection.parked == Some(Parked::Answers) {
             connection.parked = None;
             fx.resumed.push(ConnId(conn));

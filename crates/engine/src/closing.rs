@@ -121,7 +121,7 @@ impl Shard {
             return;
         };
         self.memory_bytes = self.memory_bytes.saturating_sub(connection.counted_bytes);
-        for ticket in connection.subacks.drain(..) {
+        if let Some(ticket) = connection.suback {
             self.pending_subacks.remove(ticket);
         }
         let session = connection.session;

@@ -45,8 +45,8 @@ pub(crate) struct Connection {
     /// PUBACK and PUBREC that may not be sent yet, and those behind them. Never longer than what the client
     /// may have unacknowledged; MQTT 3 clients: than what was read while other shards answered.
     pub(crate) held_answers: VecDeque<HeldAnswer>,
-    /// SUBACKs that wait for other shards, in the order of their SUBSCRIBEs.
-    pub(crate) subacks: VecDeque<Key>,
+    /// The SUBACK that waits for other shards; meanwhile nothing more is read.
+    pub(crate) suback: Option<Key>,
     /// Where its last message went.
     pub(crate) route: Option<Arc<Route>>,
 }
@@ -74,6 +74,8 @@ pub(crate) enum Parked {
     Budget,
     /// Answers to its messages to leave.
     Answers,
+    /// SUBACK to leave: what a client sends behind SUBSCRIBE happens behind it.
+    SubAck,
 }
 
 /// How far the connection has come.
@@ -124,14 +126,9 @@ impl Connection {
             aliases_out: None,
             auth: None,
             held_answers: VecDeque::new(),
-            subacks: VecDeque::new(),
+            suback: None,
             route: None,
         }
-    }
-
-    /// Answers that wait.
-    pub(crate) fn held_count(&self) -> usize {
-        self.held_answers.len() + self.subacks.len()
     }
 
     /// The version to encode for; before CONNECT was read it does not matter.

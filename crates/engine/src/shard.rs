@@ -381,9 +381,6 @@ impl Shard {
             Packet::PubRel(ack) => self.on_pubrel(conn, session, &ack, now, fx),
             Packet::PubComp(ack) => self.on_pubcomp(session, &ack, now, fx),
             Packet::Subscribe(subscribe) => {
-                if self.has_too_many_held_answers(conn) {
-                    return Flow::NotNow;
-                }
                 self.on_subscribe(conn, session, &subscribe, now, fx);
             }
             Packet::Unsubscribe(unsubscribe) => {

@@ -11,8 +11,8 @@ use martlet_codec::{
 use crate::acl::ClientInfo;
 use crate::client_session::Membership;
 use crate::client_slots::owner_of_topic;
-use crate::connection::Connection;
-use crate::effects::Effects;
+use crate::connection::{Connection, Parked};
+use crate::effects::{ConnId, Effects};
 use crate::grouping::GroupJoin;
 use crate::interest::InterestKey;
 use crate::peers::Peer;
@@ -56,7 +56,7 @@ impl Shard {
             waiting_for: 1,
         });
         if let Some(connection) = self.connections.get_mut(conn) {
-            connection.subacks.push_back(ticket);
+            connection.suback = Some(ticket);
         }
         for (filter, requested) in subscribe.filters {
             //= mqtt5 3.8.4-5
@@ -88,6 +88,13 @@ impl Shard {
         }
         self.refuse_if_not_sayable(conn, ticket, now, fx);
         self.suback_part_done(ticket, now, fx);
+        // What this shard itself has to answer is answered here: mostly the next packet need not wait.
+        self.settle(now, fx);
+        if let Some(connection) = self.connections.get_mut(conn)
+            && connection.suback.is_some()
+        {
+            connection.parked = Some(Parked::SubAck);
+        }
         self.pump(session, now, fx);
     }
 
@@ -112,8 +119,9 @@ impl Shard {
             return;
         };
         pending.waiting_for = pending.waiting_for.saturating_sub(1);
-        let conn = pending.conn;
-        self.send_complete_subacks(conn, now, fx);
+        if pending.waiting_for == 0 {
+            self.send_suback(ticket, now, fx);
+        }
     }
 
     /// UNSUBSCRIBE from a client.
@@ -350,32 +358,28 @@ impl Shard {
         self.send_to(owner, join, fx);
     }
 
-    /// Sends the SUBACKs that need not wait any longer, in the order of their SUBSCRIBEs.
-    fn send_complete_subacks(&mut self, conn: Key, now: Time, fx: &mut Effects) {
-        while let Some(connection) = self.connections.get_mut(conn) {
-            let Some(ticket) = connection.subacks.front().copied() else {
-                break;
-            };
-            let waits = self.pending_subacks.get(ticket);
-            if waits.is_some_and(|pending| pending.waiting_for > 0) {
-                break;
-            }
-            connection.subacks.pop_front();
-            let Some(pending) = self.pending_subacks.remove(ticket) else {
-                continue;
-            };
-            //= mqtt5 3.8.4-1
-            //= mqtt5 3.8.4-2
-            //= mqtt311 3.8.4-1
-            //= mqtt311 3.8.4-2
-            let answer = SubAck {
-                packet_id: pending.packet_id,
-                properties: Properties::EMPTY,
-                reasons: &pending.reasons,
-            };
-            self.write(conn, &Packet::SubAck(answer), now, fx);
+    fn send_suback(&mut self, ticket: Key, now: Time, fx: &mut Effects) {
+        let Some(pending) = self.pending_subacks.remove(ticket) else {
+            return;
+        };
+        //= mqtt5 3.8.4-1
+        //= mqtt5 3.8.4-2
+        //= mqtt311 3.8.4-1
+        //= mqtt311 3.8.4-2
+        let answer = SubAck {
+            packet_id: pending.packet_id,
+            properties: Properties::EMPTY,
+            reasons: &pending.reasons,
+        };
+        self.write(pending.conn, &Packet::SubAck(answer), now, fx);
+        let Some(connection) = self.connections.get_mut(pending.conn) else {
+            return;
+        };
+        connection.suback = None;
+        if connection.parked == Some(Parked::SubAck) {
+            connection.parked = None;
+            fx.resumed.push(ConnId(pending.conn));
         }
-        self.read_again(conn, fx);
     }
 }
 

@@ -299,3 +299,19 @@ fn subacks_keep_the_order_of_their_subscribes_and_have_all_codes() {
         ["SUBACK [00, 00]", "SUBACK [00]", "SUBACK [00, 01]"]
     );
 }
+
+/// A client that subscribes and publishes to itself in one write sees SUBACK first, and PINGRESP last.
+#[test]
+fn what_is_pipelined_behind_subscribe_happens_behind_suback() {
+    for shards in [1, 2, 4] {
+        let mut w = World::new(shards);
+        let s = w.connect(Version::V311, &id_on(0, shards, "s"), true);
+        w.received(s);
+        let mut bytes = std::vec::Vec::new();
+        bytes.extend([0x82, 6, 0, 1, 0, 1, b'#', 0]);
+        bytes.extend([0x30, 4, 0, 1, b't', b'x']);
+        bytes.extend([0xC0, 0]);
+        w.send_bytes(s, &bytes);
+        assert_eq!(w.received(s), ["SUBACK [00]", "PUBLISH t=x q0", "PingResp"]);
+    }
+}

@@ -80,6 +80,8 @@ pub(crate) struct World {
     /// What each connection got, decoded to text: `PUBLISH t=x q1 #3 dup retain`.
     received: HashMap<(usize, ConnId), Vec<String>>,
     versions: HashMap<(usize, ConnId), Version>,
+    /// Sent and not consumed.
+    tails: HashMap<(usize, ConnId), Vec<u8>>,
     pub(crate) closed: Vec<(usize, Closed)>,
     /// What the authenticator was asked.
     pub(crate) questions: Vec<(usize, AuthQuestion)>,
@@ -121,6 +123,7 @@ impl World {
             interest,
             received: HashMap::new(),
             versions: HashMap::new(),
+            tails: HashMap::new(),
             closed: Vec::new(),
             questions: Vec::new(),
         }
@@ -179,10 +182,20 @@ impl World {
     }
 
     pub(crate) fn send_bytes(&mut self, client: Client, bytes: &[u8]) {
-        let fx = &mut self.effects[client.shard];
-        let used = self.shards[client.shard].on_bytes(client.conn, bytes, self.now, fx);
-        assert_eq!(used, bytes.len(), "not everything was consumed");
+        let tail = self.tails.entry((client.shard, client.conn)).or_default();
+        tail.extend_from_slice(bytes);
+        self.feed_tail(client.shard, client.conn);
         self.run();
+    }
+
+    /// Presents what a connection has sent and the shard has not consumed.
+    fn feed_tail(&mut self, shard: usize, conn: ConnId) {
+        let Some(tail) = self.tails.get_mut(&(shard, conn)) else {
+            return;
+        };
+        let fx = &mut self.effects[shard];
+        let used = self.shards[shard].on_bytes(conn, tail, self.now, fx);
+        tail.drain(..used);
     }
 
     pub(crate) fn drop_connection(&mut self, client: Client) {
@@ -273,7 +286,7 @@ impl World {
         let shard = &mut self.shards[index];
         let fx = &mut self.effects[index];
         fx.connected.clear();
-        fx.resumed.clear();
+        let resumed = core::mem::take(&mut fx.resumed);
         self.questions
             .extend(fx.auth.drain(..).map(|question| (index, question)));
         let closed = core::mem::take(&mut fx.closed);
@@ -306,7 +319,10 @@ impl World {
                 .extend(texts(&bytes, version));
             self.closed.push((index, closed));
         }
-        busy
+        for conn in &resumed {
+            self.feed_tail(index, *conn);
+        }
+        busy || !resumed.is_empty()
     }
 
     /// What the client got since the last call.
