@@ -1,14 +1,14 @@
 //! A message on its way to one session, and how it becomes bytes.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 
-use martlet_codec::{PacketId, PublishHead, QoS, Version};
+use martlet_codec::{PacketId, Properties, PropertiesBuf, Property, PublishHead, QoS, Version};
 use martlet_session::AliasUse;
 
 use crate::connection::Connection;
 use crate::message::{Message, MessageParts};
 use crate::outbox::CHAIN_THRESHOLD;
+use crate::relay::topic_hash;
 use crate::slab::Key;
 use crate::time::Time;
 
@@ -97,13 +97,13 @@ pub(crate) fn write_publish(
     message: Option<&Message>,
     terms: &Terms,
     attempt: Attempt,
-    own: &mut Vec<u8>,
+    own: &mut PropertiesBuf,
 ) -> Result<(), TooLarge> {
     let version = connection.version();
     write_own_properties(version, parts, terms, attempt.now, own);
     let shared = shared_properties(version, parts);
     let mut topic = parts.topic;
-    let mut head = head_of(parts, terms, attempt, topic, own, shared);
+    let mut head = head_of(parts, terms, attempt, topic, own.as_properties(), shared);
     //= mqtt5 3.1.2-24
     if head.packet_len(version) > connection.packet_bytes_max as usize {
         return Err(TooLarge);
@@ -113,7 +113,7 @@ pub(crate) fn write_publish(
         // bytes longer (and a property length may grow by one).
         let room = connection.packet_bytes_max as usize - head.packet_len(version);
         if room >= ALIAS_OVERHEAD_MAX {
-            let choice = aliases.choose(topic, topic_hash(topic));
+            let choice = aliases.choose(topic, topic_hash(topic.as_bytes()));
             let alias = match choice {
                 AliasUse::None => None,
                 AliasUse::Define(alias) => Some(alias),
@@ -123,10 +123,9 @@ pub(crate) fn write_publish(
                 }
             };
             if let Some(alias) = alias {
-                own.push(PROPERTY_TOPIC_ALIAS);
-                own.extend_from_slice(&alias.to_be_bytes());
+                own.push(Property::TopicAlias(alias));
             }
-            head = head_of(parts, terms, attempt, topic, own, shared);
+            head = head_of(parts, terms, attempt, topic, own.as_properties(), shared);
         }
     }
     head.encode(version, connection.outbox.bytes());
@@ -145,7 +144,7 @@ pub(crate) fn packet_len(
     parts: &MessageParts<'_>,
     terms: &Terms,
     now: Time,
-    own: &mut Vec<u8>,
+    own: &mut PropertiesBuf,
 ) -> usize {
     write_own_properties(version, parts, terms, now, own);
     let attempt = Attempt {
@@ -158,7 +157,7 @@ pub(crate) fn packet_len(
         terms,
         attempt,
         parts.topic,
-        own,
+        own.as_properties(),
         shared_properties(version, parts),
     )
     .packet_len(version)
@@ -169,7 +168,7 @@ fn head_of<'a>(
     terms: &Terms,
     attempt: Attempt,
     topic: &'a str,
-    own_properties: &'a [u8],
+    own_properties: Properties<'a>,
     shared_properties: &'a [u8],
 ) -> PublishHead<'a> {
     PublishHead {
@@ -178,7 +177,7 @@ fn head_of<'a>(
         retain: terms.retain,
         topic,
         packet_id: attempt.packet_id,
-        own_properties,
+        own_properties: own_properties.as_bytes(),
         shared_properties,
         payload_len: parts.payload.len(),
     }
@@ -198,7 +197,7 @@ fn write_own_properties(
     parts: &MessageParts<'_>,
     terms: &Terms,
     now: Time,
-    own: &mut Vec<u8>,
+    own: &mut PropertiesBuf,
 ) {
     own.clear();
     if !version.is_v5() {
@@ -208,41 +207,17 @@ fn write_own_properties(
     for id in terms.ids.as_slice() {
         //= mqtt5 3.3.4-3
         //= mqtt5 3.3.4-4
-        own.push(PROPERTY_SUBSCRIPTION_ID);
-        push_variable_byte_integer(own, *id);
+        own.push(Property::SubscriptionIdentifier(*id));
     }
 }
 
 /// What is left of the Message Expiry Interval, as a property.
-pub(crate) fn push_expiry(parts: &MessageParts<'_>, now: Time, own: &mut Vec<u8>) {
+pub(crate) fn push_expiry(parts: &MessageParts<'_>, now: Time, own: &mut PropertiesBuf) {
     if let Some(seconds) = parts.remaining_expiry_s(now) {
         //= mqtt5 3.3.2-6
-        own.push(PROPERTY_MESSAGE_EXPIRY);
-        own.extend_from_slice(&seconds.to_be_bytes());
+        own.push(Property::MessageExpiryInterval(seconds));
     }
 }
 
-/// A stable hash of a topic for the alias tables (FNV-1a, 64 bits): collisions cost an alias, nothing else.
-fn topic_hash(topic: &str) -> u64 {
-    topic.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
-}
-
-fn push_variable_byte_integer(out: &mut Vec<u8>, mut value: u32) {
-    loop {
-        let low = u8::try_from(value & 0x7F).unwrap_or(0);
-        value >>= 7;
-        if value == 0 {
-            out.push(low);
-            return;
-        }
-        out.push(low | 0x80);
-    }
-}
-
-const PROPERTY_MESSAGE_EXPIRY: u8 = 0x02;
-const PROPERTY_SUBSCRIPTION_ID: u8 = 0x0B;
-const PROPERTY_TOPIC_ALIAS: u8 = 0x23;
 /// Alias property, and one byte more of property length and of remaining length.
 const ALIAS_OVERHEAD_MAX: usize = 5;

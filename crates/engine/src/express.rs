@@ -6,7 +6,7 @@
 
 use alloc::vec::Vec;
 
-use martlet_codec::{PacketId, Publish, PublishHead, QoS, Version};
+use martlet_codec::{PacketId, PropertiesBuf, Publish, PublishHead, QoS, Version};
 
 use crate::connection::Connection;
 use crate::delivery::{Delivery, SubscriptionIds, Terms};
@@ -176,7 +176,7 @@ fn append(
 }
 
 fn encode(form: Form, parts: &MessageParts<'_>, now: Time) -> Vec<u8> {
-    let mut own = Vec::new();
+    let mut own = PropertiesBuf::new();
     let version = if form.v5 { Version::V5 } else { Version::V311 };
     let mut shared: &[u8] = &[];
     if form.v5 {
@@ -193,7 +193,7 @@ fn encode(form: Form, parts: &MessageParts<'_>, now: Time) -> Vec<u8> {
         retain: false,
         topic: parts.topic,
         packet_id: if form.has_id { PacketId::new(1) } else { None },
-        own_properties: &own,
+        own_properties: own.as_properties().as_bytes(),
         shared_properties: shared,
         payload_len: parts.payload.len(),
     };

@@ -189,8 +189,8 @@ impl Join {
     }
 }
 
-/// Names a topic towards other shards (FNV-1a, 64 bits). Two topics of one hash wait for each other,
-/// which costs time, not order.
+/// Names a topic towards other shards, and in the alias tables (FNV-1a, 64 bits). Two topics of one hash wait
+/// for each other, or share an alias's place: that costs time, not order.
 pub(crate) fn topic_hash(topic: &[u8]) -> u64 {
     topic.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)

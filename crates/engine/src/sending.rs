@@ -6,7 +6,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use martlet_codec::{PacketId, QoS, ReasonCode};
+use martlet_codec::{PacketId, PropertiesBuf, QoS, ReasonCode};
 use martlet_session::{PubRec, Resend};
 
 use crate::connection::Connection;
@@ -448,7 +448,7 @@ fn fits(
     publication: &Publication<'_>,
     terms: &Terms,
     now: Time,
-    own: &mut Vec<u8>,
+    own: &mut PropertiesBuf,
 ) -> bool {
     if connection.packet_bytes_max == u32::MAX {
         return true;

@@ -27,7 +27,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use hashbrown::HashMap;
-use martlet_codec::{Decoded, Packet, Rules, Sender, Version, decode};
+use martlet_codec::{Decoded, Packet, PropertiesBuf, Rules, Sender, Version, decode};
 use martlet_session::KeepAlive;
 
 use crate::acl::Acl;
@@ -102,7 +102,7 @@ pub(crate) enum TimerKey {
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     /// Property bytes of one receiver.
-    pub(crate) own: Vec<u8>,
+    pub(crate) own: PropertiesBuf,
     /// Property bytes that all receivers get.
     pub(crate) shared: Vec<u8>,
     /// The topic that an alias stands for.
