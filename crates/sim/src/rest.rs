@@ -94,6 +94,9 @@ impl World {
 
     fn come_to_rest_with(&mut self, comes: impl Fn(&Client) -> bool) -> Result<(), Failure> {
         self.end_faults();
+        for client in &mut self.clients {
+            client.attempts = 0;
+        }
         for _ in 0..ROUNDS_TO_REST {
             let mut moved = self.clients_do_their_duty(&comes);
             moved |= self.everything_moves()?;
@@ -253,7 +256,6 @@ impl World {
         }
         self.come_to_rest_with(|_| false)?;
         for at in 0..self.clients.len() {
-            self.clients[at].attempts = 0;
             let terms = self.clients[at].last_terms();
             self.connect(at, terms);
             self.come_to_rest_with(|_| false)?;

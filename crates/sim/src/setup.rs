@@ -99,7 +99,7 @@ impl Setup {
         for client in &mut clients {
             client.shares_surely = shares_surely;
         }
-        let mut probe = Client::new(clients.len(), "probe".into(), Version::V5, None);
+        let mut probe = Client::new(clients.len(), PROBE.into(), Version::V5, None);
         probe.steady = true;
         probe.probe = true;
         clients.push(probe);
@@ -141,6 +141,8 @@ fn choose_limits(rng: &mut Rng) -> Limits {
     limits
 }
 
+/// The client that asks what is retained.
+pub(crate) const PROBE: &str = "probe";
 /// Witnesses in every run.
 const STEADY_CLIENTS: usize = 3;
 /// Steps of a usual run.
