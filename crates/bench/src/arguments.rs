@@ -142,11 +142,11 @@ pub(crate) struct Arguments {
     /// How long to run before that [1s]
     #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Time")]
     pub(crate) warmup: Option<Duration>,
-    /// How long to wait at the end for what has not arrived
+    /// How long to wait at the end for what has not arrived, while nothing arrives; six times as long at most
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5s", help_heading = "Time")]
     pub(crate) drain: Duration,
     /// A publisher whose window has not moved for so long gives its messages up and goes on
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1s", help_heading = "Time")]
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "3s", help_heading = "Time")]
     pub(crate) stall: Duration,
     /// How long memory may settle before it is read
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1s", help_heading = "Time")]

@@ -108,7 +108,7 @@ fn publish_for(
         traffic.pump(swarm, now_ns);
         let wait_ns = traffic.may_wait_ns(now_ns).min(end_ns - now_ns);
         swarm.turn(traffic, poll_time(wait_ns))?;
-        ticker.tick(swarm, traffic, now_ns);
+        ticker.tick_publishing(swarm, traffic, now_ns);
     }
 }
 
@@ -123,15 +123,17 @@ fn finish(
     let start_ns = clock.now_ns();
     loop {
         let now_ns = clock.now_ns();
-        let is_over = now_ns >= start_ns + time_ns;
+        // A slow broker is waited for while it delivers, a silent one no longer than asked.
+        let quiet_from_ns = traffic.last_delivery_ns().max(start_ns);
+        let is_over = now_ns >= quiet_from_ns + time_ns
+            || now_ns >= start_ns.saturating_add(time_ns.saturating_mul(DRAINS_MAX));
         // What was skipped may still come, and so may a second copy of what came last.
         let quiet_ns = if traffic.book.missing() > 0 {
             QUIET_NS
         } else {
             QUIET_NS / 10
         };
-        let quiet_since_ns = traffic.last_delivery_ns().max(start_ns);
-        let is_quiet = now_ns >= quiet_since_ns + quiet_ns;
+        let is_quiet = now_ns >= quiet_from_ns + quiet_ns;
         if is_over || (traffic.is_settled() && is_quiet) {
             return Ok(());
         }
@@ -149,7 +151,7 @@ fn poll_time(wait_ns: u64) -> Duration {
     }
 }
 
-/// What happens now and then: stalls are looked for, pings sent, the live line is written.
+/// What happens now and then: stalls are looked for, pings are sent, the live line is written.
 #[derive(Debug)]
 struct Ticker {
     next_ns: u64,
@@ -186,8 +188,16 @@ impl Ticker {
         }
     }
 
+    /// The same while messages are published: only then is there a point in giving up.
+    #[inline]
+    fn tick_publishing(&mut self, swarm: &mut Swarm, traffic: &mut Traffic, now_ns: u64) {
+        if now_ns >= self.next_ns {
+            traffic.write_off_stalled(now_ns);
+        }
+        self.tick(swarm, traffic, now_ns);
+    }
+
     fn work(&mut self, swarm: &mut Swarm, traffic: &mut Traffic, now_ns: u64) {
-        traffic.write_off_stalled(now_ns);
         if now_ns >= self.next_ping_ns {
             self.next_ping_ns = now_ns + self.ping_every_ns;
             for index in 0..swarm.len() {
@@ -224,6 +234,8 @@ impl Ticker {
 
 /// Late copies and late messages are waited for so long.
 const QUIET_NS: u64 = 300_000_000;
+/// The bound of a drain that never ends, in drain times.
+const DRAINS_MAX: u64 = 6;
 const TICK_NS: u64 = 50_000_000;
 const LINE_NS: u64 = 1_000_000_000;
 const SPIN_NS: u64 = 2_000_000;

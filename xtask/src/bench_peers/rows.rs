@@ -140,9 +140,17 @@ pub(crate) const ROWS: [Row; 33] = [
         group: None,
         peers_skipped: &[],
     },
-    growth("p2p QoS 0, pairs", "50 pairs", "p2p --pairs 50"),
-    growth("p2p QoS 0, pairs", "500 pairs", "p2p --pairs 500"),
-    growth("p2p QoS 0, pairs", "5,000 pairs", "p2p --pairs 5000"),
+    growth("p2p QoS 0, pairs", "50 pairs", "p2p --pairs 50 --window 64"),
+    growth(
+        "p2p QoS 0, pairs",
+        "500 pairs",
+        "p2p --pairs 500 --window 64",
+    ),
+    growth(
+        "p2p QoS 0, pairs",
+        "5,000 pairs",
+        "p2p --pairs 5000 --window 64",
+    ),
     growth("fan-out QoS 0, subscribers", "1 subscriber", "fan-out -c 1"),
     growth(
         "fan-out QoS 0, subscribers",
