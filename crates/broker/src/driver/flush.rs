@@ -7,7 +7,7 @@ use std::io::{self, IoSlice, Write as _};
 use std::net::Shutdown;
 use std::rc::Rc;
 
-use martlet_engine::{Closed, ConnId, Outbox, Time, TransportClose};
+use martlet_engine::{CloseCause, Closed, ConnId, Outbox, Time, TransportClose};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
@@ -113,6 +113,10 @@ impl Core {
             tracing::warn!(peer, "{report}");
         }
         let Some(conn) = conn else { return };
+        if farewell.is_empty() && matches!(report.cause, CloseCause::ClientDisconnected(_)) {
+            // It has said that it sends nothing more, and there is nothing to tell it.
+            return;
+        }
         // Best effort: what the socket does not take now is lost with the connection.
         let write: Write = |stream, wire| (&*SockRef::from(stream)).write_vectored(wire);
         while !farewell.is_empty()
