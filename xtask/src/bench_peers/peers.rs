@@ -124,7 +124,8 @@ impl Running {
             )
         };
         let port = free_port().map_err(|error| failed(error.to_string()))?;
-        let config = scratch.join(format!("{}.conf", peer.name));
+        // rumqttd goes by the ending; the others do not care.
+        let config = scratch.join(format!("{}.toml", peer.name));
         let store = scratch.join(format!("{}.store", peer.name));
         let fill = |text: &str| {
             text.replace("{port}", &port.to_string())
