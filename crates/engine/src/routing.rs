@@ -254,11 +254,24 @@ impl Shard {
                     {
                         continue;
                     }
-                    if let Some(terms) = self.merge(session, same, publication) {
-                        self.deliver(session, publication, terms, now, fx);
+                    match self.merge(session, same, publication) {
+                        Some(terms) => self.deliver(session, publication, terms, now, fx),
+                        None => self.refresh_replays(session, publication),
                     }
                 }
                 Subscriber::Group(group) => self.publish_to_group(group, publication, now, fx),
+            }
+        }
+    }
+
+    /// No Local keeps a session's own message from it as a live one. As a retained one it gets it, and from then on
+    /// nothing older, though a replay may hold that already.
+    fn refresh_replays(&mut self, session: Key, publication: &mut Publication<'_>) {
+        if publication.parts.retain
+            && let Some(session) = self.sessions.get_mut(session)
+        {
+            for replay in &mut session.replays {
+                replay.refresh(publication.message());
             }
         }
     }

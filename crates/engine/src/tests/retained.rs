@@ -315,3 +315,51 @@ fn what_is_pipelined_behind_subscribe_happens_behind_suback() {
         assert_eq!(w.received(s), ["SUBACK [00]", "PUBLISH t=x q0", "PingResp"]);
     }
 }
+
+/// Two subscriptions of a client ask for the same topic, one before and one after the client itself replaces its value.
+#[test]
+fn no_replay_sends_an_older_value_than_the_clients_own() {
+    let limits = crate::Limits {
+        retained_chunk_messages: 1,
+        ..crate::Limits::default()
+    };
+    let mut w = World::with(1, &limits, &crate::Policy::default());
+    let p = w.connect(Version::V311, "p", true);
+    for (id, topic) in [(1, "r/a"), (2, "r/b"), (3, "r/c"), (4, "r/d")] {
+        w.publish(p, topic, QoS::AtLeastOnce, id, true, "old");
+    }
+    let one = [martlet_codec::Property::ReceiveMaximum(1)];
+    let s = w.connect_with(Version::V5, "s", true, &one);
+    for filter in ["r/#", "r/d"] {
+        let mut filters = martlet_codec::SubscribeFiltersBuf::new();
+        let options = martlet_codec::SubscriptionOptions {
+            no_local: true,
+            ..martlet_codec::SubscriptionOptions::with_qos(QoS::AtLeastOnce)
+        };
+        filters.push(martlet_codec::TopicFilter::new(filter).unwrap(), options);
+        w.send(
+            s,
+            &martlet_codec::Packet::Subscribe(martlet_codec::Subscribe {
+                packet_id: martlet_codec::PacketId::new(1).unwrap(),
+                properties: martlet_codec::Properties::EMPTY,
+                filters: filters.as_filters(),
+            }),
+        );
+    }
+    w.publish(s, "r/d", QoS::AtMostOnce, 0, true, "new");
+    let mut lines = w.received(s);
+    for id in 1..=5 {
+        w.send(
+            s,
+            &martlet_codec::Packet::PubAck(martlet_codec::Ack {
+                packet_id: martlet_codec::PacketId::new(id).unwrap(),
+                reason: martlet_codec::ReasonCode::Success,
+                properties: martlet_codec::Properties::EMPTY,
+            }),
+        );
+        lines.extend(w.received(s));
+    }
+    let seen: std::vec::Vec<_> = lines.iter().filter(|line| line.contains("r/d=")).collect();
+    assert_eq!(seen.len(), 2, "{lines:?}");
+    assert!(seen.iter().all(|line| line.contains("=new")), "{seen:?}");
+}
