@@ -213,6 +213,7 @@ impl World {
     /// A new client subscribes to everything: what it gets is what is retained.
     fn ask_for_retained(&mut self) -> Result<(), Failure> {
         let at = self.clients.len() - 1;
+        let began = self.ledger.tick();
         let terms = self.clients[at].last_terms();
         self.connect(at, terms);
         self.come_to_rest()?;
@@ -231,7 +232,16 @@ impl World {
             self.clients[at].forget_connection(&mut self.ledger);
             self.abandon(link, false);
         }
-        self.come_to_rest()
+        self.come_to_rest()?;
+        // Somebody may have got in only now, and published: then the answer is old already.
+        let messages = &self.ledger.messages;
+        if messages
+            .iter()
+            .any(|m| m.sends.last().is_some_and(|sent| *sent > began))
+        {
+            self.ledger.retained = None;
+        }
+        Ok(())
     }
 
     fn retained_for(&self, at: usize) -> BTreeMap<String, usize> {

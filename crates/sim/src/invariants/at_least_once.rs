@@ -105,11 +105,12 @@ pub(super) fn missing_in_groups(ledger: &Ledger, when: impl Fn(u32, u32) -> bool
             if nothing_due || members.iter().any(|s| s.receipts.contains_key(&message.id)) {
                 continue;
             }
-            // A QoS 2 message that was on its way to a member ends with that member's session.
+            // A QoS 2 message that was on its way to a member waits for that member, and ends with its session.
             if message.qos == QoS::ExactlyOnce
-                && members
-                    .iter()
-                    .any(|s| s.ended && s.ended_round >= message.round)
+                && members.iter().any(|s| {
+                    let away = ledger.actors[s.actor].online_since.is_none();
+                    (s.ended && s.ended_round >= message.round) || (!s.ended && away)
+                })
             {
                 continue;
             }

@@ -82,7 +82,7 @@ impl Invariant for RetainedLatest {
             // What an earlier round left was looked at then; this round's values may all be lost.
             let of_this_round = match retained {
                 Some(id) => Some(ledger.messages[id].round) == last_round,
-                None => values.iter().any(|value| value.clear),
+                None => values.iter().any(|value| value.clear && value.processed),
             };
             for (id, session, actor) in ledger.online() {
                 let Some(last) = self.last_seen.get(&(id, topic.to_owned())) else {
