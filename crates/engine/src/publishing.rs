@@ -33,7 +33,8 @@ impl Shard {
         {
             return Flow::NotNow;
         }
-        if publish.retain && self.has_too_many_held_answers(conn) {
+        // Also without RETAIN: answers queue behind one that waits.
+        if self.has_too_many_held_answers(conn) {
             return Flow::NotNow;
         }
         let mut alias_topic = core::mem::take(&mut self.scratch.topic);
