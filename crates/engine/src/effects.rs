@@ -8,6 +8,7 @@ use martlet_codec::Version;
 
 use crate::outbox::Outbox;
 use crate::peers::PeerMessage;
+use crate::record::Record;
 use crate::report::CloseReport;
 use crate::slab::Key;
 
@@ -47,6 +48,8 @@ pub struct Effects {
     pub auth: Vec<AuthQuestion>,
     /// Clients that were accepted, for the log.
     pub connected: Vec<Connected>,
+    /// What has to be stored: give it to the store with [`StoreBatch::take`] before the messages to other shards leave.
+    pub store: StoreBatch,
 }
 
 impl Effects {
@@ -63,6 +66,7 @@ impl Effects {
             peers,
             auth: Vec::new(),
             connected: Vec::new(),
+            store: StoreBatch::new(),
         }
     }
 
@@ -75,6 +79,7 @@ impl Effects {
             && self.handovers.is_empty()
             && self.auth.is_empty()
             && self.connected.is_empty()
+            && self.store.is_empty()
             && self.peers.iter().all(Vec::is_empty)
     }
 
@@ -83,6 +88,67 @@ impl Effects {
         if let Some(batch) = self.peers.get_mut(shard) {
             batch.push(message);
         }
+    }
+}
+
+/// The records of one tick, to be stored as a whole or not at all.
+///
+/// Batches are numbered in the order in which they are taken. What a shard does only when a record is stable waits for
+/// the number of the batch that the record is in: [`Shard::on_store_done`](crate::Shard::on_store_done).
+#[derive(Debug)]
+pub struct StoreBatch {
+    records: Vec<u8>,
+    ticket: u64,
+}
+
+/// The number of a batch. A batch is stable when all before it are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StoreTicket(pub u64);
+
+impl StoreBatch {
+    const fn new() -> Self {
+        Self {
+            records: Vec::new(),
+            ticket: 1,
+        }
+    }
+
+    /// The number that the batch being filled will have.
+    #[must_use]
+    pub const fn ticket(&self) -> StoreTicket {
+        StoreTicket(self.ticket)
+    }
+
+    /// Whether nothing has to be stored.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Bytes of the records so far.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Appends a record.
+    #[expect(
+        dead_code,
+        reason = "the engine writes its first records with the next change"
+    )]
+    pub(crate) fn push(&mut self, record: &Record<'_>) {
+        record.encode(&mut self.records);
+    }
+
+    /// The batch and its number, if there is anything in it; the next one begins in `empty`, a buffer to be reused.
+    pub fn take(&mut self, mut empty: Vec<u8>) -> Option<(StoreTicket, Vec<u8>)> {
+        if self.records.is_empty() {
+            return None;
+        }
+        empty.clear();
+        let ticket = self.ticket();
+        self.ticket += 1;
+        Some((ticket, core::mem::replace(&mut self.records, empty)))
     }
 }
 

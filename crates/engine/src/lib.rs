@@ -55,6 +55,7 @@ mod peering;
 mod peers;
 mod publishing;
 mod queue;
+mod record;
 mod relay;
 mod replay;
 mod report;
@@ -79,13 +80,18 @@ pub use client_slots::{SLOT_COUNT, owner_of_group, owner_of_topic, shard_of, slo
 pub use config::{Authentication, Policy, SHARDS_MAX, ShardConfig};
 pub use counters::Counters;
 pub use effects::{
-    AuthKind, AuthQuestion, AuthTicket, Closed, ConnId, Connected, Effects, Handover, Verdict,
+    AuthKind, AuthQuestion, AuthTicket, Closed, ConnId, Connected, Effects, Handover, StoreBatch,
+    StoreTicket, Verdict,
 };
 pub use interest::{Interest, InterestKey, LocalInterest, prefixes_of};
 pub use limits::Limits;
 pub use message::{Message, MessageParts, Origin};
 pub use outbox::Outbox;
 pub use peers::PeerMessage;
+pub use record::{
+    Body, BodyChange, BodyId, Ids, Record, RecordError, Records, SessionId, StoredOptions,
+    StoredTerms, WallTime,
+};
 pub use report::{CloseCause, CloseReport, Violation};
 pub use shard::{Shard, TransportClose};
 pub use time::Time;

@@ -1,0 +1,384 @@
+//! Bytes to records. Nothing is believed: a bad batch is an error, never a panic.
+
+use core::fmt;
+
+use martlet_codec::{PacketId, QoS, Version};
+
+use super::tags::{
+    FLAG_GROUP, FLAG_IDS, FLAG_NO_LOCAL, FLAG_REPLAYING, FLAG_RETAIN, TAG_BODY, TAG_COMPLETED,
+    TAG_DROPPED, TAG_FINISHED, TAG_GROUP_DONE, TAG_GROUP_QUEUED, TAG_OFFLINE, TAG_QUEUED,
+    TAG_RECEIVED, TAG_RELEASED, TAG_REPLAYED, TAG_RETAINED, TAG_RETAINED_CLEARED, TAG_SENT,
+    TAG_SESSION, TAG_SESSION_ENDED, TAG_SLOT_BEGIN, TAG_SLOT_END, TAG_SUBSCRIBED, TAG_UNSUBSCRIBED,
+    TAG_WILL, TAG_WILL_CLEARED,
+};
+use super::{Body, BodyId, Record, SessionId, StoredOptions, StoredTerms, WallTime};
+
+/// Subscription identifiers: how many, then each as LEB128. Empty for none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Ids<'a>(IdsFrom<'a>);
+
+#[derive(Clone, Copy, Debug)]
+enum IdsFrom<'a> {
+    Slice(&'a [u32]),
+    Encoded(&'a [u8]),
+}
+
+impl Default for IdsFrom<'_> {
+    fn default() -> Self {
+        Self::Slice(&[])
+    }
+}
+
+impl PartialEq for IdsFrom<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for IdsFrom<'_> {}
+
+impl<'a> IdsFrom<'a> {
+    fn iter(self) -> impl Iterator<Item = u32> + 'a {
+        let (slice, encoded) = match self {
+            Self::Slice(slice) => (slice, &[][..]),
+            Self::Encoded(bytes) => (&[][..], bytes),
+        };
+        let mut reader = Reader { bytes: encoded };
+        let encoded = core::iter::from_fn(move || u32::try_from(reader.integer().ok()?).ok());
+        slice.iter().copied().chain(encoded)
+    }
+}
+
+impl<'a> Ids<'a> {
+    /// To write these.
+    #[must_use]
+    pub const fn new(ids: &'a [u32]) -> Self {
+        Self(IdsFrom::Slice(ids))
+    }
+
+    /// The identifiers, in the order in which they were written.
+    pub fn iter(self) -> impl Iterator<Item = u32> + 'a {
+        self.0.iter()
+    }
+}
+
+/// Bytes that are no record of this version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordError {
+    /// Where the record begins, from the start of the batch.
+    pub offset: usize,
+    /// What is wrong with it.
+    pub what: &'static str,
+}
+
+impl fmt::Display for RecordError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "record at byte {}: {}", self.offset, self.what)
+    }
+}
+
+impl core::error::Error for RecordError {}
+
+/// The records of a batch, one after the other. Ends behind the first error.
+#[derive(Debug, Clone)]
+pub struct Records<'a> {
+    batch: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Records<'a> {
+    /// Reads a batch.
+    #[must_use]
+    pub const fn new(batch: &'a [u8]) -> Self {
+        Self { batch, at: 0 }
+    }
+
+    /// Where the next record begins.
+    #[must_use]
+    pub const fn offset(&self) -> usize {
+        self.at
+    }
+
+    fn read(&mut self) -> Result<Record<'a>, &'static str> {
+        let mut reader = Reader {
+            bytes: self.batch.get(self.at..).unwrap_or_default(),
+        };
+        let record = reader.bytes()?;
+        let left = reader.bytes.len();
+        let mut fields = Reader { bytes: record };
+        let record = fields.record()?;
+        if !fields.bytes.is_empty() {
+            return Err("has bytes behind its last field");
+        }
+        self.at = self.batch.len() - left;
+        Ok(record)
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<Record<'a>, RecordError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.at >= self.batch.len() {
+            return None;
+        }
+        let offset = self.at;
+        Some(self.read().map_err(|what| {
+            self.at = self.batch.len();
+            RecordError { offset, what }
+        }))
+    }
+}
+
+/// Takes fields from the front.
+pub(super) struct Reader<'a> {
+    pub(super) bytes: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn byte(&mut self) -> Result<u8, &'static str> {
+        let (first, rest) = self.bytes.split_first().ok_or("is cut off")?;
+        self.bytes = rest;
+        Ok(*first)
+    }
+
+    pub(super) fn integer(&mut self) -> Result<u64, &'static str> {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            let bits = u64::from(byte & 0x7F);
+            if shift == 63 && bits > 1 {
+                break;
+            }
+            value |= bits << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err("has an integer of more than 64 bits")
+    }
+
+    fn option(&mut self) -> Result<Option<u64>, &'static str> {
+        Ok(self.integer()?.checked_sub(1))
+    }
+
+    fn time(&mut self) -> Result<Option<WallTime>, &'static str> {
+        Ok(self.option()?.map(WallTime))
+    }
+
+    fn u32(&mut self) -> Result<u32, &'static str> {
+        u32::try_from(self.integer()?).map_err(|_| "has a number of more than 32 bits")
+    }
+
+    fn bytes(&mut self) -> Result<&'a [u8], &'static str> {
+        let len = usize::try_from(self.integer()?).map_err(|_| "is cut off")?;
+        let (taken, rest) = self.bytes.split_at_checked(len).ok_or("is cut off")?;
+        self.bytes = rest;
+        Ok(taken)
+    }
+
+    fn text(&mut self) -> Result<&'a str, &'static str> {
+        core::str::from_utf8(self.bytes()?).map_err(|_| "has a text that is not UTF-8")
+    }
+
+    fn session(&mut self) -> Result<SessionId, &'static str> {
+        self.integer().map(SessionId::from_u64)
+    }
+
+    fn body_id(&mut self) -> Result<BodyId, &'static str> {
+        BodyId::new(self.integer()?).ok_or("names body 0")
+    }
+
+    fn optional_body(&mut self) -> Result<Option<BodyId>, &'static str> {
+        self.integer().map(BodyId::new)
+    }
+
+    fn optional_packet_id(&mut self) -> Result<Option<PacketId>, &'static str> {
+        let id =
+            u16::try_from(self.integer()?).map_err(|_| "has a packet identifier over 65,535")?;
+        Ok(PacketId::new(id))
+    }
+
+    fn packet_id(&mut self) -> Result<PacketId, &'static str> {
+        self.optional_packet_id()?.ok_or("has packet identifier 0")
+    }
+
+    fn qos(flags: u8) -> Result<QoS, &'static str> {
+        QoS::from_bits(flags & 0b11).ok_or("has QoS 3")
+    }
+
+    fn message(&mut self) -> Result<Body<'a>, &'static str> {
+        let flags = self.byte()?;
+        Ok(Body {
+            qos: Self::qos(flags)?,
+            retain: flags & FLAG_RETAIN != 0,
+            expires_at: self.time()?,
+            topic: self.text()?,
+            shared_properties: self.bytes()?,
+            payload: self.bytes()?,
+        })
+    }
+
+    fn terms(&mut self) -> Result<StoredTerms<'a>, &'static str> {
+        let flags = self.byte()?;
+        let ids = if flags & FLAG_IDS == 0 {
+            Ids::default()
+        } else {
+            let encoded = self.bytes()?;
+            let mut check = Reader { bytes: encoded };
+            while !check.bytes.is_empty() {
+                check.u32()?;
+            }
+            Ids(IdsFrom::Encoded(encoded))
+        };
+        let group = if flags & FLAG_GROUP == 0 {
+            None
+        } else {
+            Some((self.text()?, self.integer()?))
+        };
+        Ok(StoredTerms {
+            qos: Self::qos(flags)?,
+            retain: flags & FLAG_RETAIN != 0,
+            ids,
+            group,
+        })
+    }
+
+    fn version(&mut self) -> Result<Version, &'static str> {
+        [Version::V31, Version::V311, Version::V5]
+            .into_iter()
+            .zip([self.byte()?; 3])
+            .find_map(|(version, level)| (version.level() == level).then_some(version))
+            .ok_or("has an unknown protocol version")
+    }
+
+    fn record(&mut self) -> Result<Record<'a>, &'static str> {
+        Ok(match self.byte()? {
+            TAG_SLOT_BEGIN => Record::SlotBegin { slot: self.byte()? },
+            TAG_SLOT_END => Record::SlotEnd { slot: self.byte()? },
+            TAG_BODY => Record::Body {
+                body: self.body_id()?,
+                message: self.message()?,
+            },
+            TAG_RETAINED => Record::Retained {
+                slot: self.byte()?,
+                body: self.body_id()?,
+                replaces: self.optional_body()?,
+            },
+            TAG_RETAINED_CLEARED => Record::RetainedCleared {
+                topic: self.text()?,
+                body: self.body_id()?,
+            },
+            TAG_GROUP_QUEUED => Record::GroupQueued {
+                group: self.text()?,
+                sequence: self.integer()?,
+                body: self.body_id()?,
+            },
+            TAG_GROUP_DONE => Record::GroupDone {
+                group: self.text()?,
+                sequence: self.integer()?,
+                body: self.body_id()?,
+            },
+            tag => {
+                let session = self.session()?;
+                self.session_record(tag, session)?
+            }
+        })
+    }
+
+    /// The records that begin with a session.
+    fn session_record(&mut self, tag: u8, session: SessionId) -> Result<Record<'a>, &'static str> {
+        Ok(match tag {
+            TAG_SESSION => Record::Session {
+                session,
+                client_id: self.text()?,
+                version: self.version()?,
+                expiry_s: self.u32()?,
+            },
+            TAG_OFFLINE => Record::Offline {
+                session,
+                ends_at: self.time()?,
+                will_at: self.time()?,
+            },
+            TAG_SESSION_ENDED => Record::SessionEnded { session },
+            TAG_WILL => Record::Will {
+                session,
+                message: self.message()?,
+                delay_s: self.u32()?,
+                expiry_s: self
+                    .option()?
+                    .map(u32::try_from)
+                    .transpose()
+                    .map_err(|_| "has a number of more than 32 bits")?,
+            },
+            TAG_WILL_CLEARED => Record::WillCleared { session },
+            TAG_SUBSCRIBED => self.subscribed(session)?,
+            TAG_UNSUBSCRIBED => Record::Unsubscribed {
+                session,
+                filter: self.text()?,
+            },
+            TAG_REPLAYED => Record::Replayed {
+                session,
+                filter: self.text()?,
+            },
+            tag => self.flow_record(tag, session)?,
+        })
+    }
+
+    fn subscribed(&mut self, session: SessionId) -> Result<Record<'a>, &'static str> {
+        let filter = self.text()?;
+        let flags = self.byte()?;
+        Ok(Record::Subscribed {
+            session,
+            filter,
+            options: StoredOptions {
+                qos: Self::qos(flags)?,
+                no_local: flags & FLAG_NO_LOCAL != 0,
+                retain_as_published: flags & FLAG_RETAIN != 0,
+                subscription_id: self.u32()?,
+            },
+            replaying: flags & FLAG_REPLAYING != 0,
+        })
+    }
+
+    fn flow_record(&mut self, tag: u8, session: SessionId) -> Result<Record<'a>, &'static str> {
+        Ok(match tag {
+            TAG_QUEUED => Record::Queued {
+                session,
+                position: self.integer()?,
+                body: self.body_id()?,
+                terms: self.terms()?,
+                packet_id: self.optional_packet_id()?,
+            },
+            TAG_SENT => Record::Sent {
+                session,
+                position: self.integer()?,
+                packet_id: self.packet_id()?,
+            },
+            TAG_DROPPED => Record::Dropped {
+                session,
+                position: self.integer()?,
+                body: self.body_id()?,
+            },
+            TAG_RELEASED => Record::Released {
+                session,
+                packet_id: self.packet_id()?,
+                body: self.body_id()?,
+            },
+            TAG_FINISHED => Record::Finished {
+                session,
+                packet_id: self.packet_id()?,
+                body: self.optional_body()?,
+            },
+            TAG_RECEIVED => Record::Received {
+                session,
+                packet_id: self.packet_id()?,
+            },
+            TAG_COMPLETED => Record::Completed {
+                session,
+                packet_id: self.packet_id()?,
+            },
+            _ => return Err("has a tag that this version does not know"),
+        })
+    }
+}
