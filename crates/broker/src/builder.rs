@@ -176,6 +176,7 @@ impl Builder {
                     seed,
                     limits: self.config.limits.clone(),
                     policy: self.config.policy.clone(),
+                    store: None,
                 },
                 interest: Arc::clone(&interest),
                 acl: Box::new(AllowAll),

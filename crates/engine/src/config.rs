@@ -16,6 +16,27 @@ pub struct ShardConfig {
     pub limits: Limits,
     /// The rules.
     pub policy: Policy,
+    /// Set if there is a store. Without one no record is ever written, and nothing waits.
+    pub store: Option<StoreConfig>,
+}
+
+/// What a shard has to know to write records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// The wall clock, in milliseconds since 1970, at [`Time`](crate::Time) 0.
+    pub unix_ms_at_zero: u64,
+}
+
+/// How the store keeps up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StorePressure {
+    /// It does.
+    #[default]
+    Normal,
+    /// Much waits to be stored: who publishes something that has to be stored is not read for the time being.
+    Busy,
+    /// It takes nothing more: such a PUBLISH is refused with 0x97 (v5), or waits (MQTT 3).
+    Full,
 }
 
 /// The most shards that a process may have: a shard mask is one 64-bit word.

@@ -20,8 +20,21 @@ pub trait Interest: Send + Sync {
     /// The shards that may have a match for a topic, bit `n` for shard `n`.
     fn shards(&self, topic: &str) -> u64;
 
-    /// Changes whenever an answer of [`Interest::shards`] may have changed.
+    /// Changes whenever an answer of [`Interest::shards`] or [`Interest::durable_shards`] may have changed.
     fn generation(&self) -> u64;
+
+    /// The subscription that was [added](Interest::add) here belongs to a session that outlives its connections, or
+    /// to a shared subscription with such a member. Asked for only if there is a store.
+    fn add_durable(&self, _key: InterestKey<'_>, _shard: usize) {}
+
+    /// What [`Interest::add_durable`] has added is gone.
+    fn remove_durable(&self, _key: InterestKey<'_>, _shard: usize) {}
+
+    /// The shards that may have a durable match for a topic: a publisher's answer waits for them. Like
+    /// [`Interest::shards`] it may say yes too often, which costs time; it is among those shards.
+    fn durable_shards(&self, topic: &str) -> u64 {
+        self.shards(topic)
+    }
 }
 
 /// Under what a filter is entered in an [`Interest`] map.

@@ -11,7 +11,7 @@
 //! use martlet_engine::{AllowAll, Effects, Limits, LocalInterest, Policy, Shard, ShardConfig, Time};
 //!
 //! let config = ShardConfig {
-//!     index: 0, shard_count: 1, seed: 42, limits: Limits::default(), policy: Policy::default(),
+//!     index: 0, shard_count: 1, seed: 42, limits: Limits::default(), policy: Policy::default(), store: None,
 //! };
 //! let mut shard = Shard::new(config, Arc::new(LocalInterest), Box::new(AllowAll));
 //! let mut effects = Effects::new(1);
@@ -43,6 +43,7 @@ mod connecting;
 mod connection;
 mod counters;
 mod delivery;
+mod durable;
 mod effects;
 mod express;
 mod grouping;
@@ -77,7 +78,7 @@ mod writing;
 
 pub use acl::{Acl, AllowAll, ClientInfo};
 pub use client_slots::{SLOT_COUNT, owner_of_group, owner_of_topic, shard_of, slot_of};
-pub use config::{Authentication, Policy, SHARDS_MAX, ShardConfig};
+pub use config::{Authentication, Policy, SHARDS_MAX, ShardConfig, StoreConfig, StorePressure};
 pub use counters::Counters;
 pub use effects::{
     AuthKind, AuthQuestion, AuthTicket, Closed, ConnId, Connected, Effects, Handover, StoreBatch,

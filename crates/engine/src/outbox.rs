@@ -52,6 +52,13 @@ impl Outbox {
         self.len() == 0
     }
 
+    /// How many bytes may leave now. The others wait for a store, and do not show in [`Outbox::io_slices`];
+    /// [`Effects::dirty`](crate::Effects::dirty) names the connection again when they may go.
+    #[must_use]
+    pub fn writable_len(&self) -> usize {
+        self.len()
+    }
+
     /// The end of the outbox, to append bytes to. Nothing but appending is allowed: what stands there already
     /// may be half written.
     pub(crate) fn bytes(&mut self) -> &mut Vec<u8> {

@@ -206,14 +206,15 @@ pub enum Record<'a> {
         /// The message.
         body: BodyId,
     },
-    /// PUBREC has come: PUBREL may be sent, the message is not needed any more. Ends a reference.
+    /// PUBREC has come: PUBREL may be sent, the message is not needed any more. Ends a reference, but not in a
+    /// checkpoint, where it is all that is left of the flow.
     Released {
         /// Whose.
         session: SessionId,
         /// Of the flow.
         packet_id: PacketId,
-        /// The message.
-        body: BodyId,
+        /// The message, if it was still held.
+        body: Option<BodyId>,
     },
     /// A flow to the client has ended. Ends a reference if the message was still held.
     Finished {
@@ -230,6 +231,16 @@ pub enum Record<'a> {
         session: SessionId,
         /// Of the flow.
         packet_id: PacketId,
+        /// Set if other shards have a part in it: names the publish, see [`Record::Taken`].
+        publish: Option<u64>,
+    },
+    /// All receivers in this slot have the message of a publish that several shards have a part in. If the client
+    /// sends it again after a crash, because not all of them had theirs, these do not get it a second time.
+    Taken {
+        /// The slot of the receivers.
+        slot: u8,
+        /// The publish.
+        publish: u64,
     },
     /// PUBREL for it has come.
     Completed {
@@ -326,14 +337,18 @@ pub enum BodyChange {
     Let(BodyId),
 }
 
+/// Numbers that are made from one count: one for each shard that there may be.
+pub(crate) const NUMBERS_PER_COUNT: u64 = crate::config::SHARDS_MAX as u64;
+
 impl Record<'_> {
     /// The slot that the record belongs to; `None` for a body.
     #[must_use]
     pub fn slot(&self) -> Option<u8> {
         match self {
-            Self::SlotBegin { slot } | Self::SlotEnd { slot } | Self::Retained { slot, .. } => {
-                Some(*slot)
-            }
+            Self::SlotBegin { slot }
+            | Self::SlotEnd { slot }
+            | Self::Retained { slot, .. }
+            | Self::Taken { slot, .. } => Some(*slot),
             Self::Body { .. } => None,
             Self::Session { session, .. }
             | Self::Offline { session, .. }
@@ -356,6 +371,44 @@ impl Record<'_> {
         }
     }
 
+    /// The highest counters of sessions and of *numbers* in the record. After a recovery every shard goes on above
+    /// the highest that any record has, whether it still counts or not: [`Shard::restored`](crate::Shard::restored).
+    ///
+    /// Body ids, a group's sequence numbers and the numbers of publishes are made from one counter:
+    /// `counter * 64 + shard`.
+    #[must_use]
+    pub const fn counters(&self) -> (u64, u64) {
+        match *self {
+            Self::Session { session, .. } => (session.counter(), 0),
+            Self::Body { body, .. } => (0, body.as_u64() / NUMBERS_PER_COUNT),
+            Self::GroupQueued { sequence, .. } => (0, sequence / NUMBERS_PER_COUNT),
+            Self::Received {
+                publish: Some(publish),
+                ..
+            }
+            | Self::Taken { publish, .. } => (0, publish / NUMBERS_PER_COUNT),
+            Self::SlotBegin { .. }
+            | Self::SlotEnd { .. }
+            | Self::Offline { .. }
+            | Self::SessionEnded { .. }
+            | Self::Will { .. }
+            | Self::WillCleared { .. }
+            | Self::Subscribed { .. }
+            | Self::Unsubscribed { .. }
+            | Self::Replayed { .. }
+            | Self::Queued { .. }
+            | Self::Sent { .. }
+            | Self::Dropped { .. }
+            | Self::Released { .. }
+            | Self::Finished { .. }
+            | Self::Received { publish: None, .. }
+            | Self::Completed { .. }
+            | Self::Retained { .. }
+            | Self::RetainedCleared { .. }
+            | Self::GroupDone { .. } => (0, 0),
+        }
+    }
+
     /// The references to bodies that the record begins and ends, in this order: at most one of each.
     #[must_use]
     pub const fn body_change(&self) -> [Option<BodyChange>; 2] {
@@ -371,7 +424,9 @@ impl Record<'_> {
                 },
             ],
             Self::Dropped { body, .. }
-            | Self::Released { body, .. }
+            | Self::Released {
+                body: Some(body), ..
+            }
             | Self::Finished {
                 body: Some(body), ..
             }
@@ -389,7 +444,9 @@ impl Record<'_> {
             | Self::Unsubscribed { .. }
             | Self::Replayed { .. }
             | Self::Sent { .. }
+            | Self::Released { body: None, .. }
             | Self::Finished { body: None, .. }
+            | Self::Taken { .. }
             | Self::Received { .. }
             | Self::Completed { .. } => [None, None],
         }

@@ -26,6 +26,7 @@ impl World {
             seed: 42,
             limits: Limits::default(),
             policy: Policy::default(),
+            store: None,
         };
         Self {
             shard: Shard::new(config, Arc::new(LocalInterest), Box::new(AllowAll)),

@@ -82,6 +82,7 @@ impl World {
                     seed: options.seed,
                     limits: setup.limits.clone(),
                     policy: setup.policy.clone(),
+                    store: None,
                 };
                 let shared: Arc<dyn Interest> = interest.clone();
                 Shard::new(config, shared, Box::new(AllowAll))

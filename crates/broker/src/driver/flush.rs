@@ -119,7 +119,7 @@ impl Core {
         }
         // Best effort: what the socket does not take now is lost with the connection.
         let write: Write = |stream, wire| (&*SockRef::from(stream)).write_vectored(wire);
-        while !farewell.is_empty()
+        while farewell.writable_len() > 0
             && matches!(self.write_once(&conn, &mut farewell, write), Ok(1..))
         {}
         if conn.state.get() == State::Gone {
@@ -180,7 +180,7 @@ impl Core {
             return;
         };
         for _ in 0..WRITES_PER_FLUSH {
-            if outbox.is_empty() {
+            if outbox.writable_len() == 0 {
                 break;
             }
             let before = outbox.len();
@@ -199,7 +199,7 @@ impl Core {
             }
             debug_assert!(outbox.len() <= before);
         }
-        let left = !outbox.is_empty();
+        let left = outbox.writable_len() > 0;
         if let Some(place) = self.shard.outbox(id) {
             *place = outbox;
         }

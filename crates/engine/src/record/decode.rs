@@ -8,8 +8,8 @@ use super::tags::{
     FLAG_GROUP, FLAG_IDS, FLAG_NO_LOCAL, FLAG_REPLAYING, FLAG_RETAIN, TAG_BODY, TAG_COMPLETED,
     TAG_DROPPED, TAG_FINISHED, TAG_GROUP_DONE, TAG_GROUP_QUEUED, TAG_OFFLINE, TAG_QUEUED,
     TAG_RECEIVED, TAG_RELEASED, TAG_REPLAYED, TAG_RETAINED, TAG_RETAINED_CLEARED, TAG_SENT,
-    TAG_SESSION, TAG_SESSION_ENDED, TAG_SLOT_BEGIN, TAG_SLOT_END, TAG_SUBSCRIBED, TAG_UNSUBSCRIBED,
-    TAG_WILL, TAG_WILL_CLEARED,
+    TAG_SESSION, TAG_SESSION_ENDED, TAG_SLOT_BEGIN, TAG_SLOT_END, TAG_SUBSCRIBED, TAG_TAKEN,
+    TAG_UNSUBSCRIBED, TAG_WILL, TAG_WILL_CLEARED,
 };
 use super::{Body, BodyId, Record, SessionId, StoredOptions, StoredTerms, WallTime};
 
@@ -274,6 +274,10 @@ impl<'a> Reader<'a> {
                 sequence: self.integer()?,
                 body: self.body_id()?,
             },
+            TAG_TAKEN => Record::Taken {
+                slot: self.byte()?,
+                publish: self.integer()?,
+            },
             TAG_GROUP_DONE => Record::GroupDone {
                 group: self.text()?,
                 sequence: self.integer()?,
@@ -363,7 +367,7 @@ impl<'a> Reader<'a> {
             TAG_RELEASED => Record::Released {
                 session,
                 packet_id: self.packet_id()?,
-                body: self.body_id()?,
+                body: self.optional_body()?,
             },
             TAG_FINISHED => Record::Finished {
                 session,
@@ -373,6 +377,7 @@ impl<'a> Reader<'a> {
             TAG_RECEIVED => Record::Received {
                 session,
                 packet_id: self.packet_id()?,
+                publish: self.option()?,
             },
             TAG_COMPLETED => Record::Completed {
                 session,

@@ -8,8 +8,8 @@ use super::tags::{
     FLAG_GROUP, FLAG_IDS, FLAG_NO_LOCAL, FLAG_REPLAYING, FLAG_RETAIN, TAG_BODY, TAG_COMPLETED,
     TAG_DROPPED, TAG_FINISHED, TAG_GROUP_DONE, TAG_GROUP_QUEUED, TAG_OFFLINE, TAG_QUEUED,
     TAG_RECEIVED, TAG_RELEASED, TAG_REPLAYED, TAG_RETAINED, TAG_RETAINED_CLEARED, TAG_SENT,
-    TAG_SESSION, TAG_SESSION_ENDED, TAG_SLOT_BEGIN, TAG_SLOT_END, TAG_SUBSCRIBED, TAG_UNSUBSCRIBED,
-    TAG_WILL, TAG_WILL_CLEARED,
+    TAG_SESSION, TAG_SESSION_ENDED, TAG_SLOT_BEGIN, TAG_SLOT_END, TAG_SUBSCRIBED, TAG_TAKEN,
+    TAG_UNSUBSCRIBED, TAG_WILL, TAG_WILL_CLEARED,
 };
 use super::{Body, BodyId, Record, SessionId, StoredOptions, StoredTerms, WallTime};
 
@@ -153,7 +153,7 @@ impl Record<'_> {
                 .tag(TAG_RELEASED)
                 .session(session)
                 .packet_id(packet_id)
-                .body_id(body),
+                .optional_body(body),
             Self::Finished {
                 session,
                 packet_id,
@@ -163,9 +163,16 @@ impl Record<'_> {
                 .session(session)
                 .packet_id(packet_id)
                 .optional_body(body),
-            Self::Received { session, packet_id } => {
-                w.tag(TAG_RECEIVED).session(session).packet_id(packet_id)
-            }
+            Self::Received {
+                session,
+                packet_id,
+                publish,
+            } => w
+                .tag(TAG_RECEIVED)
+                .session(session)
+                .packet_id(packet_id)
+                .option(publish),
+            Self::Taken { slot, publish } => w.tag(TAG_TAKEN).byte(slot).integer(publish),
             Self::Completed { session, packet_id } => {
                 w.tag(TAG_COMPLETED).session(session).packet_id(packet_id)
             }

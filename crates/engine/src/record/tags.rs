@@ -22,6 +22,7 @@ pub(super) const TAG_RETAINED: u8 = 19;
 pub(super) const TAG_RETAINED_CLEARED: u8 = 20;
 pub(super) const TAG_GROUP_QUEUED: u8 = 21;
 pub(super) const TAG_GROUP_DONE: u8 = 22;
+pub(super) const TAG_TAKEN: u8 = 23;
 
 pub(super) const FLAG_RETAIN: u8 = 0b0000_0100;
 pub(super) const FLAG_NO_LOCAL: u8 = 0b0000_1000;

@@ -130,7 +130,12 @@ fn one_of_each() -> Vec<Record<'static>> {
         Record::Released {
             session,
             packet_id: packet(65_535),
-            body: body(1)
+            body: Some(body(1))
+        },
+        Record::Released {
+            session,
+            packet_id: packet(7),
+            body: None
         },
         Record::Finished {
             session,
@@ -144,7 +149,17 @@ fn one_of_each() -> Vec<Record<'static>> {
         },
         Record::Received {
             session,
-            packet_id: packet(4)
+            packet_id: packet(4),
+            publish: None
+        },
+        Record::Received {
+            session,
+            packet_id: packet(5),
+            publish: Some(6_401)
+        },
+        Record::Taken {
+            slot: 9,
+            publish: 6_401
         },
         Record::Completed {
             session,
@@ -306,7 +321,7 @@ fn slots_follow_from_the_names() {
         )]
         let expected = match record {
             Record::Body { .. } => None,
-            Record::Retained { slot, .. } => Some(slot),
+            Record::Retained { slot, .. } | Record::Taken { slot, .. } => Some(slot),
             Record::RetainedCleared { topic, .. } => Some(slot_of(topic)),
             Record::GroupQueued { group, .. } | Record::GroupDone { group, .. } => {
                 Some(slot_of(group))

@@ -110,6 +110,7 @@ impl World {
                     seed: 7,
                     limits: limits.clone(),
                     policy: policy.clone(),
+                    store: None,
                 };
                 Shard::new(config, interest.clone(), Box::new(AllowAll))
             })

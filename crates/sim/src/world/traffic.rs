@@ -150,16 +150,16 @@ impl World {
             self.pending_writes[shard].remove(&conn);
             return false;
         };
-        let available = outbox.len().min(link.room());
+        let available = outbox.writable_len().min(link.room());
         if available == 0 {
-            if outbox.is_empty() {
+            if outbox.writable_len() == 0 {
                 self.pending_writes[shard].remove(&conn);
             }
             return false;
         }
         let count = self.rng.portion(available);
         let bytes = take(outbox, count);
-        if outbox.is_empty() {
+        if outbox.writable_len() == 0 {
             self.pending_writes[shard].remove(&conn);
         }
         if !link.abandoned {

@@ -33,6 +33,7 @@ impl Bench {
             seed: 1,
             limits: Limits::default(),
             policy: Policy::default(),
+            store: None,
         };
         let engine = Shard::new(config, Arc::new(LocalInterest), Box::new(AllowAll));
         let lanes = Lanes::connect(1).pop().unwrap();
