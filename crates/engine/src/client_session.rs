@@ -5,18 +5,20 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use hashbrown::HashSet;
 use martlet_codec::{QoS, Version};
 use martlet_session::{Inbound, Outbound};
 
 use crate::delivery::Delivery;
+use crate::filters::Filters;
 use crate::queue::Queue;
+use crate::rare::Rare;
 use crate::replay::Replay;
 use crate::slab::Key;
 use crate::subscriptions::SubscriptionOptions;
 use crate::time::Time;
 
-/// Owned by the client's home shard; nobody else reads or changes it.
+/// Owned by the client's home shard; nobody else reads or changes it. There may be millions: what most of them do
+/// not need costs a word.
 #[derive(Debug)]
 pub(crate) struct ClientSession {
     pub(crate) client_id: Arc<str>,
@@ -28,14 +30,14 @@ pub(crate) struct ClientSession {
     /// When it ends; only while offline.
     pub(crate) ends_at: Option<Time>,
     /// Its filters, shared ones excluded; the options stand in the shard's subscriptions.
-    pub(crate) filters: HashSet<Box<str>, foldhash::fast::FixedState>,
+    pub(crate) filters: Filters,
     /// Its memberships in shared subscriptions.
-    pub(crate) memberships: Vec<Membership>,
+    pub(crate) memberships: Rare<Vec<Membership>>,
     pub(crate) outbound: Outbound<Delivery>,
     pub(crate) inbound: Inbound,
     pub(crate) queue: Queue,
     /// Retained messages still to be sent for new subscriptions, oldest subscription first.
-    pub(crate) replays: VecDeque<Replay>,
+    pub(crate) replays: Rare<VecDeque<Replay>>,
     /// Whose turn it is when live messages and retained ones both wait.
     pub(crate) replay_turn: bool,
     pub(crate) will: Option<Box<Will>>,
@@ -68,19 +70,19 @@ pub(crate) struct Will {
 }
 
 impl ClientSession {
-    pub(crate) fn new(client_id: Arc<str>, version: Version, seed: u64) -> Self {
+    pub(crate) fn new(client_id: Arc<str>, version: Version) -> Self {
         Self {
             client_id,
             connection: None,
             version,
             expiry_s: 0,
             ends_at: None,
-            filters: HashSet::with_hasher(foldhash::fast::FixedState::with_seed(seed)),
-            memberships: Vec::new(),
+            filters: Filters::default(),
+            memberships: Rare::default(),
             outbound: Outbound::default(),
             inbound: Inbound::default(),
             queue: Queue::default(),
-            replays: VecDeque::new(),
+            replays: Rare::default(),
             replay_turn: false,
             will: None,
             will_at: None,
@@ -98,8 +100,28 @@ impl ClientSession {
         self.queue.bytes() + in_flight.sum::<usize>()
     }
 
+    /// Gives back the memory of what is empty: the session has lost its connection.
+    pub(crate) fn release_memory(&mut self) {
+        self.memberships.release_memory();
+        self.outbound.release_memory();
+        self.inbound.release_memory();
+        self.queue.release_memory();
+        self.replays.release_memory();
+    }
+
     /// Whether nothing waits in front of a new message.
     pub(crate) fn is_idle(&self) -> bool {
         self.queue.is_empty() && !self.outbound.has_resends()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ClientSession;
+
+    /// A million sessions that are away are a million of these.
+    #[test]
+    fn a_session_costs_few_bytes() {
+        assert_eq!(size_of::<ClientSession>(), 144);
     }
 }

@@ -13,7 +13,7 @@ use crate::effects::{Closed, ConnId, Effects};
 use crate::message::{MessageParts, Origin};
 use crate::report::{CloseCause, CloseReport, Violation};
 use crate::routing::Publication;
-use crate::shard::{Shard, TimerKey};
+use crate::shard::{Shard, Subscriber, TimerKey};
 use crate::slab::Key;
 use crate::time::Time;
 use crate::timing::TIMER_SPAN_MS;
@@ -182,7 +182,7 @@ impl Shard {
             session.will = None;
         }
         self.replay_sequence += session.replays.len() as u64;
-        for (id, replay) in (replay_id..).zip(&mut session.replays) {
+        for (id, replay) in (replay_id..).zip(session.replays.existing().into_iter().flatten()) {
             replay.rewind(id);
         }
         //= mqtt5 3.1.2-8
@@ -200,6 +200,7 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
+        session.release_memory();
         match expiry_s {
             //= mqtt5 4.1.0-2
             0 => self.end_session(key, now, fx),
@@ -221,8 +222,8 @@ impl Shard {
         };
         self.by_client.remove(&session.client_id);
         self.memory_bytes = self.memory_bytes.saturating_sub(session.held_bytes());
-        for filter in &session.filters {
-            self.remove_subscription(filter, key);
+        for filter in session.filters.iter() {
+            self.remove_subscription(filter, Subscriber::Session(key));
         }
     }
 

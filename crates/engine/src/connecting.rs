@@ -212,7 +212,7 @@ impl Shard {
     }
 
     fn new_session(&mut self, client_id: &Arc<str>, version: Version) -> Key {
-        let session = ClientSession::new(client_id.clone(), version, self.config.seed);
+        let session = ClientSession::new(client_id.clone(), version);
         let key = self.sessions.insert(session);
         self.by_client.insert(client_id.clone(), key);
         key

@@ -26,7 +26,7 @@ impl ConnId {
     /// How often the index has been used before.
     #[must_use]
     pub const fn generation(self) -> u32 {
-        self.0.generation
+        self.0.generation.get()
     }
 }
 

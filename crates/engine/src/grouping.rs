@@ -202,9 +202,9 @@ impl Shard {
             self.groups.remove(key);
             self.groups_by_filter.remove(filter);
             let plain = plain_filter(filter);
-            self.subscriptions.remove(plain, Subscriber::Group(key));
-            self.interest
-                .remove(InterestKey::of_filter(plain), self.config.index);
+            if let Some(plain) = self.subscriptions.find(plain) {
+                self.remove_subscription(plain, Subscriber::Group(key));
+            }
         }
     }
 

@@ -36,7 +36,10 @@ impl Shard {
         let Some(at) = state.memberships.iter().position(|m| &*m.filter == filter) else {
             return false;
         };
-        let membership = state.memberships.swap_remove(at);
+        let Some(memberships) = state.memberships.existing() else {
+            return false;
+        };
+        let membership = memberships.swap_remove(at);
         let owner = self.owner_of_group(filter);
         self.send_to(
             owner,

@@ -1,5 +1,6 @@
 //! The queue of one session: messages that wait for the connection, its window or its outbox.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
@@ -7,9 +8,12 @@ use martlet_codec::QoS;
 
 use crate::delivery::Delivery;
 
-/// First in, first out, bounded in messages and bytes.
+/// First in, first out, bounded in messages and bytes. One word until something waits.
 #[derive(Debug, Default)]
-pub(crate) struct Queue {
+pub(crate) struct Queue(Option<Box<Waiting>>);
+
+#[derive(Debug, Default)]
+struct Waiting {
     entries: VecDeque<Entry>,
     bytes: usize,
     qos0_count: usize,
@@ -40,26 +44,21 @@ impl Queue {
         messages_max: usize,
         bytes_max: usize,
     ) -> Pushed {
+        let waiting = self.0.get_or_insert_default();
         let size = delivery.message.size();
-        let fits = |queue: &Self, bytes_freed: usize, messages_freed: usize| {
-            queue.entries.len() - messages_freed < messages_max
-                && queue.bytes - bytes_freed + size <= bytes_max
+        let fits = |waiting: &Waiting, bytes_freed: usize, messages_freed: usize| {
+            waiting.entries.len() - messages_freed < messages_max
+                && waiting.bytes - bytes_freed + size <= bytes_max
         };
         // Nothing is dropped for a message that will not fit anyway.
-        if !fits(self, self.qos0_bytes, self.qos0_count) {
+        if !fits(waiting, waiting.qos0_bytes, waiting.qos0_count) {
             return Pushed::Refused;
         }
         let mut displaced = 0;
-        while !fits(self, 0, 0) && self.drop_oldest_qos0() {
+        while !fits(waiting, 0, 0) && waiting.drop_oldest_qos0() {
             displaced += 1;
         }
-        self.bytes += size;
-        if delivery.terms.qos == QoS::AtMostOnce {
-            self.qos0_count += 1;
-            self.qos0_bytes += size;
-        }
-        self.entries.push_back((self.pushed, delivery));
-        self.pushed += 1;
+        waiting.push(delivery, size);
         if displaced == 0 {
             Pushed::Queued
         } else {
@@ -68,51 +67,84 @@ impl Queue {
     }
 
     pub(crate) fn front(&self) -> Option<&Delivery> {
-        self.entries.front().map(|(_, delivery)| delivery)
+        let (_, delivery) = self.0.as_ref()?.entries.front()?;
+        Some(delivery)
     }
 
     pub(crate) fn pop(&mut self) -> Option<Delivery> {
-        let (_, delivery) = self.entries.pop_front()?;
-        self.first_qos0_at_least = self.first_qos0_at_least.saturating_sub(1);
-        self.forget(&delivery);
+        let waiting = self.0.as_mut()?;
+        let (_, delivery) = waiting.entries.pop_front()?;
+        waiting.first_qos0_at_least = waiting.first_qos0_at_least.saturating_sub(1);
+        waiting.forget(&delivery);
         Some(delivery)
     }
 
     /// Takes out every message for which `wanted` holds, in order.
     pub(crate) fn extract(&mut self, mut wanted: impl FnMut(&Delivery) -> bool) -> Vec<Delivery> {
         let mut taken = Vec::new();
-        let mut kept = VecDeque::with_capacity(self.entries.len());
-        for (number, delivery) in core::mem::take(&mut self.entries) {
+        let Some(waiting) = &mut self.0 else {
+            return taken;
+        };
+        let mut kept = VecDeque::with_capacity(waiting.entries.len());
+        for (number, delivery) in core::mem::take(&mut waiting.entries) {
             if wanted(&delivery) {
-                self.forget(&delivery);
+                waiting.forget(&delivery);
                 taken.push(delivery);
             } else {
                 kept.push_back((number, delivery));
             }
         }
-        self.entries = kept;
-        self.first_qos0_at_least = 0;
+        waiting.entries = kept;
+        waiting.first_qos0_at_least = 0;
         taken
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.0
+            .as_ref()
+            .is_none_or(|waiting| waiting.entries.is_empty())
     }
 
-    /// A place behind everything that waits now, to ask [`Queue::has_before`] about later.
-    pub(crate) const fn end(&self) -> u64 {
-        self.pushed
+    /// A place behind everything that waits now, to ask [`Queue::has_before`] about later. Places mean nothing any
+    /// more after [`Queue::release_memory`].
+    pub(crate) fn end(&self) -> u64 {
+        self.0.as_ref().map_or(0, |waiting| waiting.pushed)
     }
 
     /// Whether something still waits that came before this place.
     pub(crate) fn has_before(&self, place: u64) -> bool {
-        self.entries
-            .front()
+        self.0
+            .as_ref()
+            .and_then(|waiting| waiting.entries.front())
             .is_some_and(|(number, _)| *number < place)
     }
 
-    pub(crate) const fn bytes(&self) -> usize {
-        self.bytes
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |waiting| waiting.bytes)
+    }
+
+    /// Gives the memory back if nothing waits. For a session that loses its connection: while messages come and go
+    /// the memory is used again.
+    pub(crate) fn release_memory(&mut self) {
+        if self.is_empty() {
+            self.0 = None;
+        }
+    }
+}
+
+impl Waiting {
+    fn push(&mut self, delivery: Delivery, size: usize) {
+        self.bytes += size;
+        if delivery.terms.qos == QoS::AtMostOnce {
+            self.qos0_count += 1;
+            self.qos0_bytes += size;
+        }
+        if self.entries.capacity() == 0 {
+            // Of the many sessions that are away with something waiting, most have one message.
+            self.entries.reserve_exact(1);
+        }
+        self.entries.push_back((self.pushed, delivery));
+        self.pushed += 1;
     }
 
     fn drop_oldest_qos0(&mut self) -> bool {
@@ -197,8 +229,9 @@ mod tests {
             let pushed = queue.push(delivery(payload, QoS::AtLeastOnce), 4, 10_000);
             assert!(matches!(pushed, Pushed::Displaced(1)));
             let left = queue
-                .entries
+                .0
                 .iter()
+                .flat_map(|waiting| &waiting.entries)
                 .any(|(_, d)| d.message.payload() == expected.as_bytes());
             assert!(!left, "{expected} should have gone for {payload}");
         }
@@ -208,6 +241,18 @@ mod tests {
         ));
         assert_eq!(payloads(&mut queue), [b"1", b"2", b"3", b"4"]);
         assert_eq!(queue.bytes(), 0);
+    }
+
+    #[test]
+    fn an_empty_queue_is_one_word_and_one_message_has_room_for_one() {
+        assert_eq!(size_of::<Queue>(), size_of::<usize>());
+        let mut queue = Queue::default();
+        queue.push(delivery("1", QoS::AtLeastOnce), 100, 10_000);
+        assert_eq!(queue.0.as_ref().unwrap().entries.capacity(), 1);
+        queue.release_memory();
+        assert_eq!(payloads(&mut queue), [b"1"]);
+        queue.release_memory();
+        assert!(queue.0.is_none());
     }
 
     #[test]

@@ -270,7 +270,7 @@ impl Shard {
         if publication.parts.retain
             && let Some(session) = self.sessions.get_mut(session)
         {
-            for replay in &mut session.replays {
+            for replay in session.replays.existing().into_iter().flatten() {
                 replay.refresh(publication.message());
             }
         }

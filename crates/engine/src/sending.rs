@@ -46,9 +46,9 @@ impl Shard {
         let delivered = self.send_or_queue(key, publication, terms, now, fx);
         if publication.parts.retain
             && let Some(session) = self.sessions.get_mut(key)
-            && !session.replays.is_empty()
+            && let Some(replays) = session.replays.existing()
         {
-            for replay in &mut session.replays {
+            for replay in replays {
                 match delivered {
                     Delivered::Accepted => replay.supersede(publication.parts.topic),
                     Delivered::Dropped => replay.refresh(publication.message()),
@@ -355,11 +355,15 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(key) else {
             return false;
         };
-        while session.replays.front().is_some_and(Replay::is_done) {
-            session.replays.pop_front();
+        let Some(replays) = session.replays.existing() else {
+            return false;
+        };
+        while replays.front().is_some_and(Replay::is_done) {
+            replays.pop_front();
         }
         let can_send = session.outbound.can_send();
-        let Some(replay) = session.replays.front_mut() else {
+        let Some(replay) = replays.front_mut() else {
+            session.replays.release_memory();
             return false;
         };
         let options = replay.options;
@@ -425,7 +429,7 @@ impl Shard {
             return;
         };
         let behind = session.queue.end();
-        let mut replays = session.replays.iter_mut();
+        let mut replays = session.replays.existing().into_iter().flatten();
         let Some(replay) = replays.find(|replay| replay.id == replay_id) else {
             return;
         };

@@ -107,6 +107,8 @@ pub(crate) struct Scratch {
     pub(crate) shared: Vec<u8>,
     /// The topic that an alias stands for.
     pub(crate) topic: String,
+    /// The text of a filter with wildcards.
+    pub(crate) filter: String,
     pub(crate) expired: Vec<TimerKey>,
     /// Empty buffers of outboxes that were written out.
     pub(crate) pool: Vec<Vec<u8>>,

@@ -5,6 +5,7 @@
 
 use alloc::vec::Vec;
 use core::fmt;
+use core::num::NonZeroU32;
 
 /// Values of one kind in reused slots; indices stay dense, so side tables may be plain vectors.
 pub(crate) struct Slab<T> {
@@ -20,7 +21,7 @@ pub(crate) struct Key {
     /// The slot: dense and reused.
     pub(crate) index: u32,
     /// Which tenant of the slot is meant; never 0, so that a key as a number is never 0 either.
-    pub(crate) generation: u32,
+    pub(crate) generation: NonZeroU32,
 }
 
 impl<T> Slab<T> {
@@ -133,7 +134,7 @@ impl<T: fmt::Debug> fmt::Debug for Slab<T> {
 impl Key {
     /// The key as one number (never 0), for places that carry a key without knowing what it names.
     pub(crate) const fn as_u64(self) -> u64 {
-        (self.generation as u64) << 32 | self.index as u64
+        (self.generation.get() as u64) << 32 | self.index as u64
     }
 }
 
@@ -144,7 +145,7 @@ impl fmt::Debug for Key {
 }
 
 struct Slot<T> {
-    generation: u32,
+    generation: NonZeroU32,
     tenant: Tenant<T>,
 }
 
@@ -164,13 +165,14 @@ impl<T> Tenant<T> {
 
 /// "No slot" in the list of vacant slots.
 const END: u32 = u32::MAX;
-const FIRST_GENERATION: u32 = 1;
+const FIRST_GENERATION: NonZeroU32 = NonZeroU32::MIN;
 
 #[cfg(test)]
 mod tests {
     use super::{Key, Slab};
     use alloc::collections::BTreeMap;
     use alloc::vec::Vec;
+    use core::num::NonZeroU32;
     use proptest::prelude::*;
 
     #[test]
@@ -190,12 +192,17 @@ mod tests {
     fn generations_never_become_zero() {
         let mut slab = Slab::new();
         let key = slab.insert(());
-        slab.slots[0].generation = u32::MAX;
+        slab.slots[0].generation = NonZeroU32::MAX;
         slab.remove(Key {
-            generation: u32::MAX,
+            generation: NonZeroU32::MAX,
             ..key
         });
         assert_ne!(slab.insert(()).as_u64() >> 32, 0);
+    }
+
+    #[test]
+    fn no_key_takes_no_space() {
+        assert_eq!(size_of::<Option<Key>>(), size_of::<u64>());
     }
 
     proptest! {

@@ -20,7 +20,7 @@ use crate::replay::Replay;
 use crate::report::CloseCause;
 use crate::shard::{Shard, Subscriber};
 use crate::slab::Key;
-use crate::subscriptions::SubscriptionOptions;
+use crate::subscriptions::{FilterId, SubscriptionOptions};
 use crate::time::Time;
 
 /// A SUBACK that waits until other shards have taken its shared subscriptions: what is published
@@ -165,17 +165,17 @@ impl Shard {
         self.write(conn, &Packet::UnsubAck(answer), now, fx);
     }
 
-    /// Takes a session's filter out of the tables that routing reads.
-    pub(crate) fn remove_subscription(&mut self, filter: &str, session: Key) -> bool {
-        let removed = self
-            .subscriptions
-            .remove(filter, Subscriber::Session(session))
-            .is_some();
-        if removed {
-            self.interest
-                .remove(InterestKey::of_filter(filter), self.config.index);
+    /// Takes a subscriber's filter out of the tables that routing reads.
+    pub(crate) fn remove_subscription(&mut self, filter: FilterId, subscriber: Subscriber) -> bool {
+        if self.subscriptions.options(filter, subscriber).is_none() {
+            return false;
         }
-        removed
+        let mut buffer = core::mem::take(&mut self.scratch.filter);
+        let text = self.subscriptions.text(filter, &mut buffer);
+        self.interest
+            .remove(InterestKey::of_filter(text), self.config.index);
+        self.scratch.filter = buffer;
+        self.subscriptions.remove(filter, subscriber).is_some()
     }
 
     fn check_subscription(
@@ -197,7 +197,8 @@ impl Shard {
             return Err(ReasonCode::NotAuthorized);
         }
         let count = state.filters.len() + state.memberships.len();
-        let known = state.filters.contains(filter.as_str())
+        let id = self.subscriptions.find(filter.as_str());
+        let known = id.is_some_and(|id| state.filters.contains(id))
             || state
                 .memberships
                 .iter()
@@ -221,15 +222,15 @@ impl Shard {
         let options = options_of(requested, id);
         //= mqtt5 3.8.4-3
         //= mqtt311 3.8.4-3
-        let replaced = self
-            .subscriptions
-            .insert(filter.as_str(), Subscriber::Session(session), options)
-            .is_some();
+        let (id, replaced) =
+            self.subscriptions
+                .insert(filter.as_str(), Subscriber::Session(session), options);
+        let replaced = replaced.is_some();
         if !replaced {
             self.interest
                 .add(InterestKey::of_filter(filter.as_str()), self.config.index);
             if let Some(state) = self.sessions.get_mut(session) {
-                state.filters.insert(filter.as_str().into());
+                state.filters.insert(id);
             }
         }
         //= mqtt5 3.3.1-9
@@ -272,7 +273,7 @@ impl Shard {
         let mut replay = Replay::new(id, filter, options, sources, ticket, self.config.seed);
         let request = replay.next_request();
         if let Some(state) = self.sessions.get_mut(session) {
-            state.replays.push_back(replay);
+            state.replays.make().push_back(replay);
         }
         if let Some(request) = request {
             self.request_chunk(session, request, fx);
@@ -291,7 +292,10 @@ impl Shard {
             return;
         };
         let mut tickets = Vec::new();
-        state.replays.retain(|replay| {
+        let Some(replays) = state.replays.existing() else {
+            return;
+        };
+        replays.retain(|replay| {
             let drop = unwanted(replay);
             if drop {
                 tickets.extend(replay.ticket);
@@ -314,9 +318,11 @@ impl Shard {
         //= mqtt5 3.10.4-2
         //= mqtt311 3.10.4-1
         //= mqtt311 3.10.4-2
-        let removed = self.remove_subscription(filter, session);
-        if let Some(state) = self.sessions.get_mut(session) {
-            state.filters.remove(filter);
+        let id = self.subscriptions.find(filter);
+        let removed =
+            id.is_some_and(|id| self.remove_subscription(id, Subscriber::Session(session)));
+        if removed && let (Some(id), Some(state)) = (id, self.sessions.get_mut(session)) {
+            state.filters.remove(id);
         }
         self.drop_replays(session, |replay| &*replay.filter == filter, now, fx);
         removed
@@ -336,9 +342,10 @@ impl Shard {
         let Some(state) = self.sessions.get_mut(session) else {
             return;
         };
-        match state.memberships.iter_mut().find(|m| m.filter == name) {
+        let memberships = state.memberships.make();
+        match memberships.iter_mut().find(|m| m.filter == name) {
             Some(membership) => membership.options = options,
-            None => state.memberships.push(Membership {
+            None => memberships.push(Membership {
                 filter: name.clone(),
                 options,
             }),

@@ -6,22 +6,23 @@
 //! ```
 //!
 //! Subscribers stand in the entry itself while there is one (`list`). A filter of a shared subscription is entered
-//! here without its `$share/name/`, with the group as its subscriber.
+//! here without its `$share/name/`, with the group as its subscriber. A filter's text stands here and nowhere else:
+//! each has a number ([`FilterId`]) under which sessions remember it (`filters.rs`).
 
+mod exact;
 mod list;
 mod name;
 mod trie;
 
-use alloc::boxed::Box;
+use alloc::string::String;
 use core::fmt;
-use core::hash::{BuildHasher, Hash};
+use core::hash::Hash;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
 use martlet_codec::QoS;
 
-use list::List;
+use exact::ExactFilters;
 use trie::Trie;
 
 /// Every subscription of a shard: a filter, who subscribed (`S`), and how.
@@ -29,12 +30,19 @@ use trie::Trie;
 /// Owned by the shard and changed only by SUBSCRIBE, UNSUBSCRIBE and the end of sessions. One subscriber has at
 /// most one subscription per filter; it may match a topic through several, and is then reported several times.
 pub(crate) struct Subscriptions<S> {
-    exact: HashTable<Exact<S>>,
+    exact: ExactFilters<S>,
     trie: Trie<S>,
     hasher: FixedState,
     generation: u64,
     len: usize,
 }
+
+/// Names a filter while it has subscribers.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct FilterId(
+    /// A place in the table, or with [`IN_TRIE`] a node of the tree.
+    u32,
+);
 
 /// What a subscriber asked for with one filter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,7 +62,7 @@ impl<S: Copy + Eq + Hash> Subscriptions<S> {
     pub(crate) fn new(seed: u64) -> Self {
         let hasher = FixedState::with_seed(seed);
         Self {
-            exact: HashTable::new(),
+            exact: ExactFilters::new(hasher.clone()),
             trie: Trie::new(hasher.clone()),
             hasher,
             generation: 0,
@@ -73,54 +81,65 @@ impl<S: Copy + Eq + Hash> Subscriptions<S> {
         self.generation
     }
 
+    /// The name of a filter that somebody is subscribed with.
+    pub(crate) fn find(&self, filter: &str) -> Option<FilterId> {
+        if is_exact(filter) {
+            self.exact.find(filter).map(FilterId)
+        } else {
+            self.trie.find(filter).map(|node| FilterId(node | IN_TRIE))
+        }
+    }
+
+    /// The filter of that name; `buffer` is space for it.
+    pub(crate) fn text<'a>(&'a self, filter: FilterId, buffer: &'a mut String) -> &'a str {
+        if filter.is_in_trie() {
+            self.trie.text(filter.place(), buffer);
+            buffer
+        } else {
+            self.exact.text(filter.place())
+        }
+    }
+
+    /// What a subscriber asked for with a filter.
+    pub(crate) fn options(&self, filter: FilterId, subscriber: S) -> Option<SubscriptionOptions> {
+        let list = if filter.is_in_trie() {
+            self.trie.subscribers(filter.place())
+        } else {
+            self.exact.subscribers(filter.place())
+        };
+        list?.options(&self.hasher, subscriber)
+    }
+
     /// Subscribes, or replaces the options of a subscription that exists: those are returned then.
     pub(crate) fn insert(
         &mut self,
         filter: &str,
         subscriber: S,
         options: SubscriptionOptions,
-    ) -> Option<SubscriptionOptions> {
-        let list = if is_exact(filter) {
-            let (hasher, hash) = (&self.hasher, self.hasher.hash_one(filter));
-            let same = |exact: &Exact<S>| &*exact.topic == filter;
-            match self
-                .exact
-                .entry(hash, same, |exact| hasher.hash_one(&*exact.topic))
-            {
-                Entry::Occupied(entry) => &mut entry.into_mut().subscribers,
-                Entry::Vacant(entry) => {
-                    let exact = Exact {
-                        topic: filter.into(),
-                        subscribers: List::Empty,
-                    };
-                    &mut entry.insert(exact).into_mut().subscribers
-                }
-            }
+    ) -> (FilterId, Option<SubscriptionOptions>) {
+        let (id, list) = if is_exact(filter) {
+            let (place, list) = self.exact.insert(filter);
+            (FilterId(place), list)
         } else {
-            self.trie.insert(filter)
+            let (node, list) = self.trie.insert(filter);
+            (FilterId(node | IN_TRIE), list)
         };
         let replaced = list.insert(&self.hasher, subscriber, options);
         self.generation += 1;
         self.len += usize::from(replaced.is_none());
-        replaced
+        (id, replaced)
     }
 
     /// Ends a subscription; its options are returned if there was one.
-    pub(crate) fn remove(&mut self, filter: &str, subscriber: S) -> Option<SubscriptionOptions> {
-        let removed = if is_exact(filter) {
-            let hash = self.hasher.hash_one(filter);
-            let same = |exact: &Exact<S>| &*exact.topic == filter;
-            let mut entry = self.exact.find_entry(hash, same).ok()?;
-            let list = &mut entry.get_mut().subscribers;
-            let removed = list.remove(&self.hasher, subscriber)?;
-            if list.is_empty() {
-                entry.remove();
-                let hasher = &self.hasher;
-                shrink(&mut self.exact, |exact| hasher.hash_one(&*exact.topic));
-            }
-            removed
+    pub(crate) fn remove(
+        &mut self,
+        filter: FilterId,
+        subscriber: S,
+    ) -> Option<SubscriptionOptions> {
+        let removed = if filter.is_in_trie() {
+            self.trie.remove(filter.place(), subscriber)?
         } else {
-            self.trie.remove(filter, subscriber)?
+            self.exact.remove(filter.place(), subscriber)?
         };
         self.generation += 1;
         self.len -= 1;
@@ -129,13 +148,24 @@ impl<S: Copy + Eq + Hash> Subscriptions<S> {
 
     /// Reports every subscription that matches a topic. `&mut` for the sake of a reused stack only.
     pub(crate) fn matches(&mut self, topic: &str, found: &mut impl FnMut(S, SubscriptionOptions)) {
-        if !self.exact.is_empty() {
-            let hash = self.hasher.hash_one(topic);
-            if let Some(exact) = self.exact.find(hash, |exact| &*exact.topic == topic) {
-                exact.subscribers.for_each(found);
-            }
+        if let Some(list) = self
+            .exact
+            .find(topic)
+            .and_then(|place| self.exact.subscribers(place))
+        {
+            list.for_each(found);
         }
         self.trie.matches(topic, found);
+    }
+}
+
+impl FilterId {
+    const fn is_in_trie(self) -> bool {
+        self.0 & IN_TRIE != 0
+    }
+
+    const fn place(self) -> u32 {
+        self.0 & !IN_TRIE
     }
 }
 
@@ -148,12 +178,6 @@ impl<S> fmt::Debug for Subscriptions<S> {
     }
 }
 
-/// The subscribers of one topic, asked for without wildcards.
-struct Exact<S> {
-    topic: Box<str>,
-    subscribers: List<S>,
-}
-
 fn is_exact(filter: &str) -> bool {
     !filter.bytes().any(|byte| matches!(byte, b'+' | b'#'))
 }
@@ -164,6 +188,9 @@ fn shrink<T>(table: &mut HashTable<T>, hasher: impl Fn(&T) -> u64) {
         table.shrink_to(2 * table.len(), hasher);
     }
 }
+
+/// In a [`FilterId`]: what follows names a node of the tree.
+const IN_TRIE: u32 = 1 << 31;
 
 /// Tables of this size are kept even if they are empty.
 const KEPT_CAPACITY: usize = 1024;

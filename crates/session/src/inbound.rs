@@ -7,6 +7,7 @@
 //!            └── PUBREC >= 0x80 ──┘  └─ PUBLISH again: PUBREC again, nothing is delivered
 //! ```
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use martlet_codec::PacketId;
 
@@ -23,21 +24,27 @@ pub enum InboundPublish {
 
 /// The receiving half of a session's QoS 2 state, and the count against our Receive Maximum.
 ///
-/// Survives reconnects with its session. Owns at most 65,535 packet identifiers (128 KiB of ids).
+/// Survives reconnects with its session. Owns at most 65,535 packet identifiers (256 KiB), and nothing before the
+/// first QoS 2 message: two words then.
 #[derive(Debug, Clone)]
 pub struct Inbound {
-    /// Sorted by identifier; between PUBREC and PUBREL.
-    unreleased: Vec<Unreleased>,
+    unreleased: Option<Box<Unreleased>>,
+    receive_maximum: u16,
+}
+
+/// What is between PUBREC and PUBREL.
+#[derive(Debug, Clone, Default)]
+struct Unreleased {
+    /// Sorted by identifier.
+    entries: Vec<Entry>,
     /// How many of them the peer has sent on this connection: only those use its quota.
     on_this_connection: u16,
-    receive_maximum: u16,
 }
 
 impl Default for Inbound {
     fn default() -> Self {
         Self {
-            unreleased: Vec::new(),
-            on_this_connection: 0,
+            unreleased: None,
             receive_maximum: u16::MAX,
         }
     }
@@ -48,16 +55,28 @@ impl Inbound {
     /// (65,535 for MQTT 3.x, which has none).
     pub fn start_connection(&mut self, receive_maximum: u16) {
         self.receive_maximum = receive_maximum;
-        self.on_this_connection = 0;
-        for entry in &mut self.unreleased {
-            entry.on_this_connection = false;
+        if let Some(unreleased) = &mut self.unreleased {
+            unreleased.on_this_connection = 0;
+            for entry in &mut unreleased.entries {
+                entry.on_this_connection = false;
+            }
+        }
+        self.release_memory();
+    }
+
+    /// Gives the memory back if no identifier is unreleased. For a session that loses its connection: while
+    /// messages come and go the memory is used again.
+    pub fn release_memory(&mut self) {
+        if self.unreleased_count() == 0 {
+            self.unreleased = None;
         }
     }
 
     /// A QoS 1 PUBLISH has arrived: whether the peer kept our Receive Maximum.
     #[must_use]
-    pub const fn on_publish_qos1(&self) -> InboundPublish {
-        if self.on_this_connection >= self.receive_maximum {
+    pub fn on_publish_qos1(&self) -> InboundPublish {
+        let used = self.unreleased.as_ref().map_or(0, |u| u.on_this_connection);
+        if used >= self.receive_maximum {
             return InboundPublish::ReceiveMaximumExceeded;
         }
         InboundPublish::Fresh
@@ -65,30 +84,30 @@ impl Inbound {
 
     /// A QoS 2 PUBLISH has arrived. `Fresh` and `Duplicate` leave the identifier unreleased.
     pub fn on_publish_qos2(&mut self, id: PacketId) -> InboundPublish {
-        match self.unreleased.binary_search_by_key(&id, |entry| entry.id) {
+        let receive_maximum = self.receive_maximum;
+        let unreleased = self.unreleased.get_or_insert_default();
+        match unreleased.place_of(id) {
             Ok(at) => {
                 //= mqtt5 4.3.3-10
                 //= mqtt311 4.3.3-2
-                if let Some(entry) = self.unreleased.get_mut(at)
+                if let Some(entry) = unreleased.entries.get_mut(at)
                     && !entry.on_this_connection
                 {
                     entry.on_this_connection = true;
-                    self.on_this_connection = self.on_this_connection.saturating_add(1);
+                    unreleased.on_this_connection = unreleased.on_this_connection.saturating_add(1);
                 }
                 InboundPublish::Duplicate
             }
-            Err(_) if self.on_this_connection >= self.receive_maximum => {
+            Err(_) if unreleased.on_this_connection >= receive_maximum => {
                 InboundPublish::ReceiveMaximumExceeded
             }
             Err(at) => {
-                self.unreleased.insert(
-                    at,
-                    Unreleased {
-                        id,
-                        on_this_connection: true,
-                    },
-                );
-                self.on_this_connection = self.on_this_connection.saturating_add(1);
+                let entry = Entry {
+                    id,
+                    on_this_connection: true,
+                };
+                unreleased.entries.insert(at, entry);
+                unreleased.on_this_connection = unreleased.on_this_connection.saturating_add(1);
                 InboundPublish::Fresh
             }
         }
@@ -99,15 +118,17 @@ impl Inbound {
     pub fn release(&mut self, id: PacketId) -> bool {
         //= mqtt5 4.3.3-9
         //= mqtt5 4.3.3-12
-        let Ok(at) = self.unreleased.binary_search_by_key(&id, |entry| entry.id) else {
+        let Some(unreleased) = &mut self.unreleased else {
             return false;
         };
-        if self.unreleased.remove(at).on_this_connection {
-            self.on_this_connection = self.on_this_connection.saturating_sub(1);
+        let Ok(at) = unreleased.place_of(id) else {
+            return false;
+        };
+        if unreleased.entries.remove(at).on_this_connection {
+            unreleased.on_this_connection = unreleased.on_this_connection.saturating_sub(1);
         }
-        if self.unreleased.is_empty() {
-            // A session that is at rest owns no memory for this.
-            self.unreleased = Vec::new();
+        if unreleased.entries.is_empty() && unreleased.entries.capacity() > KEPT_CAPACITY {
+            self.unreleased = None;
         }
         true
     }
@@ -115,15 +136,32 @@ impl Inbound {
     /// How many QoS 2 messages wait for their PUBREL.
     #[must_use]
     pub fn unreleased_count(&self) -> usize {
-        self.unreleased.len()
+        self.unreleased
+            .as_ref()
+            .map_or(0, |unreleased| unreleased.entries.len())
+    }
+}
+
+impl Unreleased {
+    /// Where an identifier stands, or where it belongs. Mostly peers count up and release in order: the end and
+    /// the beginning are looked at before a search.
+    fn place_of(&self, id: PacketId) -> Result<usize, usize> {
+        match self.entries.as_slice() {
+            [.., last] if last.id < id => Err(self.entries.len()),
+            [first, ..] if first.id == id => Ok(0),
+            entries => entries.binary_search_by_key(&id, |entry| entry.id),
+        }
     }
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Unreleased {
+struct Entry {
     id: PacketId,
     on_this_connection: bool,
 }
+
+/// Capacity that an empty list may keep while the connection lasts.
+const KEPT_CAPACITY: usize = 128;
 
 #[cfg(test)]
 mod tests {
@@ -131,6 +169,21 @@ mod tests {
 
     fn id(n: u16) -> PacketId {
         PacketId::new(n).unwrap()
+    }
+
+    #[test]
+    fn at_rest_it_is_two_words_and_owns_nothing() {
+        assert_eq!(size_of::<Inbound>(), 16);
+        let mut inbound = Inbound::default();
+        inbound.start_connection(10);
+        assert!(inbound.unreleased.is_none());
+        assert_eq!(inbound.on_publish_qos2(id(7)), InboundPublish::Fresh);
+        inbound.release_memory();
+        assert_eq!(inbound.on_publish_qos2(id(7)), InboundPublish::Duplicate);
+        assert!(inbound.release(id(7)));
+        assert!(inbound.unreleased.is_some(), "kept for the next message");
+        inbound.release_memory();
+        assert!(inbound.unreleased.is_none());
     }
 
     //= mqtt5 4.3.3-10 test

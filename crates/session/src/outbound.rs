@@ -8,6 +8,7 @@
 //! A reconnect marks everything that is not done for re-sending; [`Outbound::next_resend`] then
 //! gives it out in the original order, under its old identifiers, within the new Receive Maximum.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use martlet_codec::PacketId;
@@ -15,18 +16,27 @@ use martlet_codec::PacketId;
 /// Messages sent at QoS 1 and 2 and not finished, in the order in which they were sent.
 ///
 /// `T` is the caller's message; it is kept until PUBACK or PUBREC. At most
-/// `min(receive maximum, 65,535)` are open at a time.
+/// `min(receive maximum, 65,535)` are open at a time. Two words until something is sent: most sessions never get
+/// a message that has to be acknowledged.
 #[derive(Debug)]
 pub struct Outbound<T> {
+    window: Option<Box<Window<T>>>,
+    receive_maximum: u16,
+    last_id: u16,
+}
+
+#[derive(Debug)]
+struct Window<T> {
+    /// Finished ones may stand between open ones, never in front of all.
     entries: VecDeque<Entry<T>>,
+    /// Whether the identifiers are not consecutive, so that an entry's place does not follow from its identifier.
+    has_gaps: bool,
     /// Open entries: those that are not `Done`.
     open_count: u32,
     /// How many of `entries` wait to be re-sent on this connection.
     resend_count: u32,
     /// Sent on this connection and unfinished: what the peer's Receive Maximum limits.
     in_flight: u16,
-    receive_maximum: u16,
-    last_id: u16,
 }
 
 /// How far a message has come.
@@ -63,10 +73,7 @@ pub enum Resend<'a, T> {
 impl<T> Default for Outbound<T> {
     fn default() -> Self {
         Self {
-            entries: VecDeque::new(),
-            open_count: 0,
-            resend_count: 0,
-            in_flight: 0,
+            window: None,
             receive_maximum: u16::MAX,
             last_id: 0,
         }
@@ -79,12 +86,18 @@ impl<T> Outbound<T> {
     pub fn start_connection(&mut self, receive_maximum: u16) {
         //= mqtt5 4.9.0-1
         self.receive_maximum = receive_maximum.max(1);
-        self.in_flight = 0;
-        self.entries.retain(|entry| entry.state != State::Done);
-        for entry in &mut self.entries {
-            entry.sent = false;
+        if let Some(window) = &mut self.window {
+            window.start_connection();
         }
-        self.resend_count = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
+        self.release_memory();
+    }
+
+    /// Gives the memory back if nothing is unfinished. For a session that loses its connection: while messages
+    /// come and go the memory is used again.
+    pub fn release_memory(&mut self) {
+        if self.open_count() == 0 {
+            self.window = None;
+        }
     }
 
     /// Whether the peer's Receive Maximum allows one more message, and nothing older waits to be re-sent.
@@ -92,9 +105,11 @@ impl<T> Outbound<T> {
     pub fn can_send(&self) -> bool {
         //= mqtt5 4.9.0-2
         //= mqtt5 3.3.4-9
-        self.resend_count == 0
-            && self.in_flight < self.receive_maximum
-            && self.open_count < u32::from(u16::MAX)
+        self.window.as_ref().is_none_or(|window| {
+            window.resend_count == 0
+                && window.in_flight < self.receive_maximum
+                && window.open_count < u32::from(u16::MAX)
+        })
     }
 
     /// Takes a packet identifier for a new message (`exactly_once`: QoS 2, else QoS 1).
@@ -103,37 +118,41 @@ impl<T> Outbound<T> {
         if !self.can_send() {
             return None;
         }
-        let id = self.free_id()?;
+        let window = self.window.get_or_insert_with(Box::default);
+        let id = window.free_id(self.last_id)?;
+        self.last_id = id.get();
         let state = if exactly_once {
             State::AwaitPubRec
         } else {
             State::AwaitPubAck
         };
-        self.entries.push_back(Entry {
+        window.push(Entry {
             id,
             state,
             sent: true,
             message: Some(message),
         });
-        self.open_count += 1;
-        self.in_flight += 1;
         Some(id)
     }
 
     /// PUBACK: the message that it finishes, `None` if no such identifier waits for one.
     pub fn on_puback(&mut self, id: PacketId) -> Option<T> {
-        let entry = self.find(id)?;
+        let window = self.window.as_mut()?;
+        let (at, entry) = window.find(id)?;
         if entry.state != State::AwaitPubAck {
             return None;
         }
         let message = entry.message.take();
-        self.finish(id);
+        window.finish(at);
         message
     }
 
     /// PUBREC; `refused`: its reason is 0x80 or more.
     pub fn on_pubrec(&mut self, id: PacketId, refused: bool) -> PubRec<T> {
-        let Some(entry) = self.find(id) else {
+        let Some(window) = &mut self.window else {
+            return PubRec::Unknown;
+        };
+        let Some((at, entry)) = window.find(id) else {
             return PubRec::Unknown;
         };
         match entry.state {
@@ -141,7 +160,7 @@ impl<T> Outbound<T> {
                 let message = entry.message.take();
                 if refused {
                     //= mqtt5 4.4.0-2
-                    self.finish(id);
+                    window.finish(at);
                     return message.map_or(PubRec::Unknown, PubRec::Refused);
                 }
                 entry.state = State::AwaitPubComp;
@@ -149,8 +168,8 @@ impl<T> Outbound<T> {
                 // answers it now is the re-send.
                 if !entry.sent {
                     entry.sent = true;
-                    self.resend_count = self.resend_count.saturating_sub(1);
-                    self.in_flight = self.in_flight.saturating_add(1);
+                    window.resend_count = window.resend_count.saturating_sub(1);
+                    window.in_flight = window.in_flight.saturating_add(1);
                 }
                 PubRec::Release(message)
             }
@@ -161,23 +180,27 @@ impl<T> Outbound<T> {
 
     /// PUBCOMP: whether the identifier was waiting for it.
     pub fn on_pubcomp(&mut self, id: PacketId) -> bool {
-        let known = self
-            .find(id)
-            .is_some_and(|entry| entry.state == State::AwaitPubComp);
-        if known {
-            self.finish(id);
+        let Some(window) = &mut self.window else {
+            return false;
+        };
+        match window.find(id) {
+            Some((at, entry)) if entry.state == State::AwaitPubComp => {
+                window.finish(at);
+                true
+            }
+            Some(_) | None => false,
         }
-        known
     }
 
     /// The next thing to send again, in the original order; `None` when nothing waits or the
     /// Receive Maximum is used up. What it returns counts as sent.
     pub fn next_resend(&mut self) -> Option<Resend<'_, T>> {
-        if self.resend_count == 0 {
+        let window = self.window.as_mut()?;
+        if window.resend_count == 0 {
             return None;
         }
-        let full = self.in_flight >= self.receive_maximum;
-        let entry = self
+        let full = window.in_flight >= self.receive_maximum;
+        let entry = window
             .entries
             .iter_mut()
             .find(|entry| !entry.sent && entry.state != State::Done)?;
@@ -193,8 +216,8 @@ impl<T> Outbound<T> {
             return None;
         }
         entry.sent = true;
-        self.resend_count -= 1;
-        self.in_flight = self.in_flight.saturating_add(1);
+        window.resend_count -= 1;
+        window.in_flight = window.in_flight.saturating_add(1);
         match (&entry.message, stage) {
             (Some(message), Stage::AwaitPubAck | Stage::AwaitPubRec) => {
                 Some(Resend::Publish(entry.id, stage, message))
@@ -205,16 +228,21 @@ impl<T> Outbound<T> {
 
     /// Whether something waits to be sent again.
     #[must_use]
-    pub const fn has_resends(&self) -> bool {
-        self.resend_count > 0
+    pub fn has_resends(&self) -> bool {
+        self.window
+            .as_ref()
+            .is_some_and(|window| window.resend_count > 0)
     }
 
     /// Takes out every QoS 1 message without PUBACK for which `wanted` holds; their identifiers
     /// become free. Used for shared subscriptions, whose unacknowledged messages go to another member.
     pub fn extract_unacknowledged(&mut self, mut wanted: impl FnMut(&T) -> bool) -> Vec<T> {
         let mut taken = Vec::new();
+        let Some(window) = &mut self.window else {
+            return taken;
+        };
         let mut freed = Vec::new();
-        for entry in &mut self.entries {
+        for entry in &mut window.entries {
             if entry.state == State::AwaitPubAck && entry.message.as_ref().is_some_and(&mut wanted)
             {
                 taken.extend(entry.message.take());
@@ -222,71 +250,110 @@ impl<T> Outbound<T> {
             }
         }
         for id in freed {
-            self.finish(id);
+            if let Some((at, _)) = window.find(id) {
+                window.finish(at);
+            }
         }
         taken
     }
 
     /// Unfinished messages, PUBRELs included.
     #[must_use]
-    pub const fn open_count(&self) -> usize {
-        self.open_count as usize
+    pub fn open_count(&self) -> usize {
+        self.window
+            .as_ref()
+            .map_or(0, |window| window.open_count as usize)
     }
 
     /// The messages that are still held (PUBLISH not acknowledged), oldest first.
     pub fn messages(&self) -> impl Iterator<Item = &T> {
-        self.entries
+        self.window
             .iter()
+            .flat_map(|window| &window.entries)
             .filter_map(|entry| entry.message.as_ref())
     }
+}
 
-    /// The next identifier that is not in use: 1, 2, … 65,535, 1, …
-    fn free_id(&mut self) -> Option<PacketId> {
+impl<T> Default for Window<T> {
+    fn default() -> Self {
+        Self {
+            entries: VecDeque::new(),
+            has_gaps: false,
+            open_count: 0,
+            resend_count: 0,
+            in_flight: 0,
+        }
+    }
+}
+
+impl<T> Window<T> {
+    fn start_connection(&mut self) {
+        self.in_flight = 0;
+        self.forget_done();
+        for entry in &mut self.entries {
+            entry.sent = false;
+        }
+        self.resend_count = self.open_count;
+    }
+
+    fn push(&mut self, entry: Entry<T>) {
+        if let Some(last) = self.entries.back() {
+            self.has_gaps |= after(last.id.get()) != entry.id.get();
+        } else {
+            self.has_gaps = false;
+            if self.entries.capacity() == 0 {
+                // Of the many sessions that are away with something unfinished, most have one message.
+                self.entries.reserve_exact(1);
+            }
+        }
+        self.entries.push_back(entry);
+        self.open_count += 1;
+        self.in_flight += 1;
+    }
+
+    /// The next identifier behind `last` that is not in use: 1, 2, … 65,535, 1, …
+    fn free_id(&self, last: u16) -> Option<PacketId> {
+        let mut id = last;
         // Bounded: `can_send` has seen that an identifier is free.
         for _ in 0..=u16::MAX {
-            self.last_id = self.last_id.checked_add(1).unwrap_or(1);
-            let id = PacketId::new(self.last_id)?;
+            id = after(id);
+            let free = PacketId::new(id)?;
             //= mqtt5 2.2.1-4
             //= mqtt311 2.3.1-4
-            if self.find(id).is_none() {
-                return Some(id);
+            if self.place_of(free).is_none() {
+                return Some(free);
             }
         }
         None
     }
 
-    /// The open entry of an identifier. Identifiers are handed out in sequence, so its place
-    /// follows from the first one's; only after a wrap or a clean-up is a search needed.
-    fn find(&mut self, id: PacketId) -> Option<&mut Entry<T>> {
-        let first = self.entries.front()?.id;
-        let guess = usize::from(id.get().wrapping_sub(first.get()));
-        let hit = self.entries.get(guess).is_some_and(|entry| entry.id == id);
-        if !hit && self.in_sequence() {
-            return None;
+    /// The place of an identifier, finished or not. Identifiers are handed out in sequence, so it follows from
+    /// the first one's; only after a wrap around one in use, or a clean-up, is a search needed.
+    fn place_of(&self, id: PacketId) -> Option<usize> {
+        let first = self.entries.front()?.id.get();
+        let mut guess = usize::from(id.get().wrapping_sub(first));
+        if id.get() < first {
+            // There is no identifier 0 to be counted.
+            guess = guess.saturating_sub(1);
         }
-        let at = if hit {
-            guess
-        } else {
-            self.entries.iter().position(|entry| entry.id == id)?
+        match self.entries.get(guess) {
+            Some(entry) if entry.id == id => Some(guess),
+            _ if self.has_gaps => self.entries.iter().position(|entry| entry.id == id),
+            _ => None,
+        }
+    }
+
+    /// The open entry of an identifier, and its place.
+    fn find(&mut self, id: PacketId) -> Option<(usize, &mut Entry<T>)> {
+        let at = self.place_of(id)?;
+        let entry = self.entries.get_mut(at)?;
+        (entry.state != State::Done).then_some((at, entry))
+    }
+
+    fn finish(&mut self, at: usize) {
+        let Some(entry) = self.entries.get_mut(at) else {
+            return;
         };
-        self.entries
-            .get_mut(at)
-            .filter(|entry| entry.state != State::Done)
-    }
-
-    /// Whether the entries' identifiers are consecutive, so that a missed guess means "not there".
-    fn in_sequence(&self) -> bool {
-        match (self.entries.front(), self.entries.back()) {
-            (Some(first), Some(last)) => {
-                let span = usize::from(last.id.get().wrapping_sub(first.id.get())) + 1;
-                span == self.entries.len() && last.id >= first.id
-            }
-            _ => true,
-        }
-    }
-
-    fn finish(&mut self, id: PacketId) {
-        let Some(entry) = self.find(id) else { return };
         let sent = entry.sent;
         entry.state = State::Done;
         entry.message = None;
@@ -296,21 +363,34 @@ impl<T> Outbound<T> {
         } else {
             self.resend_count = self.resend_count.saturating_sub(1);
         }
-        while self
-            .entries
-            .front()
-            .is_some_and(|entry| entry.state == State::Done)
-        {
+        if at == 0 {
             self.entries.pop_front();
-        }
-        // One message that the peer never acknowledges must not keep all later ones in the list.
-        if self.entries.len() > 2 * self.open_count as usize + COMPACT_SLACK {
-            self.entries.retain(|entry| entry.state != State::Done);
-        }
-        if self.entries.is_empty() && self.entries.capacity() > KEPT_CAPACITY {
-            self.entries = VecDeque::new();
+            while self
+                .entries
+                .front()
+                .is_some_and(|entry| entry.state == State::Done)
+            {
+                self.entries.pop_front();
+            }
+            if self.entries.is_empty() && self.entries.capacity() > KEPT_CAPACITY {
+                self.entries = VecDeque::new();
+            }
+        } else if self.entries.len() > 2 * self.open_count as usize + COMPACT_SLACK {
+            // One message that the peer never acknowledges must not keep all later ones in the list.
+            self.forget_done();
         }
     }
+
+    fn forget_done(&mut self) {
+        let before = self.entries.len();
+        self.entries.retain(|entry| entry.state != State::Done);
+        self.has_gaps |= self.entries.len() != before;
+    }
+}
+
+/// The identifier behind this one.
+fn after(id: u16) -> u16 {
+    id.checked_add(1).unwrap_or(1)
 }
 
 #[derive(Debug)]

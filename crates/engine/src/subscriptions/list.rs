@@ -11,12 +11,12 @@ use martlet_codec::QoS;
 
 use super::SubscriptionOptions;
 
-/// Subscribers with their options, in no particular (but a reproducible) order. 24 bytes while there is one.
+/// Subscribers with their options, in no particular (but a reproducible) order. 16 bytes while there is one.
 pub(super) enum List<S> {
     Empty,
     One(Subscription<S>),
     /// Searched from end to end.
-    Few(Vec<Subscription<S>>),
+    Few(Box<Few<S>>),
     /// Searched through an index.
     Many(Box<Indexed<S>>),
 }
@@ -26,6 +26,9 @@ pub(super) struct Subscription<S> {
     subscriber: S,
     options: PackedOptions,
 }
+
+/// A level of indirection that few filters have, for the sake of those with one subscriber.
+pub(super) struct Few<S>(Vec<Subscription<S>>);
 
 pub(super) struct Indexed<S> {
     subscriptions: Vec<Subscription<S>>,
@@ -42,7 +45,7 @@ impl<S: Copy + Eq + Hash> List<S> {
         let subscriptions = match self {
             Self::Empty => &[],
             Self::One(subscription) => core::slice::from_ref(subscription),
-            Self::Few(subscriptions) => subscriptions,
+            Self::Few(few) => &few.0,
             Self::Many(indexed) => &indexed.subscriptions,
         };
         for subscription in subscriptions {
@@ -67,11 +70,11 @@ impl<S: Copy + Eq + Hash> List<S> {
         };
         match self {
             Self::Empty => *self = Self::One(new),
-            Self::One(first) => *self = Self::Few(vec![*first, new]),
-            Self::Few(few) if few.len() < FEW_MAX => few.push(new),
+            Self::One(first) => *self = Self::Few(Box::new(Few(vec![*first, new]))),
+            Self::Few(few) if few.0.len() < FEW_MAX => few.0.push(new),
             Self::Few(few) => {
-                few.push(new);
-                *self = Self::Many(Box::new(Indexed::of(core::mem::take(few), hasher)));
+                few.0.push(new);
+                *self = Self::Many(Box::new(Indexed::of(core::mem::take(&mut few.0), hasher)));
             }
             Self::Many(indexed) => indexed.push(new, hasher),
         }
@@ -92,6 +95,7 @@ impl<S: Copy + Eq + Hash> List<S> {
             }
             Self::Empty | Self::One(_) => return None,
             Self::Few(few) => {
+                let few = &mut few.0;
                 let place = few.iter().position(|one| one.subscriber == subscriber)?;
                 (few.swap_remove(place), few)
             }
@@ -108,17 +112,31 @@ impl<S: Copy + Eq + Hash> List<S> {
         {
             let mut few = indexed.subscriptions;
             few.shrink_to_fit();
-            *self = Self::Few(few);
+            *self = Self::Few(Box::new(Few(few)));
         }
         Some(removed.options.unpack())
+    }
+
+    pub(super) fn options(
+        &self,
+        hasher: &FixedState,
+        subscriber: S,
+    ) -> Option<SubscriptionOptions> {
+        let subscription = match self {
+            Self::Empty => None,
+            Self::One(only) => Some(only).filter(|only| only.subscriber == subscriber),
+            Self::Few(few) => few.0.iter().find(|one| one.subscriber == subscriber),
+            Self::Many(indexed) => indexed.get(subscriber, hasher),
+        };
+        subscription.map(|subscription| subscription.options.unpack())
     }
 
     fn options_of(&mut self, hasher: &FixedState, subscriber: S) -> Option<&mut PackedOptions> {
         let subscription = match self {
             Self::Empty => None,
             Self::One(only) => Some(only).filter(|only| only.subscriber == subscriber),
-            Self::Few(few) => few.iter_mut().find(|one| one.subscriber == subscriber),
-            Self::Many(indexed) => indexed.find(subscriber, hasher),
+            Self::Few(few) => few.0.iter_mut().find(|one| one.subscriber == subscriber),
+            Self::Many(indexed) => indexed.get_mut(subscriber, hasher),
         };
         subscription.map(|subscription| &mut subscription.options)
     }
@@ -145,7 +163,13 @@ impl<S: Copy + Eq + Hash> Indexed<S> {
             .insert_unique(hasher.hash_one(new.subscriber), place, rehash);
     }
 
-    fn find(&mut self, subscriber: S, hasher: &FixedState) -> Option<&mut Subscription<S>> {
+    fn get(&self, subscriber: S, hasher: &FixedState) -> Option<&Subscription<S>> {
+        let is_it = |place: &u32| is_at(&self.subscriptions, *place, &subscriber);
+        let place = *self.places.find(hasher.hash_one(subscriber), is_it)?;
+        self.subscriptions.get(place as usize)
+    }
+
+    fn get_mut(&mut self, subscriber: S, hasher: &FixedState) -> Option<&mut Subscription<S>> {
         let is_it = |place: &u32| is_at(&self.subscriptions, *place, &subscriber);
         let place = *self.places.find(hasher.hash_one(subscriber), is_it)?;
         self.subscriptions.get_mut(place as usize)

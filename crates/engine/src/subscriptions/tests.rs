@@ -8,11 +8,10 @@ use alloc::vec::Vec;
 use martlet_codec::{QoS, topic_matches};
 use proptest::prelude::*;
 
+use super::exact::ExactFilters;
 use super::trie::Trie;
-use super::{Exact, SubscriptionOptions, Subscriptions};
-
-/// As large as what the shard uses.
-type Subscriber = (u8, u32, u32);
+use super::{SubscriptionOptions, Subscriptions};
+use crate::shard::Subscriber;
 
 fn options(subscription_id: u32) -> SubscriptionOptions {
     SubscriptionOptions {
@@ -33,6 +32,20 @@ fn matching<S: Copy + Eq + core::hash::Hash + Ord>(
     });
     found.sort_unstable();
     found
+}
+
+/// As UNSUBSCRIBE does it.
+fn remove<S: Copy + Eq + core::hash::Hash>(
+    subscriptions: &mut Subscriptions<S>,
+    filter: &str,
+    subscriber: S,
+) -> Option<SubscriptionOptions> {
+    let id = subscriptions.find(filter)?;
+    assert_eq!(subscriptions.text(id, &mut String::new()), filter);
+    let known = subscriptions.options(id, subscriber);
+    let removed = subscriptions.remove(id, subscriber);
+    assert_eq!(removed, known);
+    removed
 }
 
 fn with_filters(filters: &[&str]) -> Subscriptions<u32> {
@@ -104,11 +117,12 @@ fn levels_are_compared_byte_by_byte() {
 fn a_second_subscription_replaces_the_first() {
     for filter in ["a/b", "a/+"] {
         let mut subscriptions = Subscriptions::new(1);
-        assert_eq!(subscriptions.insert(filter, 7_u32, options(1)), None);
+        let (id, replaced) = subscriptions.insert(filter, 7_u32, options(1));
+        assert_eq!(replaced, None);
         let before = subscriptions.generation();
         assert_eq!(
             subscriptions.insert(filter, 7, options(2)),
-            Some(options(1))
+            (id, Some(options(1)))
         );
         assert_ne!(subscriptions.generation(), before);
         assert_eq!(subscriptions.len(), 1);
@@ -121,7 +135,7 @@ fn a_failed_removal_changes_nothing() {
     let mut subscriptions = with_filters(&["a/b", "a/+"]);
     let before = subscriptions.generation();
     for (filter, subscriber) in [("a/b", 9), ("a/+", 9), ("x", 0), ("a/#", 1), ("a/+/c", 1)] {
-        assert_eq!(subscriptions.remove(filter, subscriber), None);
+        assert_eq!(remove(&mut subscriptions, filter, subscriber), None);
     }
     assert_eq!(
         (subscriptions.generation(), subscriptions.len()),
@@ -136,13 +150,13 @@ fn a_filter_of_a_thousand_levels_is_walked_without_recursion() {
     let mut subscriptions = with_filters(&[&filter]);
     assert_eq!(matching(&mut subscriptions, &topic).len(), 1);
     assert_eq!(matching(&mut subscriptions, "a/b").len(), 0);
-    assert!(subscriptions.remove(&filter, 0).is_some());
+    assert!(remove(&mut subscriptions, &filter, 0).is_some());
 }
 
 #[test]
 fn a_subscription_costs_few_bytes() {
-    assert_eq!(size_of::<Exact<Subscriber>>(), 40);
-    assert_eq!(Trie::<Subscriber>::NODE_BYTES, 64);
+    assert_eq!(ExactFilters::<Subscriber>::ENTRY_BYTES, 32);
+    assert_eq!(Trie::<Subscriber>::NODE_BYTES, 56);
 }
 
 #[test]
@@ -161,7 +175,7 @@ fn many_wildcard_filters_share_their_levels_and_leave_no_memory() {
         assert_eq!(matching(&mut subscriptions, &topic).len(), 1, "{topic}");
     }
     for filter in &filters {
-        assert!(subscriptions.remove(filter, 1).is_some());
+        assert!(remove(&mut subscriptions, filter, 1).is_some());
     }
     assert_eq!(subscriptions.trie.used_nodes(), 1);
     assert!(subscriptions.trie.allocated_nodes() <= 4);
@@ -207,11 +221,12 @@ proptest! {
                     .range((filter.clone(), 0)..)
                     .next()
                     .map_or((filter, subscriber), |(key, _)| key.clone());
-                let removed = subscriptions.remove(&key.0, key.1).map(|options| options.subscription_id);
+                let removed = remove(&mut subscriptions, &key.0, key.1).map(|options| options.subscription_id);
                 prop_assert_eq!(removed, model.remove(&key));
                 prop_assert_eq!(removed.is_some(), subscriptions.generation() != before);
             } else {
-                let old = subscriptions.insert(&filter, subscriber, options(id));
+                let (name, old) = subscriptions.insert(&filter, subscriber, options(id));
+                prop_assert_eq!(subscriptions.find(&filter), Some(name));
                 prop_assert_eq!(old.map(|old| old.subscription_id), model.insert((filter, subscriber), id));
                 prop_assert!(subscriptions.generation() != before);
             }
@@ -227,7 +242,7 @@ proptest! {
             prop_assert_eq!(matching(&mut subscriptions, topic), expected, "{}", topic);
         }
         for (filter, subscriber) in model.keys() {
-            prop_assert!(subscriptions.remove(filter, *subscriber).is_some());
+            prop_assert!(remove(&mut subscriptions, filter, *subscriber).is_some());
         }
         prop_assert_eq!(subscriptions.trie.used_nodes(), 1);
         prop_assert_eq!(subscriptions.trie.literal_nodes(), 0);

@@ -11,6 +11,7 @@
 //! unless its name is long. Matching and changing walk with a stack or a loop, never recursively, so a filter of
 //! a thousand levels is slow at worst.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::hash::{BuildHasher, Hash, Hasher};
 
@@ -59,8 +60,8 @@ impl<S: Copy + Eq + Hash> Trie<S> {
         trie
     }
 
-    /// The subscribers of a filter, whose nodes are made if they are missing. The caller puts one in.
-    pub(super) fn insert(&mut self, filter: &str) -> &mut List<S> {
+    /// The node and the subscribers of a filter, whose nodes are made if they are missing. The caller puts one in.
+    pub(super) fn insert(&mut self, filter: &str) -> (u32, &mut List<S>) {
         let mut at = ROOT;
         for level in filter.as_bytes().split(|byte| *byte == b'/') {
             at = match self.child(at, level) {
@@ -68,11 +69,11 @@ impl<S: Copy + Eq + Hash> Trie<S> {
                 child => child,
             };
         }
-        &mut self.node_mut(at).subscribers
+        (at, &mut self.node_mut(at).subscribers)
     }
 
-    /// Takes a subscriber out, and the nodes that nobody needs any more.
-    pub(super) fn remove(&mut self, filter: &str, subscriber: S) -> Option<SubscriptionOptions> {
+    /// The node of a filter that has subscribers.
+    pub(super) fn find(&self, filter: &str) -> Option<u32> {
         let mut at = ROOT;
         for level in filter.as_bytes().split(|byte| *byte == b'/') {
             at = self.child(at, level);
@@ -80,8 +81,46 @@ impl<S: Copy + Eq + Hash> Trie<S> {
                 return None;
             }
         }
+        (!self.node(at).subscribers.is_empty()).then_some(at)
+    }
+
+    /// The subscribers of a node, if there is such a node.
+    pub(super) fn subscribers(&self, node: u32) -> Option<&List<S>> {
+        self.nodes.get(node as usize).map(|node| &node.subscribers)
+    }
+
+    /// Writes the filter of a node into `text`.
+    pub(super) fn text(&self, node: u32, text: &mut String) {
+        text.clear();
+        let mut levels = Vec::new();
+        let mut at = node;
+        while at != ROOT {
+            levels.push(at);
+            at = self.node(at).parent;
+        }
+        for level in levels.into_iter().rev() {
+            let Node { name, parent, .. } = self.node(level);
+            if *parent != ROOT {
+                text.push('/');
+            }
+            let parent = self.node(*parent);
+            if parent.any_level == level {
+                text.push('+');
+            } else if parent.any_rest == level {
+                text.push('#');
+            } else {
+                // A level is a piece of a text between two separators.
+                text.push_str(core::str::from_utf8(name.as_bytes()).unwrap_or_default());
+            }
+        }
+    }
+
+    /// Takes a subscriber out of a node, and the nodes that nobody needs any more.
+    pub(super) fn remove(&mut self, node: u32, subscriber: S) -> Option<SubscriptionOptions> {
+        let mut at = node;
         let hasher = self.hasher.clone();
-        let removed = self.node_mut(at).subscribers.remove(&hasher, subscriber)?;
+        let list = &mut self.nodes.get_mut(at as usize)?.subscribers;
+        let removed = list.remove(&hasher, subscriber)?;
         while at != ROOT && self.node(at).is_useless() {
             at = self.remove_child(at);
         }
@@ -197,7 +236,7 @@ impl<S: Copy + Eq + Hash> Trie<S> {
         if self.unused == NONE {
             let index = u32::try_from(self.nodes.len()).unwrap_or(NONE);
             // The limits on subscriptions lie far below.
-            assert!(index != NONE, "a tree has fewer than 2^32 - 1 nodes");
+            assert!(index < NODES_MAX, "a tree has fewer than 2^31 nodes");
             self.nodes.push(node);
             index
         } else {
@@ -271,6 +310,8 @@ fn hash_of<S>(nodes: &[Node<S>], child: u32, hasher: &FixedState) -> u64 {
 const ROOT: u32 = 0;
 /// "No node".
 const NONE: u32 = u32::MAX;
+/// The upper bit says whether the number of a filter is one of this tree.
+const NODES_MAX: u32 = 1 << 31;
 
 #[cfg(test)]
 impl<S: Copy + Eq + Hash> Trie<S> {

@@ -117,7 +117,8 @@ fn a_stuck_message_does_not_keep_finished_ones() {
         let id = outbound.send(false, "x").unwrap();
         outbound.on_puback(id).unwrap();
     }
-    assert!(outbound.entries.len() < 100, "{}", outbound.entries.len());
+    let kept = outbound.window.as_ref().unwrap().entries.len();
+    assert!(kept < 100, "{kept}");
 }
 
 #[test]
@@ -150,4 +151,78 @@ fn acks_of_the_wrong_kind_are_unknown() {
     assert!(!outbound.on_pubcomp(id(2)));
     assert_eq!(outbound.on_puback(id(9)), None);
     assert_eq!(outbound.open_count(), 2);
+}
+
+#[test]
+fn a_window_at_rest_is_two_words_and_owns_nothing() {
+    assert_eq!(size_of::<Outbound<[u64; 9]>>(), 16);
+    let mut outbound = Outbound::default();
+    outbound.start_connection(10);
+    assert!(outbound.window.is_none());
+    outbound.send(false, "a").unwrap();
+    outbound.release_memory();
+    assert_eq!(outbound.messages().count(), 1, "it is not at rest");
+    outbound.on_puback(id(1)).unwrap();
+    assert!(outbound.window.is_some(), "kept for the next message");
+    outbound.release_memory();
+    assert!(outbound.window.is_none());
+    assert_eq!(
+        outbound.send(false, "b"),
+        Some(id(2)),
+        "1 is not used again at once"
+    );
+}
+
+#[test]
+fn one_message_in_flight_has_room_for_one() {
+    let mut outbound = Outbound::default();
+    outbound.send(false, "a").unwrap();
+    assert_eq!(outbound.window.as_ref().unwrap().entries.capacity(), 1);
+}
+
+#[test]
+fn places_follow_from_identifiers_also_around_the_wrap() {
+    let mut outbound = Outbound::default();
+    outbound.start_connection(10);
+    outbound.last_id = u16::MAX - 2;
+    for n in [65_534, 65_535, 1, 2] {
+        assert_eq!(outbound.send(false, n), Some(id(n)));
+    }
+    assert!(!outbound.window.as_ref().unwrap().has_gaps);
+    for n in [1, 65_535, 2, 65_534] {
+        assert_eq!(outbound.on_puback(id(n)), Some(n));
+    }
+}
+
+proptest::proptest! {
+    /// Against a plain list of what is open.
+    #[test]
+    fn behaves_like_a_list(steps in proptest::collection::vec((0_u8..8, 0_usize..12), 1..300), first in 0_u16..=u16::MAX) {
+        let mut outbound = Outbound::default();
+        outbound.start_connection(12);
+        outbound.last_id = first;
+        let mut model: Vec<(PacketId, usize)> = Vec::new();
+        for (step, (kind, pick)) in steps.into_iter().enumerate() {
+            if kind < 4 {
+                let sent = outbound.send(false, step);
+                proptest::prop_assert_eq!(sent.is_some(), model.len() < 12);
+                if let Some(id) = sent {
+                    proptest::prop_assert!(model.iter().all(|(open, _)| *open != id));
+                    model.push((id, step));
+                }
+            } else if kind < 7 && !model.is_empty() {
+                let (id, message) = model.remove(pick % model.len());
+                proptest::prop_assert_eq!(outbound.on_puback(id), Some(message));
+                proptest::prop_assert_eq!(outbound.on_puback(id), None);
+            } else if kind == 7 && pick == 0 {
+                outbound.start_connection(12);
+                let mut again = Vec::new();
+                while let Some(Resend::Publish(id, _, message)) = outbound.next_resend() {
+                    again.push((id, *message));
+                }
+                proptest::prop_assert_eq!(&again, &model);
+            }
+            proptest::prop_assert_eq!(outbound.open_count(), model.len());
+        }
+    }
 }
