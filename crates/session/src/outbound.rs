@@ -33,6 +33,8 @@ struct Window<T> {
     has_gaps: bool,
     /// Open entries: those that are not `Done`.
     open_count: u32,
+    /// Of these, the ones that only keep an identifier for a SUBSCRIBE or UNSUBSCRIBE.
+    reserved_count: u32,
     /// How many of `entries` wait to be re-sent on this connection.
     resend_count: u32,
     /// Sent on this connection and unfinished: what the peer's Receive Maximum limits.
@@ -95,7 +97,11 @@ impl<T> Outbound<T> {
     /// Gives the memory back if nothing is unfinished. For a session that loses its connection: while messages
     /// come and go the memory is used again.
     pub fn release_memory(&mut self) {
-        if self.open_count() == 0 {
+        if self
+            .window
+            .as_ref()
+            .is_some_and(|window| window.open_count == 0)
+        {
             self.window = None;
         }
     }
@@ -132,7 +138,71 @@ impl<T> Outbound<T> {
             sent: true,
             message: Some(message),
         });
+        window.in_flight += 1;
         Some(id)
+    }
+
+    /// The identifier that the next [`Outbound::send`] will take; `None` if it would refuse.
+    #[must_use]
+    pub fn next_id(&self) -> Option<PacketId> {
+        if !self.can_send() {
+            return None;
+        }
+        match &self.window {
+            Some(window) => window.free_id(self.last_id),
+            None => PacketId::new(after(self.last_id)),
+        }
+    }
+
+    /// Takes a packet identifier for a SUBSCRIBE or UNSUBSCRIBE: it is free again after
+    /// [`Outbound::release`], or when the next connection starts. The peer's Receive Maximum does
+    /// not count these. `None` if all identifiers are in use.
+    pub fn reserve(&mut self) -> Option<PacketId> {
+        let window = self.window.get_or_insert_with(Box::default);
+        if window.open_count >= u32::from(u16::MAX) {
+            return None;
+        }
+        let id = window.free_id(self.last_id)?;
+        self.last_id = id.get();
+        window.push(Entry {
+            id,
+            state: State::Reserved,
+            sent: true,
+            message: None,
+        });
+        window.reserved_count += 1;
+        Some(id)
+    }
+
+    /// The SUBSCRIBE or UNSUBSCRIBE with this identifier has its answer: whether there was one.
+    pub fn release(&mut self, id: PacketId) -> bool {
+        let Some(window) = &mut self.window else {
+            return false;
+        };
+        match window.find(id) {
+            Some((at, entry)) if entry.state == State::Reserved => {
+                window.finish(at);
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// The session is lost: takes out what was unfinished, in the order in which it was sent. The
+    /// message is `None` where PUBREL was on its way.
+    pub fn take_all(&mut self) -> Vec<(Stage, Option<T>)> {
+        let stage = |state| match state {
+            State::AwaitPubAck => Some(Stage::AwaitPubAck),
+            State::AwaitPubRec => Some(Stage::AwaitPubRec),
+            State::AwaitPubComp => Some(Stage::AwaitPubComp),
+            State::Reserved | State::Done => None,
+        };
+        let window = self.window.take();
+        window
+            .into_iter()
+            .flat_map(|window| window.entries)
+            .filter_map(|entry| Some((stage(entry.state)?, entry.message)))
+            .collect()
     }
 
     /// PUBACK: the message that it finishes, `None` if no such identifier waits for one.
@@ -174,7 +244,7 @@ impl<T> Outbound<T> {
                 PubRec::Release(message)
             }
             State::AwaitPubComp => PubRec::Release(None),
-            State::AwaitPubAck | State::Done => PubRec::Unknown,
+            State::AwaitPubAck | State::Reserved | State::Done => PubRec::Unknown,
         }
     }
 
@@ -209,7 +279,7 @@ impl<T> Outbound<T> {
         let stage = match entry.state {
             State::AwaitPubAck => Stage::AwaitPubAck,
             State::AwaitPubRec => Stage::AwaitPubRec,
-            State::AwaitPubComp | State::Done => Stage::AwaitPubComp,
+            State::AwaitPubComp | State::Reserved | State::Done => Stage::AwaitPubComp,
         };
         // PUBREL is never held back by the window.
         if full && stage != Stage::AwaitPubComp {
@@ -260,9 +330,9 @@ impl<T> Outbound<T> {
     /// Unfinished messages, PUBRELs included.
     #[must_use]
     pub fn open_count(&self) -> usize {
-        self.window
-            .as_ref()
-            .map_or(0, |window| window.open_count as usize)
+        self.window.as_ref().map_or(0, |window| {
+            (window.open_count - window.reserved_count) as usize
+        })
     }
 
     /// The messages that are still held (PUBLISH not acknowledged), oldest first.
@@ -280,6 +350,7 @@ impl<T> Default for Window<T> {
             entries: VecDeque::new(),
             has_gaps: false,
             open_count: 0,
+            reserved_count: 0,
             resend_count: 0,
             in_flight: 0,
         }
@@ -289,6 +360,14 @@ impl<T> Default for Window<T> {
 impl<T> Window<T> {
     fn start_connection(&mut self) {
         self.in_flight = 0;
+        // A SUBSCRIBE that the connection before has not answered is sent anew, with a new identifier.
+        for entry in &mut self.entries {
+            if entry.state == State::Reserved {
+                entry.state = State::Done;
+                self.open_count -= 1;
+            }
+        }
+        self.reserved_count = 0;
         self.forget_done();
         for entry in &mut self.entries {
             entry.sent = false;
@@ -308,7 +387,6 @@ impl<T> Window<T> {
         }
         self.entries.push_back(entry);
         self.open_count += 1;
-        self.in_flight += 1;
     }
 
     /// The next identifier behind `last` that is not in use: 1, 2, … 65,535, 1, …
@@ -318,6 +396,8 @@ impl<T> Window<T> {
         for _ in 0..=u16::MAX {
             id = after(id);
             let free = PacketId::new(id)?;
+            //= mqtt5 2.2.1-3
+            //= mqtt311 2.3.1-2
             //= mqtt5 2.2.1-4
             //= mqtt311 2.3.1-4
             if self.place_of(free).is_none() {
@@ -355,10 +435,13 @@ impl<T> Window<T> {
             return;
         };
         let sent = entry.sent;
+        let reserved = entry.state == State::Reserved;
         entry.state = State::Done;
         entry.message = None;
         self.open_count = self.open_count.saturating_sub(1);
-        if sent {
+        if reserved {
+            self.reserved_count = self.reserved_count.saturating_sub(1);
+        } else if sent {
             self.in_flight = self.in_flight.saturating_sub(1);
         } else {
             self.resend_count = self.resend_count.saturating_sub(1);
@@ -408,6 +491,8 @@ enum State {
     AwaitPubAck,
     AwaitPubRec,
     AwaitPubComp,
+    /// No message: the identifier of a SUBSCRIBE or UNSUBSCRIBE.
+    Reserved,
     Done,
 }
 

@@ -226,3 +226,70 @@ proptest::proptest! {
         }
     }
 }
+
+//= mqtt5 2.2.1-3 test
+//= mqtt311 2.3.1-2 test
+#[test]
+fn subscribe_and_publish_share_the_identifiers() {
+    let mut outbound = Outbound::default();
+    outbound.start_connection(2);
+    assert_eq!(outbound.next_id(), Some(id(1)));
+    assert_eq!(outbound.send(false, "a"), Some(id(1)));
+    assert_eq!(outbound.reserve(), Some(id(2)));
+    assert_eq!(outbound.next_id(), Some(id(3)));
+    assert_eq!(
+        outbound.send(false, "b"),
+        Some(id(3)),
+        "SUBSCRIBE uses no quota"
+    );
+    assert_eq!(
+        outbound.on_puback(id(2)),
+        None,
+        "no message has that identifier"
+    );
+    assert!(!outbound.can_send());
+    assert_eq!(outbound.next_id(), None);
+    assert_eq!(outbound.open_count(), 2);
+    assert!(outbound.release(id(2)));
+    assert!(!outbound.release(id(2)));
+    assert!(!outbound.release(id(1)), "that is a message");
+    assert_eq!(outbound.on_puback(id(3)), Some("b"));
+    assert_eq!(outbound.on_puback(id(1)), Some("a"));
+    assert!(outbound.can_send());
+}
+
+#[test]
+fn a_reserved_identifier_ends_with_its_connection() {
+    let mut outbound = Outbound::default();
+    outbound.start_connection(9);
+    assert_eq!(outbound.reserve(), Some(id(1)));
+    assert_eq!(outbound.send(false, "a"), Some(id(2)));
+    outbound.start_connection(9);
+    assert_eq!(resends(&mut outbound), [(2, Some("a"))]);
+    assert!(!outbound.release(id(1)));
+    outbound.last_id = u16::MAX;
+    assert_eq!(outbound.reserve(), Some(id(1)));
+    assert_eq!(outbound.reserve(), Some(id(3)), "2 is in flight");
+    assert_eq!(outbound.open_count(), 1);
+}
+
+#[test]
+fn a_lost_session_gives_everything_back_in_order() {
+    let mut outbound = Outbound::default();
+    outbound.start_connection(9);
+    outbound.send(false, "a");
+    outbound.send(true, "b");
+    outbound.reserve();
+    outbound.send(true, "c");
+    outbound.on_pubrec(id(2), false);
+    outbound.start_connection(9);
+    let all = outbound.take_all();
+    let expected = vec![
+        (Stage::AwaitPubAck, Some("a")),
+        (Stage::AwaitPubComp, None),
+        (Stage::AwaitPubRec, Some("c")),
+    ];
+    assert_eq!(all, expected);
+    assert_eq!((outbound.open_count(), outbound.has_resends()), (0, false));
+    assert!(outbound.can_send());
+}
