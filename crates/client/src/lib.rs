@@ -1,0 +1,49 @@
+//! An async MQTT client.
+//!
+//! ```no_run
+//! use martlet_client::Client;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::builder("mqtt://localhost").client_id("meter-1").connect().await?;
+//! let mut commands = client.subscribe("meter/+/set").qos(1).await?;
+//! client.publish("meter/status", "online").qos(1).retain().await?;
+//! while let Some(command) = commands.recv().await {
+//!     println!("{}: {}", command.topic, command.text());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod acks;
+mod builder;
+mod client;
+mod driver;
+mod error;
+pub mod machine;
+mod message;
+mod ops;
+mod options;
+mod publish;
+mod shared;
+mod state;
+mod subscribe;
+mod topic;
+mod transport;
+mod url;
+
+pub use acks::AckToken;
+pub use builder::Builder;
+pub use bytes::Bytes;
+pub use client::Client;
+pub use driver::Driver;
+pub use error::{Delivered, Error, ErrorKind, Feature, PublishError, Receipt, Unfinished};
+pub use machine::Granted;
+pub use martlet_codec::{QoS, ReasonCode, RetainHandling, TopicError, Version};
+pub use message::{Message, Payload, Properties};
+pub use options::{OnFull, OnSessionLost, Outbox, Overflow, Reconnect, Session, Unrouted};
+pub use publish::{Delivery, Publish, Publishing, TooLate};
+pub use state::{Limits, State, Stats};
+pub use subscribe::{Subscribe, Subscribing, Subscription};
+pub use topic::{Filter, IntoFilter, IntoQoS, IntoTopic, Topic};
+pub use transport::{ByteStream, Opening, Transport, transport_fn};
+pub use url::{Target, Url};

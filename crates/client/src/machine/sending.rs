@@ -1,0 +1,407 @@
+//! Messages on their way out: admitted, queued, sent.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use martlet_codec::{PacketId, QoS};
+use martlet_session::{AliasUse, Resend};
+
+use super::queue::{Outgoing, Push};
+use super::{Event, Machine, OpId, Outcome, Time, wire};
+use crate::error::{Delivered, ErrorKind, Feature, Receipt};
+use crate::message::Message;
+use crate::options::OnFull;
+use crate::state::PACKET_SIZE_MAX;
+use crate::topic::describe;
+
+/// A publish that was not admitted: nothing was or will be sent.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Why.
+    pub kind: ErrorKind,
+    /// What there is to say about it.
+    pub reason: Option<String>,
+    /// The message.
+    pub message: Message,
+    /// Whether there may be room later ([`Event::Room`]), and the policy is to wait for it.
+    pub may_wait: bool,
+}
+
+impl Machine {
+    /// Admits a message: sent at once, or queued. `op` is completed when it is done with.
+    pub fn publish(
+        &mut self,
+        now: Time,
+        message: Message,
+        op: Option<OpId>,
+    ) -> Result<(), Box<Refusal>> {
+        if let Some((kind, reason)) = self.fault_of(&message) {
+            return Err(refuse(kind, reason, message));
+        }
+        let direct = self.is_online()
+            && self.out.len() < OUTPUT_HIGH
+            && !self.queue.has_waiting(message.qos)
+            && (message.qos == QoS::AtMostOnce || self.window_is_open());
+        if !direct && !self.queue.has_room(message.cost()) {
+            match self.config.outbox.on_full {
+                OnFull::Wait => {
+                    self.room_wanted = true;
+                    let mut refusal = refuse(ErrorKind::QueueFull, None, message);
+                    refusal.may_wait = true;
+                    return Err(refusal);
+                }
+                OnFull::Reject => return Err(refuse(ErrorKind::QueueFull, None, message)),
+                OnFull::DropNewest => {
+                    self.stats.dropped += 1;
+                    return Err(refuse(ErrorKind::QueueFull, None, message));
+                }
+                OnFull::DropOldest => {}
+            }
+        }
+        let outgoing = self.admit(now, message, op);
+        if direct {
+            self.send(now, outgoing);
+        } else {
+            self.enqueue(outgoing);
+        }
+        Ok(())
+    }
+
+    /// Takes a message back if it is still in the queue; it comes with
+    /// [`Outcome::PublishFailed`]. False: it is too late.
+    pub fn cancel(&mut self, op: OpId) -> bool {
+        let Some(outgoing) = self.queue.cancel(op) else {
+            return false;
+        };
+        self.fail(outgoing, ErrorKind::Cancelled, Delivered::No);
+        self.announce_room();
+        true
+    }
+
+    /// Whether the queue takes a message without dropping another.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.queue.has_room(0)
+    }
+
+    /// The transport has accepted this many bytes of the output.
+    pub fn on_written(&mut self, now: Time, count: usize) {
+        self.link.written += count as u64;
+        self.link.last_sent = now;
+        self.stats.bytes_sent += count as u64;
+        while let Some((end, _)) = self.link.unwritten.front() {
+            if *end > self.link.written {
+                break;
+            }
+            let Some((_, outgoing)) = self.link.unwritten.pop_front() else {
+                break;
+            };
+            self.published(now, &outgoing, martlet_codec::ReasonCode::Success);
+        }
+        self.pump(now);
+    }
+
+    fn fault_of(&self, message: &Message) -> Option<(ErrorKind, Option<String>)> {
+        if self.closing.is_some() || self.is_closed() {
+            return Some((ErrorKind::Closed, None));
+        }
+        if !message.qos_valid {
+            return Some((ErrorKind::InvalidOption, Some("QoS is 0, 1 or 2".into())));
+        }
+        if let Some(fault) = message.topic.fault() {
+            return Some((ErrorKind::InvalidTopic, Some(describe(fault))));
+        }
+        if message.properties.is_some() {
+            if !self.config.version.is_v5() {
+                return Some((ErrorKind::NotSupported(Feature::Mqtt5), None));
+            }
+            if let Err(error) = wire::check(message, self.config.version) {
+                return Some((ErrorKind::InvalidOption, Some(error.to_string())));
+            }
+        }
+        if !self.is_online() {
+            if message.payload.len() + message.topic.len() + 16 > PACKET_SIZE_MAX as usize {
+                return Some((
+                    ErrorKind::TooLarge {
+                        max: PACKET_SIZE_MAX,
+                    },
+                    None,
+                ));
+            }
+            if message.qos == QoS::AtMostOnce && !self.config.outbox.qos0 {
+                return Some((ErrorKind::Offline, None));
+            }
+            return None;
+        }
+        self.limit_of(message).map(|kind| (kind, None))
+    }
+
+    /// The limit of the server that forbids the message, if one does.
+    fn limit_of(&self, message: &Message) -> Option<ErrorKind> {
+        //= mqtt5 3.2.2-11
+        if !self.link.allows_qos(message.qos) {
+            return Some(ErrorKind::NotSupported(Feature::QoS));
+        }
+        //= mqtt5 3.2.2-14
+        if message.retain && !self.link.limits.retain_available {
+            return Some(ErrorKind::NotSupported(Feature::Retain));
+        }
+        //= mqtt5 3.2.2-15
+        let max = self.link.limits.maximum_packet_size;
+        if wire::may_exceed(message, max)
+            && wire::publish_len(message, self.config.version) > max as usize
+        {
+            return Some(ErrorKind::TooLarge { max });
+        }
+        None
+    }
+
+    fn admit(&mut self, now: Time, message: Message, op: Option<OpId>) -> Outgoing {
+        let own = message.properties().expiry_s;
+        let own = own.map(|s| now.plus(Duration::from_secs(s.into())));
+        let age = self.config.outbox.age_max.map(|age| now.plus(age));
+        Outgoing {
+            message,
+            op,
+            epoch: self.epochs.admit(),
+            admitted: now,
+            expires: match (own, age) {
+                (Some(own), Some(age)) => Some(own.min(age)),
+                (own, age) => own.or(age),
+            },
+            sent: Time::default(),
+            resent: Cell::new(false),
+        }
+    }
+
+    fn enqueue(&mut self, outgoing: Outgoing) {
+        let waiting_retained =
+            outgoing.message.retain && !self.is_online() && self.config.outbox.newest_retained;
+        if waiting_retained && let Some(older) = self.queue.take_retained(&outgoing.message.topic) {
+            self.stats.superseded += 1;
+            self.fail(older, ErrorKind::Superseded, Delivered::No);
+        }
+        match self.queue.push(outgoing, waiting_retained) {
+            Push::Done => {}
+            Push::Dropped(dropped) => {
+                for oldest in dropped {
+                    self.stats.dropped += 1;
+                    self.fail(oldest, ErrorKind::QueueFull, Delivered::No);
+                }
+            }
+            // Room was seen to before.
+            Push::Full(outgoing) => self.fail(*outgoing, ErrorKind::QueueFull, Delivered::No),
+        }
+    }
+
+    /// Sends what may be sent now.
+    pub(super) fn pump(&mut self, now: Time) {
+        if !self.is_online() {
+            return;
+        }
+        self.send_wanted_subscriptions(now);
+        self.send_again(now);
+        //= mqtt5 3.3.4-7
+        //= mqtt5 3.3.4-8
+        while self.out.len() < OUTPUT_HIGH
+            && self.queue.has_waiting(QoS::AtLeastOnce)
+            && self.window_is_open()
+        {
+            let Some(outgoing) = self.queue.pop(true) else {
+                break;
+            };
+            self.send_queued(now, outgoing);
+        }
+        while self.out.len() < OUTPUT_HIGH
+            && let Some(outgoing) = self.queue.pop(false)
+        {
+            self.send_queued(now, outgoing);
+        }
+        self.announce_room();
+    }
+
+    pub(super) fn announce_room(&mut self) {
+        if self.room_wanted && self.queue.has_room(0) {
+            self.room_wanted = false;
+            self.push_event(Event::Room);
+        }
+    }
+
+    /// Fails what has waited for too long.
+    pub(super) fn expire(&mut self, now: Time) {
+        for outgoing in self.queue.take_expired(now) {
+            self.stats.expired += 1;
+            self.fail(outgoing, ErrorKind::Expired, Delivered::No);
+        }
+        self.announce_room();
+    }
+
+    pub(super) fn send_birth(&mut self, now: Time) {
+        let Some(birth) = self.config.birth.clone() else {
+            return;
+        };
+        if self.limit_of(&birth).is_some() {
+            return;
+        }
+        let outgoing = self.admit(now, birth, None);
+        if outgoing.message.qos == QoS::AtMostOnce {
+            self.send(now, outgoing);
+        } else {
+            // Behind what is sent again, in front of what was never sent.
+            self.queue.push_front(outgoing);
+        }
+    }
+
+    fn window_is_open(&self) -> bool {
+        self.outbound.can_send()
+            && self.outbound.open_count() < usize::from(self.config.in_flight_max.max(1))
+    }
+
+    fn send_queued(&mut self, now: Time, outgoing: Outgoing) {
+        if outgoing.expires.is_some_and(|expires| expires <= now) {
+            self.stats.expired += 1;
+            self.fail(outgoing, ErrorKind::Expired, Delivered::No);
+        } else if let Some(kind) = self.limit_of(&outgoing.message) {
+            self.fail(outgoing, kind, Delivered::No);
+        } else {
+            self.send(now, outgoing);
+        }
+    }
+
+    /// Sends a message for the first time.
+    fn send(&mut self, now: Time, mut outgoing: Outgoing) {
+        //= mqtt5 4.3.1-1
+        //= mqtt311 4.3.1-1
+        //= mqtt5 4.3.2-2
+        //= mqtt5 4.3.3-2
+        outgoing.sent = now;
+        if outgoing.message.qos == QoS::AtMostOnce {
+            self.write_publish(now, &outgoing, None, false);
+            let end = self.link.taken + self.out.len() as u64;
+            self.link.unwritten.push_back((end, outgoing));
+            return;
+        }
+        let exactly_once = outgoing.message.qos == QoS::ExactlyOnce;
+        let Some(packet_id) = self.outbound.next_id() else {
+            // The window was seen to be open.
+            self.queue.push_front(outgoing);
+            return;
+        };
+        self.write_publish(now, &outgoing, Some(packet_id), false);
+        self.outbound.send(exactly_once, outgoing);
+    }
+
+    /// Sends again what the connection before has not seen acknowledged.
+    fn send_again(&mut self, now: Time) {
+        while self.out.len() < OUTPUT_HIGH
+            && let Some(resend) = self.outbound.next_resend()
+        {
+            match resend {
+                //= mqtt5 3.3.1-1
+                //= mqtt311 3.3.1-1
+                //= mqtt5 4.6.0-1
+                //= mqtt311 4.6.0-1
+                //= mqtt311 2.3.1-3
+                Resend::Publish(packet_id, _, outgoing) => {
+                    outgoing.resent.set(true);
+                    self.stats.resent += 1;
+                    let link = &mut self.link;
+                    let alias =
+                        choose_alias(&mut link.aliases_out, &outgoing.message, &link.limits);
+                    let sending = wire::Sending {
+                        packet_id: Some(packet_id),
+                        duplicate: true,
+                        alias,
+                        expiry_s: expiry_left(outgoing, now),
+                    };
+                    let message = &outgoing.message;
+                    let (scratch, out) = (&mut self.scratch, &mut self.out);
+                    wire::publish(message, sending, self.config.version, scratch, out);
+                }
+                Resend::PubRel(packet_id) => {
+                    if let Some(entry) = self.releasing.iter_mut().find(|one| one.id == packet_id) {
+                        entry.resent = true;
+                    }
+                    let success = martlet_codec::ReasonCode::Success;
+                    let kind = wire::AckKind::Rel;
+                    wire::ack(kind, packet_id, success, self.config.version, &mut self.out);
+                }
+            }
+        }
+    }
+
+    fn write_publish(
+        &mut self,
+        now: Time,
+        outgoing: &Outgoing,
+        packet_id: Option<PacketId>,
+        duplicate: bool,
+    ) {
+        let link = &mut self.link;
+        let sending = wire::Sending {
+            packet_id,
+            duplicate,
+            alias: choose_alias(&mut link.aliases_out, &outgoing.message, &link.limits),
+            expiry_s: expiry_left(outgoing, now),
+        };
+        let message = &outgoing.message;
+        let (scratch, out) = (&mut self.scratch, &mut self.out);
+        wire::publish(message, sending, self.config.version, scratch, out);
+    }
+
+    pub(super) fn published(
+        &mut self,
+        now: Time,
+        outgoing: &Outgoing,
+        reason: martlet_codec::ReasonCode,
+    ) {
+        self.stats.published += 1;
+        let epoch = outgoing.epoch;
+        if outgoing.op.is_some() {
+            let receipt = Receipt {
+                reason,
+                no_subscribers: reason == martlet_codec::ReasonCode::NoMatchingSubscribers,
+                retransmitted: outgoing.resent.get(),
+                queued_for: outgoing.sent.since(outgoing.admitted),
+                rtt: now.since(outgoing.sent),
+            };
+            self.complete(outgoing.op, Outcome::Published(receipt));
+        }
+        self.finish_epoch(epoch);
+    }
+}
+
+fn refuse(kind: ErrorKind, reason: Option<String>, message: Message) -> Box<Refusal> {
+    Box::new(Refusal {
+        kind,
+        reason,
+        message,
+        may_wait: false,
+    })
+}
+
+fn choose_alias(
+    aliases: &mut martlet_session::OutboundAliases,
+    message: &Message,
+    limits: &crate::state::Limits,
+) -> AliasUse {
+    if limits.topic_alias_maximum == 0 {
+        return AliasUse::None;
+    }
+    // The property that defines an alias must not be what makes the packet too large.
+    if wire::may_exceed(message, limits.maximum_packet_size) {
+        return AliasUse::None;
+    }
+    aliases.choose(&message.topic, super::routing::hash(&message.topic))
+}
+
+/// The expiry that the message has left, if it has one. What was sent once does not expire here.
+fn expiry_left(outgoing: &Outgoing, now: Time) -> Option<u32> {
+    let all = outgoing.message.properties().expiry_s?;
+    let waited = u32::try_from(now.since(outgoing.admitted).as_secs()).unwrap_or(u32::MAX);
+    //= mqtt5 4.3.3-7
+    Some(all.saturating_sub(waited).max(1))
+}
+
+/// Beyond this many bytes of unwritten output, messages wait in the queue.
+const OUTPUT_HIGH: usize = 64 * 1_024;
