@@ -23,60 +23,87 @@ mod cell {
 
 #[derive(Debug, Default)]
 struct State {
-    counts: BTreeMap<(String, bool), Vec<u32>>,
+    counts: Counts,
+    durable: Counts,
     generation: u64,
 }
+
+type Counts = BTreeMap<(String, bool), Vec<u32>>;
 
 impl SharedInterest {
     /// Whether every entry was removed again.
     pub(crate) fn is_empty(&self) -> bool {
-        self.state.lock().expect("one thread").counts.is_empty()
+        let state = self.state.lock().expect("one thread");
+        state.counts.is_empty() && state.durable.is_empty()
+    }
+
+    fn change(&self, what: impl FnOnce(&mut State)) {
+        let mut state = self.state.lock().expect("one thread");
+        state.generation += 1;
+        what(&mut state);
     }
 }
 
 impl Interest for SharedInterest {
     fn add(&self, key: InterestKey<'_>, shard: usize) {
-        let mut state = self.state.lock().expect("one thread");
-        state.generation += 1;
-        let counts = state
-            .counts
-            .entry((key.prefix.to_owned(), key.exact))
-            .or_default();
-        if counts.len() <= shard {
-            counts.resize(shard + 1, 0);
-        }
-        counts[shard] += 1;
+        self.change(|state| add(&mut state.counts, key, shard));
     }
 
     fn remove(&self, key: InterestKey<'_>, shard: usize) {
-        let mut state = self.state.lock().expect("one thread");
-        state.generation += 1;
-        let name = (key.prefix.to_owned(), key.exact);
-        let counts = state
-            .counts
-            .get_mut(&name)
-            .expect("an interest that was never added is removed");
-        counts[shard] = counts[shard]
-            .checked_sub(1)
-            .expect("an interest is removed too often");
-        if counts.iter().all(|count| *count == 0) {
-            state.counts.remove(&name);
-        }
+        self.change(|state| remove(&mut state.counts, key, shard));
     }
 
     fn shards(&self, topic: &str) -> u64 {
-        let state = self.state.lock().expect("one thread");
-        let mut mask = 0;
-        for key in prefixes_of(topic) {
-            let counts = state.counts.get(&(key.prefix.to_owned(), key.exact));
-            for (shard, count) in counts.into_iter().flatten().enumerate() {
-                mask |= u64::from(*count > 0) << shard;
-            }
-        }
-        mask
+        mask(&self.state.lock().expect("one thread").counts, topic)
+    }
+
+    fn add_durable(&self, key: InterestKey<'_>, shard: usize) {
+        self.change(|state| add(&mut state.durable, key, shard));
+    }
+
+    fn remove_durable(&self, key: InterestKey<'_>, shard: usize) {
+        self.change(|state| remove(&mut state.durable, key, shard));
+    }
+
+    fn durable_shards(&self, topic: &str) -> u64 {
+        mask(&self.state.lock().expect("one thread").durable, topic)
     }
 
     fn generation(&self) -> u64 {
         self.state.lock().expect("one thread").generation
     }
+}
+
+fn add(counts: &mut Counts, key: InterestKey<'_>, shard: usize) {
+    let counts = counts
+        .entry((key.prefix.to_owned(), key.exact))
+        .or_default();
+    if counts.len() <= shard {
+        counts.resize(shard + 1, 0);
+    }
+    counts[shard] += 1;
+}
+
+fn remove(counts: &mut Counts, key: InterestKey<'_>, shard: usize) {
+    let name = (key.prefix.to_owned(), key.exact);
+    let all = counts
+        .get_mut(&name)
+        .expect("an interest that was never added is removed");
+    all[shard] = all[shard]
+        .checked_sub(1)
+        .expect("an interest is removed too often");
+    if all.iter().all(|count| *count == 0) {
+        counts.remove(&name);
+    }
+}
+
+fn mask(counts: &Counts, topic: &str) -> u64 {
+    let mut mask = 0;
+    for key in prefixes_of(topic) {
+        let counts = counts.get(&(key.prefix.to_owned(), key.exact));
+        for (shard, count) in counts.into_iter().flatten().enumerate() {
+            mask |= u64::from(*count > 0) << shard;
+        }
+    }
+    mask
 }

@@ -3,10 +3,12 @@
 //! Everything is ordered by *ticks*: each fact gets the next number. A publish whose acknowledgement was not
 //! seen stays *unknown*: it may arrive or not, and no invariant asks for either.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use martlet_codec::{QoS, Version, topic_matches};
 use martlet_engine::{CloseCause, ConnId, Counters, Limits, Policy, Time};
+
+use crate::stored::Stored;
 
 /// Number of a client in the run.
 pub(crate) type ActorId = usize;
@@ -97,6 +99,12 @@ pub(crate) struct SessionFact {
     pub(crate) ended: bool,
     /// In which round that was. The broker may get to know it later, but in the same round.
     pub(crate) ended_round: u32,
+    /// CONNACK was seen in it, and it outlives its connection by so many seconds.
+    pub(crate) outlives_s: Option<u32>,
+    /// Identifiers of its QoS 2 messages whose PUBREC was seen, and whose PUBREL was never sent.
+    pub(crate) owed: BTreeSet<u16>,
+    /// Since when it has no connection, for the broker.
+    pub(crate) offline_since: Option<Time>,
 }
 
 /// A PUBLISH that a client has read.
@@ -200,6 +208,10 @@ pub(crate) enum Event {
         /// Why.
         cause: CloseCause,
     },
+    /// The process is gone, and all connections with it.
+    Crashed,
+    /// Another process has found what is stored: `Ledger::recovered`.
+    Recovered,
     /// A rule was broken on a hostile connection, and the server has not closed it when all was quiet.
     NotClosed(LinkId),
 }
@@ -245,6 +257,8 @@ pub(crate) struct Ledger {
     pub(crate) tick: Tick,
     /// Rounds end with everything at rest.
     pub(crate) round: u32,
+    /// With which fact each round has begun.
+    pub(crate) rounds: Vec<Tick>,
     /// The clients.
     pub(crate) actors: Vec<ActorFact>,
     /// All messages.
@@ -259,6 +273,14 @@ pub(crate) struct Ledger {
     pub(crate) retained: Option<BTreeMap<String, MessageId>>,
     /// At the end: whether the interest map is empty.
     pub(crate) interest_is_empty: bool,
+    /// Everything that the broker did up to this fact is stable.
+    pub(crate) stable: Tick,
+    /// The process has ended at these facts and in these rounds, without being asked.
+    pub(crate) crashes: Vec<(Tick, u32)>,
+    /// The last crash has taken messages on their way between shards.
+    pub(crate) mail_was_lost: bool,
+    /// What the last recovery has found.
+    pub(crate) recovered: Option<Stored>,
     /// What the invariants have not seen yet.
     pub(crate) events: Vec<Event>,
 }
@@ -271,6 +293,7 @@ impl Ledger {
             now: Time::from_millis(1_000_000),
             tick: 0,
             round: 0,
+            rounds: Vec::new(),
             actors: Vec::new(),
             messages: Vec::new(),
             sessions: Vec::new(),
@@ -278,6 +301,10 @@ impl Ledger {
             counters: Counters::default(),
             retained: None,
             interest_is_empty: false,
+            stable: 0,
+            crashes: Vec::new(),
+            mail_was_lost: false,
+            recovered: None,
             events: Vec::new(),
         }
     }
@@ -285,6 +312,11 @@ impl Ledger {
     pub(crate) fn tick(&mut self) -> Tick {
         self.tick += 1;
         self.tick
+    }
+
+    pub(crate) fn begin_round(&mut self) {
+        self.round += 1;
+        self.rounds.push(self.tick);
     }
 
     pub(crate) fn begin_session(&mut self, actor: ActorId) -> SessionId {
@@ -300,10 +332,49 @@ impl Ledger {
             packet_bytes_min: u32::MAX,
             ended: false,
             ended_round: 0,
+            outlives_s: None,
+            owed: BTreeSet::new(),
+            offline_since: None,
         });
         let id = self.sessions.len() - 1;
         self.actors[actor].session = Some(id);
         id
+    }
+
+    /// The process is gone. What was not acknowledged and has not come to rest may have been taken or not.
+    pub(crate) fn crashed(&mut self) {
+        let tick = self.tick();
+        self.crashes.push((tick, self.round));
+        let round = self.round;
+        for message in &mut self.messages {
+            message.processed &= message.round < round || message.acked.is_some();
+        }
+    }
+
+    /// Whether the process has crashed since a message was sent, or in the same round.
+    #[must_use]
+    pub(crate) fn crashed_since(&self, message: &MessageFact) -> bool {
+        self.crashes
+            .iter()
+            .any(|(_, round)| *round >= message.round)
+    }
+
+    /// Whether what a client was sent at the first fact may come again at the second without being marked: the process has
+    /// crashed in between, and there was no rest at which all acknowledgements became stable.
+    #[must_use]
+    pub(crate) fn may_come_again(&self, first: Tick, second: Tick) -> bool {
+        let rested = self
+            .rounds
+            .iter()
+            .any(|began| (first..second).contains(began));
+        !rested && self.crashed_between(first, second)
+    }
+
+    /// Whether the process has crashed between two facts.
+    #[must_use]
+    pub(crate) fn crashed_between(&self, first: Tick, second: Tick) -> bool {
+        let between = |(at, _): &(Tick, u32)| (first..=second).contains(at);
+        self.crashes.iter().any(between)
     }
 
     /// Messages dropped for a full queue or outbox: so many may be missing.

@@ -67,17 +67,26 @@
 )]
 
 mod client;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the log comes onto it with the next change")
+)]
+mod disk;
 mod hostile;
 mod interest;
 mod invariants;
+mod keeper;
 mod ledger;
 mod link;
 mod rest;
 mod rng;
 mod server_view;
 mod setup;
+mod storage;
+mod stored;
 mod world;
 
 pub use rest::{Report, run};
 pub use setup::{Options, fresh_seeds};
+pub use storage::StorageFacts;
 pub use world::Failure;

@@ -21,6 +21,7 @@ struct Arguments {
     fresh: u64,
     steps: Option<usize>,
     shards: Option<usize>,
+    store: bool,
     trace: bool,
 }
 
@@ -30,6 +31,10 @@ impl Arguments {
         while let Some(word) = words.next() {
             if word == "--trace" {
                 arguments.trace = true;
+                continue;
+            }
+            if word == "--store" {
+                arguments.store = true;
                 continue;
             }
             let value = words
@@ -63,6 +68,7 @@ impl Arguments {
             {
                 let mut options = Options::new(*seed, shards);
                 options.steps = self.steps.unwrap_or(options.steps);
+                options.store = self.store;
                 options.trace = self.trace;
                 match run(&options) {
                     Ok(report) if self.seed.is_some() => {
@@ -86,9 +92,10 @@ impl Arguments {
     }
 }
 
-const USAGE: &str = "usage: martlet-sim [--seed N | --fresh N] [--steps N] [--shards N]
+const USAGE: &str = "usage: martlet-sim [--store] [--seed N | --fresh N] [--steps N] [--shards N]
   --seed N    run this seed
   --fresh N   run N seeds that nobody has run before (default: 1)
   --steps N   steps of each run
   --shards N  shards of each run (default: 1, 2 and 4, one after the other)
+  --store     with a store, and crashes
   --trace     print every event to the error output";

@@ -9,6 +9,7 @@ use crate::client::Client;
 use crate::ledger::Event;
 use crate::link::{Owner, Place};
 use crate::setup::Options;
+use crate::storage::StorageFacts;
 use crate::world::{Failure, World, fail};
 
 /// What a run that kept all invariants has to show.
@@ -24,6 +25,8 @@ pub struct Report {
     pub sessions: usize,
     /// The shards' counters, summed.
     pub counters: martlet_engine::Counters,
+    /// What the store has been through.
+    pub storage: StorageFacts,
 }
 
 /// Runs a world from its first step to its end.
@@ -38,7 +41,8 @@ pub fn run(options: &Options) -> Result<Report, Failure> {
         world.come_to_rest()?;
         world.ask_for_retained()?;
         world.observe_rest()?;
-        world.ledger.round += 1;
+        world.compare_log_and_shards()?;
+        world.ledger.begin_round();
     }
     world.end()?;
     Ok(Report {
@@ -52,6 +56,9 @@ pub fn run(options: &Options) -> Result<Report, Failure> {
             .sum(),
         sessions: world.ledger.sessions.len(),
         counters: world.ledger.counters,
+        storage: world
+            .storage
+            .map_or_else(StorageFacts::default, |s| s.facts),
     })
 }
 
@@ -83,7 +90,7 @@ impl World {
             }
         }
         self.come_to_rest_with(|client| client.steady && !client.probe)?;
-        self.ledger.round += 1;
+        self.ledger.begin_round();
         self.observe()
     }
 
@@ -126,6 +133,9 @@ impl World {
 
     fn end_faults(&mut self) {
         self.release_mail();
+        if let Some(storage) = &mut self.storage {
+            storage.space_returns();
+        }
         let current: Vec<_> = self.clients.iter().map(|client| client.link).collect();
         for link in self.links.values_mut() {
             let hostile = matches!(link.owner, Owner::Hostile(_));
@@ -169,6 +179,7 @@ impl World {
             moved = true;
         }
         moved |= self.write_all();
+        moved |= self.store_comes_to_rest()?;
         // In any order between the pairs, even here.
         for _ in 0..self.full_mailboxes().len() {
             self.some_mail_arrives();

@@ -20,6 +20,8 @@ pub struct Options {
     pub shards: usize,
     /// Bounds of one's own instead of those that the seed chooses.
     pub limits: Option<Limits>,
+    /// There is a store, and the process crashes.
+    pub store: bool,
     /// Print what happens to the error output.
     pub trace: bool,
 }
@@ -33,16 +35,28 @@ impl Options {
             steps: STEPS,
             shards,
             limits: None,
+            store: false,
             trace: false,
         }
+    }
+
+    /// The usual run of a seed with a store and crashes.
+    #[must_use]
+    pub const fn with_store(seed: u64, shards: usize) -> Self {
+        let mut options = Self::new(seed, shards);
+        options.store = true;
+        options
     }
 
     /// What to type to see the same run again.
     #[must_use]
     pub fn command(&self) -> String {
         format!(
-            "cargo run -p martlet-sim -- --seed {} --shards {} --steps {}",
-            self.seed, self.shards, self.steps
+            "cargo run -p martlet-sim -- {}--seed {} --shards {} --steps {}",
+            if self.store { "--store " } else { "" },
+            self.seed,
+            self.shards,
+            self.steps
         )
     }
 }
@@ -61,13 +75,19 @@ pub(crate) struct Setup {
     pub(crate) limits: Limits,
     pub(crate) policy: Policy,
     pub(crate) rounds: usize,
+    /// Whether a process may begin with another number of shards than the one before: bounds are per shard.
+    pub(crate) may_change_shards: bool,
 }
 
 impl Setup {
     pub(crate) fn choose(options: &Options, rng: &mut Rng) -> Self {
         let chosen = choose_limits(rng);
+        let limits = options.limits.clone().unwrap_or(chosen);
+        let usual = Limits::default();
         Self {
-            limits: options.limits.clone().unwrap_or(chosen),
+            may_change_shards: limits.retained_messages_max == usual.retained_messages_max
+                && limits.memory_budget_bytes == usual.memory_budget_bytes,
+            limits,
             policy: Policy::default(),
             rounds: rng.between(3, 5),
         }

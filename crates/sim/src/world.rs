@@ -6,15 +6,15 @@
 
 mod actors;
 mod effects;
+mod process;
+mod storing;
 mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use martlet_codec::ReasonCode;
-use martlet_engine::{
-    AllowAll, CloseCause, ConnId, Counters, Effects, Interest, PeerMessage, Shard, ShardConfig,
-};
+use martlet_engine::{CloseCause, ConnId, Counters, Effects, PeerMessage, Shard, Time};
 
 use crate::client::Client;
 use crate::hostile::Hostile;
@@ -24,6 +24,7 @@ use crate::ledger::{ActorFact, ConnectTerms, Event, Ledger, LinkId, MessageId};
 use crate::link::Link;
 use crate::rng::Rng;
 use crate::setup::{Options, Setup};
+use crate::storage::Storage;
 
 /// A run under way.
 pub(crate) struct World {
@@ -44,6 +45,14 @@ pub(crate) struct World {
     unprocessed: BTreeMap<LinkId, VecDeque<(u64, MessageId)>>,
     pending_writes: Vec<BTreeSet<ConnId>>,
     resumed: VecDeque<(usize, ConnId)>,
+    seed: u64,
+    /// How often the process was started before.
+    incarnation: u64,
+    /// When this process's clock was 0.
+    clock_zero: Time,
+    /// What the shards of earlier processes have counted.
+    past: Counters,
+    pub(crate) storage: Option<Storage>,
     pub(crate) clients: Vec<Client>,
     pub(crate) hostiles: Vec<Hostile>,
     pub(crate) setup: Setup,
@@ -74,20 +83,6 @@ impl World {
         let setup = Setup::choose(options, &mut rng);
         let interest = Arc::new(SharedInterest::default());
         let count = options.shards;
-        let shards = (0..count)
-            .map(|index| {
-                let config = ShardConfig {
-                    index,
-                    shard_count: count,
-                    seed: options.seed,
-                    limits: setup.limits.clone(),
-                    policy: setup.policy.clone(),
-                    store: None,
-                };
-                let shared: Arc<dyn Interest> = interest.clone();
-                Shard::new(config, shared, Box::new(AllowAll))
-            })
-            .collect();
         let mut ledger = Ledger::new(setup.limits.clone(), setup.policy.clone(), count);
         let clients = Setup::clients(&mut rng);
         for client in &clients {
@@ -98,12 +93,11 @@ impl World {
                 session: None,
             });
         }
-        Self {
-            shards,
-            effects: (0..count).map(|_| Effects::new(count)).collect(),
-            mail: (0..count)
-                .map(|_| (0..count).map(|_| VecDeque::new()).collect())
-                .collect(),
+        let storage = options.store.then(|| Storage::choose(&mut rng));
+        let mut world = Self {
+            shards: Vec::new(),
+            effects: Vec::new(),
+            mail: Vec::new(),
             held_mail: BTreeSet::new(),
             interest,
             links: BTreeMap::new(),
@@ -111,8 +105,12 @@ impl World {
             conns: BTreeMap::new(),
             terms: BTreeMap::new(),
             unprocessed: BTreeMap::new(),
-            pending_writes: vec![BTreeSet::new(); count],
+            pending_writes: Vec::new(),
             resumed: VecDeque::new(),
+            incarnation: 0,
+            clock_zero: Time::default(),
+            past: Counters::default(),
+            storage,
             hostiles: Setup::hostiles(),
             clients,
             ledger,
@@ -121,7 +119,10 @@ impl World {
             talks: options.trace,
             rng,
             setup,
-        }
+            seed: options.seed,
+        };
+        world.start_shards(count);
+        world
     }
 
     /// A number that differs, almost surely, if anything in the run differs.
@@ -138,6 +139,10 @@ impl World {
 
     /// One small thing.
     pub(crate) fn step(&mut self) -> Result<(), Failure> {
+        if self.storage.is_some() && self.rng.percent(STORE_PERCENT) {
+            self.store_acts()?;
+            return self.observe();
+        }
         match self.rng.below(100) {
             0..=27 => self.client_acts()?,
             28..=29 => self.hostile_acts(),
@@ -162,6 +167,9 @@ impl World {
     /// Shows the invariants what has happened since the last time.
     pub(crate) fn observe(&mut self) -> Result<(), Failure> {
         self.look_at_shards();
+        if let Some(storage) = &self.storage {
+            self.ledger.stable = storage.stable_until(self.ledger.tick);
+        }
         let events = core::mem::take(&mut self.ledger.events);
         if self.talks {
             for event in &events {
@@ -208,7 +216,7 @@ impl World {
     }
 
     fn look_at_shards(&mut self) {
-        let mut counters = Counters::default();
+        let mut counters = self.past;
         for (index, shard) in self.shards.iter_mut().enumerate() {
             add(&mut counters, shard.counters());
             let longest = self.pending_writes[index]
@@ -247,7 +255,7 @@ impl World {
 
     pub(crate) fn advance(&mut self, millis: u64) {
         self.ledger.now = self.ledger.now.plus_millis(millis);
-        let now = self.ledger.now;
+        let now = self.shard_now();
         for shard in 0..self.shards.len() {
             if self.shards[shard]
                 .next_deadline()
@@ -259,6 +267,9 @@ impl World {
         }
     }
 }
+
+/// How many steps belong to the store, if there is one.
+const STORE_PERCENT: usize = 25;
 
 pub(crate) const fn fail(invariant: &'static str, what: String) -> Failure {
     Failure { invariant, what }

@@ -36,7 +36,7 @@ impl Client {
             55..=71 if self.id > 0 => self.subscribe_something(rng, ledger),
             72..=76 if !self.steady => self.unsubscribe_something(rng, ledger),
             77..=79 if !self.steady => {
-                self.disconnect(rng);
+                self.disconnect(rng, ledger);
                 return Wish::Close;
             }
             80..=85 => self.put(&Packet::PingReq),
@@ -305,7 +305,7 @@ impl Client {
     }
 
     /// DISCONNECT in one of its forms.
-    pub(crate) fn disconnect(&mut self, rng: &mut Rng) {
+    pub(crate) fn disconnect(&mut self, rng: &mut Rng, ledger: &mut Ledger) {
         let mut properties = PropertiesBuf::new();
         let mut reason = ReasonCode::Success;
         if self.version == Version::V5 {
@@ -316,6 +316,11 @@ impl Client {
             if self.expiry_s.unwrap_or(0) > 0 && rng.one_in(4) {
                 let seconds = *rng.pick(&[0, 2, 100_000]);
                 self.disconnect_expiry_s = Some(seconds);
+                // Whether the broker gets to know is unknown.
+                if let Some(session) = ledger.actors[self.id].session {
+                    let outlives_s = &mut ledger.sessions[session].outlives_s;
+                    *outlives_s = outlives_s.map(|before| before.min(seconds));
+                }
                 properties.push(Property::SessionExpiryInterval(seconds));
             }
         }

@@ -273,6 +273,9 @@ impl Client {
             Duty::PubRel(id) => Packet::PubRel(ack(id, ReasonCode::Success)),
             Duty::PubComp(id, reason) => Packet::PubComp(ack(id, reason)),
         };
+        if let (Duty::PubRel(id), Some(session)) = (duty, ledger.actors[self.id].session) {
+            ledger.sessions[session].owed.remove(&id);
+        }
         self.put(&packet);
         let ended = match duty {
             Duty::PubAck(id, _) | Duty::PubComp(id, _) => Some(id),

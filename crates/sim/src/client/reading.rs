@@ -7,6 +7,7 @@ use martlet_codec::{
 use super::{Client, Duty, ServerTerms, Stage, message_in, payload_of};
 use crate::ledger::{Event, Ledger, Receipt};
 use crate::rng::Rng;
+use crate::server_view::expiry_of;
 
 impl Client {
     /// Bytes have arrived on the current connection. `Err`: the server broke the protocol in a way that
@@ -125,6 +126,9 @@ impl Client {
         self.attempts = 0;
         let tick = ledger.tick();
         ledger.actors[self.id].online_since = Some(tick);
+        if let (Some(session), Some(terms)) = (ledger.actors[self.id].session, &self.terms) {
+            ledger.sessions[session].outlives_s = Some(expiry_of(terms, ledger));
+        }
         self.resend(ledger);
         Ok(())
     }
@@ -222,6 +226,9 @@ impl Client {
             self.outbound.remove(at);
         } else {
             self.outbound[at].stage = Stage::AwaitPubComp;
+            if let Some(session) = ledger.actors[self.id].session {
+                ledger.sessions[session].owed.insert(id);
+            }
             self.duties.push_back(Duty::PubRel(id));
         }
         Self::acknowledged(message, ack.reason, ledger);

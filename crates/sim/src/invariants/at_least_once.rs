@@ -133,7 +133,7 @@ pub(super) fn missing_in_groups(ledger: &Ledger, when: impl Fn(u32, u32) -> bool
 }
 
 /// Everybody who ever asked to be a member, by filter.
-fn groups(ledger: &Ledger) -> BTreeMap<&str, Vec<&SessionFact>> {
+pub(super) fn groups(ledger: &Ledger) -> BTreeMap<&str, Vec<&SessionFact>> {
     let mut groups: BTreeMap<&str, Vec<&SessionFact>> = BTreeMap::new();
     for session in &ledger.sessions {
         let filters: BTreeSet<&str> = session

@@ -1,5 +1,6 @@
 //! What must be true of every run. One file each; a file says where the rule comes from, what is checked, and when.
 
+mod acked_is_durable;
 mod at_least_once;
 mod blame;
 mod bounded_memory;
@@ -9,6 +10,7 @@ mod no_phantom;
 mod order_per_publisher_and_topic;
 mod quota_kept;
 mod retained_latest;
+mod session_kept;
 mod single_owner;
 mod suback_barrier;
 mod will_once;
@@ -50,6 +52,8 @@ impl std::fmt::Debug for dyn Invariant {
 /// All of them.
 pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
     vec![
+        Box::new(session_kept::SessionKept),
+        Box::new(acked_is_durable::AckedIsDurable),
         Box::new(blame::Blame),
         Box::new(single_owner::SingleOwner::default()),
         Box::new(quota_kept::QuotaKept::default()),

@@ -5,6 +5,7 @@
 //! Checked: what a session gets of one publisher and topic is a subsequence of what that publisher sent, its re-sends included.
 //! A re-send to the session (DUP) of what it has seen already may repeat; messages with RETAIN that are older than the
 //! subscription, and topics for which the session ever had a shared subscription, have no place in the order.
+//! After a crash a session may get once more what it got before, if there was no rest in between; from where that begins, all comes in order again.
 //! When: at each PUBLISH that a client reads.
 
 use std::collections::BTreeMap;
@@ -14,7 +15,8 @@ use crate::ledger::{ActorId, Event, Ledger, SessionId, Tick};
 
 #[derive(Default)]
 pub(super) struct Order {
-    reached: BTreeMap<(SessionId, ActorId, String), Tick>,
+    /// Which sending, and when it was read.
+    reached: BTreeMap<(SessionId, ActorId, String), (Tick, Tick)>,
 }
 
 impl Invariant for Order {
@@ -48,7 +50,11 @@ impl Invariant for Order {
             return Ok(());
         }
         let key = (receipt.session, message.publisher, message.topic.clone());
-        let reached = self.reached.entry(key).or_insert(0);
+        let (reached, last) = self.reached.entry(key).or_insert((0, 0));
+        if ledger.may_come_again(*last, receipt.tick) {
+            *reached = 0;
+        }
+        *last = receipt.tick;
         match message.sends.iter().find(|sent| **sent > *reached) {
             Some(sent) => {
                 *reached = *sent;

@@ -82,6 +82,8 @@ impl Invariant for QuotaKept {
             Event::Sent(_)
             | Event::Accepted { .. }
             | Event::Closed { .. }
+            | Event::Crashed
+            | Event::Recovered
             | Event::NotClosed(_) => {}
         }
         Ok(())

@@ -6,6 +6,8 @@
 //! - a subscriber whose connection stood, undisturbed, for the whole round, saw R (or the clearing) last;
 //! - whoever saw R at all, saw no other value as new after it.
 //!
+//! A value without acknowledgement may be gone after a crash, whoever saw it.
+//!
 //! Publishers of one topic sit on different shards; wills take part in none of this, their moment is the broker's.
 //! When: at rest.
 
@@ -14,7 +16,7 @@ use std::collections::BTreeMap;
 use martlet_codec::{QoS, topic_matches};
 
 use super::Invariant;
-use crate::ledger::{Event, Ledger, MessageFact, MessageId, SessionFact, SessionId};
+use crate::ledger::{Event, Ledger, MessageFact, MessageId, Receipt, SessionFact, SessionId};
 
 #[derive(Default)]
 pub(super) struct RetainedLatest {
@@ -38,8 +40,12 @@ impl Invariant for RetainedLatest {
         let value = match receipt.message {
             Some(id) if ledger.messages[id].retain => {
                 let before = session.receipts.get(&id).into_iter().flatten();
-                let seen = before.clone().any(|r| r.tick < receipt.tick);
-                if seen && (receipt.dup || receipt.repeated) {
+                let mut before = before.filter(|r| r.tick < receipt.tick);
+                let again = |r: &Receipt| {
+                    let unmarked = ledger.may_come_again(r.tick, receipt.tick);
+                    receipt.dup || receipt.repeated || unmarked
+                };
+                if before.any(again) {
                     return Ok(());
                 }
                 Some(id)
@@ -80,7 +86,7 @@ impl Invariant for RetainedLatest {
             let last_round = values.iter().map(|v| v.round).max();
             values.retain(|v| Some(v.round) == last_round);
             // What an earlier round left was looked at then; this round's values may all be lost.
-            let of_this_round = match retained {
+            let is_new = match retained {
                 Some(id) => Some(ledger.messages[id].round) == last_round,
                 None => values.iter().any(|value| value.clear && value.processed),
             };
@@ -96,6 +102,14 @@ impl Invariant for RetainedLatest {
                 if last.as_ref().is_some_and(expired) {
                     continue;
                 }
+                // What nobody acknowledged may have been seen, and be gone with the process.
+                let unknown = |id: &MessageId| {
+                    let message = &ledger.messages[*id];
+                    !message.processed && ledger.crashed_since(message)
+                };
+                if last.as_ref().is_some_and(unknown) {
+                    continue;
+                }
                 let whole_round = actor
                     .online_since
                     .is_some_and(|since| values.iter().all(|value| since < value.sends[0]));
@@ -104,7 +118,7 @@ impl Invariant for RetainedLatest {
                 let saw_it = retained.is_some_and(|id| {
                     session.receipts.contains_key(&id) && ledger.messages[id].sends.len() == 1
                 });
-                let must_agree = of_this_round && whole_round && subscribed;
+                let must_agree = is_new && whole_round && subscribed;
                 // A clearing has no number: whoever saw it last may have seen an earlier one.
                 if must_agree || (saw_it && last.is_some()) {
                     return Err(format!(
@@ -136,7 +150,7 @@ fn is_subscribed_throughout(
         })
 }
 
-fn is_last_of_its_publisher(
+pub(super) fn is_last_of_its_publisher(
     topic: &str,
     retained: Option<MessageId>,
     values: &[&MessageFact],

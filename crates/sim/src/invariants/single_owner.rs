@@ -3,15 +3,16 @@
 //! Source: MQTT-3.1.4-3, MQTT-3.1.4-2 (3.1.1); the architecture's "home shard".
 //! Checked: a client is accepted only while no other connection with its identifier is accepted on any
 //! shard, and only on its home shard. CONNACK says Session Present if, and only if, a session
-//! of that identifier exists: it was not ended by a clean start or by its expiry.
-//! When: at each accepted CONNECT.
+//! of that identifier exists: it was not ended by a clean start or by its expiry. After a crash it is as it was at some moment
+//! since the last one of which all is stable; a session that had a connection has lost it when the next process began.
+//! When: at each accepted CONNECT; the number of sessions at rest.
 
 use std::collections::BTreeMap;
 
 use martlet_engine::{ConnId, Time, shard_of};
 
 use super::Invariant;
-use crate::ledger::{Event, Ledger};
+use crate::ledger::{Event, Ledger, Tick};
 use crate::server_view::{expiry_of, has_passed};
 
 #[derive(Default)]
@@ -19,10 +20,26 @@ pub(super) struct SingleOwner {
     clients: BTreeMap<String, Held>,
 }
 
+/// The states of a client, from the last one that is surely stable to the present one.
 struct Held {
     conn: Option<(usize, ConnId)>,
+    states: Vec<State>,
+    /// After a crash, until it is seen: any of the states may be the present one.
+    unsure: bool,
+}
+
+#[derive(Clone, Copy)]
+struct State {
+    since: Tick,
+    /// `None`: there is no session.
+    session: Option<Session>,
+}
+
+#[derive(Clone, Copy)]
+struct Session {
     expiry_s: u32,
-    closed_at: Time,
+    /// When its connection was closed; `None`: it has one.
+    closed_at: Option<Time>,
 }
 
 impl Invariant for SingleOwner {
@@ -43,27 +60,24 @@ impl Invariant for SingleOwner {
                 if *shard != shard_of(client, ledger.shards.len()) {
                     return Err(format!("{client} was accepted by shard {shard}"));
                 }
-                let held = self.clients.get(client);
-                if let Some(other) = held.and_then(|held| held.conn) {
-                    return Err(format!("{client} was accepted while {other:?} is open"));
-                }
-                let exists = match held {
-                    None => Some(false),
-                    Some(held) => has_passed(held.closed_at, held.expiry_s, ledger).map(|p| !p),
-                };
                 let Some(terms) = terms else {
                     return Ok(());
                 };
+                let held = self.clients.entry(client.clone()).or_default();
+                if let Some(other) = held.conn {
+                    return Err(format!("{client} was accepted while {other:?} is open"));
+                }
+                let exists = held.exists(ledger);
                 let expected = if terms.clean { Some(false) } else { exists };
                 if expected.is_some_and(|expected| expected != *present) {
                     return Err(format!("{client} was told Session Present {present}"));
                 }
-                let held = Held {
-                    conn: Some((*shard, *conn)),
+                held.conn = Some((*shard, *conn));
+                let session = Session {
                     expiry_s: expiry_of(terms, ledger),
-                    closed_at: ledger.now,
+                    closed_at: None,
                 };
-                self.clients.insert(client.clone(), held);
+                held.becomes(Some(session), ledger);
                 Ok(())
             }
             Event::Closed {
@@ -77,8 +91,18 @@ impl Invariant for SingleOwner {
                     && held.conn == Some((*shard, *conn))
                 {
                     held.conn = None;
-                    held.closed_at = ledger.now;
-                    held.expiry_s = expiry_s.unwrap_or(held.expiry_s);
+                    let before = held.states.last().and_then(|state| state.session);
+                    let session = before.map(|session| Session {
+                        expiry_s: expiry_s.unwrap_or(session.expiry_s),
+                        closed_at: Some(ledger.now),
+                    });
+                    held.becomes(session, ledger);
+                }
+                Ok(())
+            }
+            Event::Recovered => {
+                for held in self.clients.values_mut() {
+                    held.survive(ledger);
                 }
                 Ok(())
             }
@@ -86,15 +110,19 @@ impl Invariant for SingleOwner {
         }
     }
 
+    fn on_step(&mut self, ledger: &Ledger) -> Result<(), String> {
+        for held in self.clients.values_mut() {
+            held.forget_what_is_over(ledger.stable);
+        }
+        Ok(())
+    }
+
     fn at_rest(&mut self, ledger: &Ledger) -> Result<(), String> {
         let (mut least, mut most) = (0, 0);
         for held in self.clients.values() {
-            let gone = held
-                .conn
-                .is_none()
-                .then(|| has_passed(held.closed_at, held.expiry_s, ledger));
-            least += usize::from(matches!(gone, None | Some(Some(false))));
-            most += usize::from(!matches!(gone, Some(Some(true))));
+            let exists = held.exists(ledger);
+            least += usize::from(exists == Some(true));
+            most += usize::from(exists != Some(false));
         }
         let sessions: usize = ledger.shards.iter().map(|shard| shard.sessions).sum();
         if (least..=most).contains(&sessions) {
@@ -103,5 +131,76 @@ impl Invariant for SingleOwner {
         Err(format!(
             "{sessions} sessions exist, and {least} to {most} should"
         ))
+    }
+}
+
+impl Default for Held {
+    fn default() -> Self {
+        let none = State {
+            since: 0,
+            session: None,
+        };
+        Self {
+            conn: None,
+            states: vec![none],
+            unsure: false,
+        }
+    }
+}
+
+impl Held {
+    fn becomes(&mut self, session: Option<Session>, ledger: &Ledger) {
+        self.unsure = false;
+        self.states.push(State {
+            since: ledger.tick,
+            session,
+        });
+    }
+
+    /// Only what happened since the last stable moment can be undone.
+    fn forget_what_is_over(&mut self, stable: Tick) {
+        let over = self.states.iter().rposition(|state| state.since <= stable);
+        if let Some(over) = over.filter(|_| !self.unsure) {
+            self.states.drain(..over);
+        }
+    }
+
+    /// The process has crashed: any of the states may be the one that is found.
+    fn survive(&mut self, ledger: &Ledger) {
+        self.conn = None;
+        self.unsure = true;
+        for state in &mut self.states {
+            // After this moment they are all equally old.
+            state.since = ledger.tick;
+            state.session = state.session.filter(|session| session.expiry_s > 0);
+            if let Some(session) = &mut state.session {
+                session.closed_at.get_or_insert(ledger.now);
+            }
+        }
+    }
+
+    /// Whether there is a session; `None`: it cannot be told.
+    fn exists(&self, ledger: &Ledger) -> Option<bool> {
+        let first = if self.unsure {
+            0
+        } else {
+            self.states.len() - 1
+        };
+        let mut all = self.states[first..]
+            .iter()
+            .map(|state| match state.session {
+                None => Some(false),
+                Some(Session {
+                    closed_at: None, ..
+                }) => Some(true),
+                Some(Session {
+                    expiry_s,
+                    closed_at: Some(at),
+                }) => has_passed(at, expiry_s, ledger).map(|passed| !passed),
+            });
+        match all.next() {
+            None => Some(false),
+            Some(first) => all.fold(first, |sum, one| if sum == one { sum } else { None }),
+        }
     }
 }

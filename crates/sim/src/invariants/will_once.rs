@@ -5,23 +5,27 @@
 //! its delay, or when the session ends if that is earlier (takeover included); a new connection to the same session before that cancels
 //! it, one with a clean start makes it due at once. What is due is published once and read by the steady witness (`exactly_once` sees to it that it is not read twice); nothing else is published: the shards'
 //! counters show exactly as many. None is read before it is due.
-//! When: at each end of a connection, each accepted CONNECT, each will that is read; the count at rest.
+//! A crash disconnects everybody: wills of sessions that outlive their connection wait from the start of the next process. What happened
+//! to a will after the last moment of which all is stable may not have happened, and may happen again.
+//! When: at each end of a connection, each accepted CONNECT, each will that is read, each crash; the count at rest.
 
 use std::collections::BTreeMap;
 
-use martlet_codec::ReasonCode;
+use martlet_codec::{QoS, ReasonCode};
 use martlet_engine::{CloseCause, ConnId, Time};
 
 use super::Invariant;
-use crate::ledger::{ConnectTerms, Event, Ledger, MessageId};
+use crate::ledger::{ConnectTerms, Event, Ledger, MessageId, Tick};
 use crate::server_view::{expiry_of, has_passed};
 
 #[derive(Default)]
 pub(super) struct WillOnce {
     clients: BTreeMap<String, Client>,
-    fates: BTreeMap<MessageId, Fate>,
+    wills: BTreeMap<MessageId, Will>,
     /// The witness was closed once: a bound of the run was hit, and what came at QoS 0 is gone.
     witness_was_closed: bool,
+    /// Everything up to here is stable.
+    stable: Tick,
 }
 
 struct Client {
@@ -29,6 +33,14 @@ struct Client {
     terms: ConnectTerms,
     /// Not removed: armed or waiting for its delay.
     will: Option<MessageId>,
+}
+
+struct Will {
+    fate: Fate,
+    /// Since when.
+    since: Tick,
+    /// It may have been published so many times more, by processes that have crashed.
+    more: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +51,9 @@ enum Fate {
     Waiting { since: Time, seconds: u32 },
     /// It has to be published.
     Due,
-    /// A new connection came when the delay was just over, or not quite.
+    /// It was published by a process that has crashed: nobody may have got it.
+    Published,
+    /// A new connection came when the delay was just over, or not quite; or a crash may have undone what decided it.
     Either,
     /// It must not be published.
     Gone,
@@ -51,15 +65,6 @@ impl Invariant for WillOnce {
     }
 
     fn on_event(&mut self, event: &Event, ledger: &Ledger) -> Result<(), String> {
-        if matches!(
-            event,
-            Event::Closed {
-                actor: Some(WITNESS),
-                ..
-            }
-        ) {
-            self.witness_was_closed = true;
-        }
         match event {
             Event::Accepted {
                 shard,
@@ -71,18 +76,24 @@ impl Invariant for WillOnce {
             Event::Closed {
                 shard,
                 conn,
-                client: Some(client),
+                client,
                 cause,
                 expiry_s,
-                ..
-            } => self.on_closed((*shard, *conn), client, cause, *expiry_s, ledger),
+                actor,
+            } => {
+                self.witness_was_closed |= *actor == Some(WITNESS);
+                if let Some(client) = client {
+                    self.on_closed((*shard, *conn), client, cause, *expiry_s, ledger);
+                }
+            }
+            Event::Recovered => self.on_recovered(ledger),
             Event::Received(receipt) => {
                 let will = receipt.message.filter(|id| ledger.messages[*id].will);
                 let Some(id) = will else { return Ok(()) };
-                return match self.fates.get(&id) {
-                    Some(Fate::Due | Fate::Either) => Ok(()),
+                return match self.wills.get(&id).map(|will| will.fate) {
+                    Some(Fate::Due | Fate::Published | Fate::Either) => Ok(()),
                     Some(Fate::Waiting { since, seconds })
-                        if ledger.now >= since.plus_secs(*seconds) =>
+                        if ledger.now >= since.plus_secs(seconds) =>
                     {
                         Ok(())
                     }
@@ -94,18 +105,30 @@ impl Invariant for WillOnce {
         Ok(())
     }
 
+    fn on_step(&mut self, ledger: &Ledger) -> Result<(), String> {
+        self.stable = ledger.stable;
+        Ok(())
+    }
+
     fn at_rest(&mut self, ledger: &Ledger) -> Result<(), String> {
         let (mut least, mut most) = (0, 0);
-        for (id, fate) in &self.fates {
-            let due = match fate {
-                Fate::Due => Some(true),
+        for (id, will) in &self.wills {
+            let due = match will.fate {
+                Fate::Due | Fate::Published => Some(true),
                 Fate::Either => None,
-                Fate::Waiting { since, seconds } => has_passed(*since, *seconds, ledger),
+                Fate::Waiting { since, seconds } => has_passed(since, seconds, ledger),
                 Fate::Armed | Fate::Gone => Some(false),
             };
             least += u64::from(due == Some(true));
-            most += u64::from(due != Some(false));
-            if due == Some(true) && !self.witness_was_closed {
+            most += u64::from(due != Some(false)) + will.more;
+            let message = &ledger.messages[*id];
+            // At QoS 0 it passes by a witness whose connection a crash has ended.
+            let passes = message.qos == QoS::AtMostOnce && ledger.crashed_since(message);
+            if due == Some(true)
+                && will.fate != Fate::Published
+                && !self.witness_was_closed
+                && !passes
+            {
                 witnessed(*id, ledger)?;
             }
         }
@@ -120,6 +143,18 @@ impl Invariant for WillOnce {
 }
 
 impl WillOnce {
+    fn becomes(&mut self, id: MessageId, fate: Fate, ledger: &Ledger) {
+        let since = ledger.tick;
+        let will = Will {
+            fate,
+            since,
+            more: 0,
+        };
+        let will = self.wills.entry(id).or_insert(will);
+        will.fate = fate;
+        will.since = since;
+    }
+
     fn on_accepted(
         &mut self,
         conn: (usize, ConnId),
@@ -128,7 +163,7 @@ impl WillOnce {
         ledger: &Ledger,
     ) {
         if let Some(old) = self.clients.get(client).and_then(|client| client.will)
-            && let Some(Fate::Waiting { since, seconds }) = self.fates.get(&old).copied()
+            && let Some(Fate::Waiting { since, seconds }) = self.wills.get(&old).map(|w| w.fate)
         {
             let fate = match has_passed(since, seconds, ledger) {
                 Some(true) => Fate::Due,
@@ -136,11 +171,11 @@ impl WillOnce {
                 Some(false) => Fate::Gone,
                 None => Fate::Either,
             };
-            self.fates.insert(old, fate);
+            self.becomes(old, fate, ledger);
         }
         let will = terms.will.map(|(message, _)| message);
         if let Some(message) = will {
-            self.fates.insert(message, Fate::Armed);
+            self.becomes(message, Fate::Armed, ledger);
         }
         let state = Client {
             conn: Some(conn),
@@ -170,8 +205,7 @@ impl WillOnce {
         };
         let normal = matches!(cause, CloseCause::ClientDisconnected(ReasonCode::Success));
         let expiry_s = disconnect_expiry_s.unwrap_or_else(|| expiry_of(&state.terms, ledger));
-        let seconds = delay_s.min(expiry_s);
-        let fate = match seconds {
+        let fate = match delay_s.min(expiry_s) {
             _ if normal => Fate::Gone,
             0 => Fate::Due,
             seconds => Fate::Waiting {
@@ -179,17 +213,67 @@ impl WillOnce {
                 seconds,
             },
         };
-        self.fates.insert(message, fate);
+        self.becomes(message, fate, ledger);
     }
+
+    /// What is left of each will by a crash.
+    fn on_recovered(&mut self, ledger: &Ledger) {
+        for client in self.clients.values_mut() {
+            client.conn = None;
+            let Some((id, delay_s)) = client.terms.will else {
+                continue;
+            };
+            let Some(will) = self.wills.get_mut(&id).filter(|w| w.fate == Fate::Armed) else {
+                continue;
+            };
+            let expiry_s = expiry_of(&client.terms, ledger);
+            will.fate = match delay_s.min(expiry_s) {
+                // Nothing of the session is stored.
+                _ if expiry_s == 0 => Fate::Either,
+                _ if will.since > self.stable => Fate::Either,
+                0 => Fate::Due,
+                seconds => Fate::Waiting {
+                    since: ledger.now,
+                    seconds,
+                },
+            };
+            // Now it is stored like this.
+            will.since = 0;
+        }
+        for (id, will) in &mut self.wills {
+            let doubtful = will.since > self.stable;
+            let passed = |since, seconds| has_passed(since, seconds, ledger) != Some(false);
+            match will.fate {
+                Fate::Waiting { since, seconds } => {
+                    if doubtful {
+                        will.fate = Fate::Either;
+                    } else if passed(since, seconds) {
+                        // By the process that has crashed, by this one, or by both.
+                        will.more += 1;
+                    }
+                }
+                Fate::Due if doubtful || ledger.mail_was_lost => {
+                    if !was_witnessed(*id, ledger) {
+                        will.fate = Fate::Published;
+                    }
+                    will.more += 1;
+                }
+                Fate::Gone if doubtful => will.fate = Fate::Either,
+                Fate::Either | Fate::Published => will.more += 1,
+                Fate::Armed | Fate::Due | Fate::Gone => {}
+            }
+        }
+    }
+}
+
+fn was_witnessed(id: MessageId, ledger: &Ledger) -> bool {
+    let session = ledger.actors[WITNESS].session;
+    session.is_some_and(|session| ledger.sessions[session].receipts.contains_key(&id))
 }
 
 /// The witness has a subscription to everything, and no fault touches its connection.
 fn witnessed(id: MessageId, ledger: &Ledger) -> Result<(), String> {
-    let session = ledger.actors[WITNESS]
-        .session
-        .map(|id| &ledger.sessions[id]);
-    let read = session.is_some_and(|session| session.receipts.contains_key(&id));
-    if read || ledger.drops() > 0 {
+    if was_witnessed(id, ledger) || ledger.drops() > 0 {
         return Ok(());
     }
     Err(format!("will {:?} was not published", ledger.messages[id]))

@@ -10,6 +10,7 @@ use crate::link::{Owner, Place};
 impl World {
     /// Carries out what a shard wants done.
     pub(super) fn harvest(&mut self, shard: usize) {
+        self.hand_over_batch(shard);
         let fx = &mut self.effects[shard];
         let connected = core::mem::take(&mut fx.connected);
         let closed = core::mem::take(&mut fx.closed);
@@ -56,6 +57,9 @@ impl World {
         if let Some(at) = actor.filter(|_| !connected.session_present) {
             self.clients[at].session_was_lost();
         }
+        if let Some(session) = actor.and_then(|at| self.ledger.actors[at].session) {
+            self.ledger.sessions[session].offline_since = None;
+        }
         self.ledger.events.push(Event::Accepted {
             shard,
             conn: connected.conn,
@@ -74,7 +78,7 @@ impl World {
             return;
         };
         link.place = Place::Closed;
-        let count = closed.farewell.len().min(link.room());
+        let count = closed.farewell.writable_len().min(link.room());
         let bytes = take(&mut closed.farewell, count);
         if !link.abandoned {
             link.down.extend_from_slice(&bytes);
@@ -83,6 +87,11 @@ impl World {
             Owner::Client(at) => Some(at),
             Owner::Hostile(_) => None,
         };
+        if closed.report.client_id.is_some()
+            && let Some(session) = actor.and_then(|at| self.ledger.actors[at].session)
+        {
+            self.ledger.sessions[session].offline_since = Some(self.ledger.now);
+        }
         let by_client = matches!(closed.report.cause, CloseCause::ClientDisconnected(_));
         let expiry_s = self.terms.get(&id).and_then(|(_, expiry_s)| *expiry_s);
         self.ledger.events.push(Event::Closed {

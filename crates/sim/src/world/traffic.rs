@@ -9,7 +9,7 @@ use crate::link::{Link, Owner, Place};
 impl World {
     /// Some of a connection's bytes arrive at its shard; or its end does.
     pub(crate) fn bytes_go_up(&mut self, id: LinkId) {
-        let now = self.ledger.now;
+        let now = self.shard_now();
         let Some(link) = self.links.get_mut(&id) else {
             return;
         };
@@ -53,7 +53,7 @@ impl World {
 
     /// Gives a shard all bytes of a connection that it has not consumed.
     pub(super) fn present(&mut self, id: LinkId) {
-        let now = self.ledger.now;
+        let now = self.shard_now();
         let Some(link) = self.links.get_mut(&id) else {
             return;
         };
@@ -165,7 +165,7 @@ impl World {
         if !link.abandoned {
             link.down.extend_from_slice(&bytes);
         }
-        let now = self.ledger.now;
+        let now = self.shard_now();
         self.shards[shard].on_flushed(conn, now, &mut self.effects[shard]);
         self.harvest(shard);
         true
@@ -207,7 +207,7 @@ impl World {
         let count = self.rng.portion(self.mail[from][to].len());
         let mut batch: Vec<PeerMessage> = self.mail[from][to].drain(..count).collect();
         self.trace(4, from * 100 + to, &count.to_le_bytes());
-        let now = self.ledger.now;
+        let now = self.shard_now();
         self.shards[to].on_peer_batch(from, &mut batch, now, &mut self.effects[to]);
         self.harvest(to);
     }

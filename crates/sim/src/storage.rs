@@ -1,0 +1,248 @@
+//! The store as an actor of the world: batches that wait for it, what it has been given, tickets on their way back.
+//!
+//! ```text
+//! shard --batch--> waiting --append--> appended --sync--> done --ticket--> shard
+//! ```
+//! One line for all shards: a batch is handed over before the messages that its shard sends, so what follows from it is
+//! behind it. A crash takes all that is waiting; of what is appended it leaves a part; the rest is stable.
+
+use std::collections::VecDeque;
+
+use martlet_engine::{Record, StorePressure, StoreTicket};
+use martlet_store::Maintenance;
+
+use crate::disk::Crash;
+use crate::keeper::{Keeper, KeeperError};
+use crate::ledger::Tick;
+use crate::rng::Rng;
+use crate::stored::Stored;
+
+/// The store of a run.
+#[derive(Debug)]
+pub(crate) struct Storage {
+    keeper: Keeper,
+    waiting: VecDeque<Batch>,
+    appended: VecDeque<Batch>,
+    /// Whether a sync is under way.
+    pub(crate) syncing: bool,
+    /// Stable, the shard does not know yet.
+    done: Vec<VecDeque<StoreTicket>>,
+    /// Slots whose checkpoints the store would like to have.
+    pub(crate) wishes: VecDeque<u8>,
+    pressure: StorePressure,
+    told: Vec<StorePressure>,
+    busy_bytes: usize,
+    full: bool,
+    /// One of so many steps of the store is a crash; 0: none.
+    pub(crate) crash_one_in: usize,
+    pub(crate) facts: StorageFacts,
+}
+
+/// What has happened to it, for the report.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StorageFacts {
+    /// Crashes, those in recovery included.
+    pub crashes: u64,
+    /// Batches made stable.
+    pub batches: u64,
+    /// Checkpoints of slots that the store asked for.
+    pub checkpoints: u64,
+    /// How often the store was full.
+    pub full: u64,
+}
+
+#[derive(Debug)]
+struct Batch {
+    shard: usize,
+    ticket: StoreTicket,
+    bytes: Vec<u8>,
+    tick: Tick,
+}
+
+impl Storage {
+    /// What the seed wants.
+    pub(crate) fn choose(rng: &mut Rng) -> Self {
+        Self {
+            crash_one_in: *rng.pick(&[0, 40, 120, 120, 400]),
+            busy_bytes: *rng.pick(&[200, 2_000, usize::MAX]),
+            keeper: Keeper::choose(rng),
+            waiting: VecDeque::new(),
+            appended: VecDeque::new(),
+            syncing: false,
+            done: Vec::new(),
+            wishes: VecDeque::new(),
+            pressure: StorePressure::Normal,
+            told: Vec::new(),
+            full: false,
+            facts: StorageFacts::default(),
+        }
+    }
+
+    /// A shard has put up a batch.
+    pub(crate) fn hand_over(
+        &mut self,
+        shard: usize,
+        ticket: StoreTicket,
+        bytes: Vec<u8>,
+        tick: Tick,
+    ) {
+        self.waiting.push_back(Batch {
+            shard,
+            ticket,
+            bytes,
+            tick,
+        });
+        self.look_at_pressure();
+    }
+
+    /// Appends some of what waits.
+    pub(crate) fn append_some(&mut self, rng: &mut Rng) -> Result<(), KeeperError> {
+        let count = rng.portion(self.waiting.len().max(1));
+        for _ in 0..count {
+            let Some(batch) = self.waiting.front().filter(|_| !self.syncing) else {
+                break;
+            };
+            match self.keeper.append(&batch.bytes) {
+                Ok(()) => {
+                    self.full = false;
+                    self.appended.extend(self.waiting.pop_front());
+                }
+                Err(KeeperError::Full) => {
+                    self.facts.full += u64::from(!self.full);
+                    self.full = true;
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.look_at_pressure();
+        Ok(())
+    }
+
+    /// A sync of what is appended begins.
+    pub(crate) fn begin_sync(&mut self) {
+        self.syncing |= !self.appended.is_empty();
+    }
+
+    /// The sync is over.
+    pub(crate) fn end_sync(&mut self) -> Result<(), KeeperError> {
+        if !core::mem::take(&mut self.syncing) {
+            return Ok(());
+        }
+        self.keeper.sync()?;
+        for batch in self.appended.drain(..) {
+            self.facts.batches += 1;
+            self.done[batch.shard].push_back(batch.ticket);
+        }
+        Ok(())
+    }
+
+    /// Some tickets of some shard are on their way back.
+    pub(crate) fn ticket_comes_back(&mut self, rng: &mut Rng) -> Option<(usize, StoreTicket)> {
+        let some: Vec<usize> = (0..self.done.len())
+            .filter(|shard| !self.done[*shard].is_empty())
+            .collect();
+        if some.is_empty() {
+            return None;
+        }
+        let shard = *rng.pick(&some);
+        let count = rng.portion(self.done[shard].len());
+        let ticket = self.done[shard].drain(..count).next_back();
+        ticket.map(|ticket| (shard, ticket))
+    }
+
+    /// The store does a little of its own work. `false`: nothing is left to do.
+    pub(crate) fn maintain(&mut self) -> Result<bool, KeeperError> {
+        if self.syncing {
+            return Ok(false);
+        }
+        match self.keeper.maintain()? {
+            Maintenance::Idle => Ok(false),
+            Maintenance::Busy => Ok(true),
+            Maintenance::WantsCheckpoint(slot) => {
+                if self.wishes.contains(&slot) {
+                    return Ok(false);
+                }
+                self.facts.checkpoints += 1;
+                self.wishes.push_back(slot);
+                Ok(true)
+            }
+        }
+    }
+
+    fn look_at_pressure(&mut self) {
+        let bytes: usize = self.waiting.iter().map(|batch| batch.bytes.len()).sum();
+        self.pressure = if self.full {
+            StorePressure::Full
+        } else if bytes > self.busy_bytes {
+            StorePressure::Busy
+        } else {
+            StorePressure::Normal
+        };
+    }
+
+    /// A shard that does not know yet how the store keeps up.
+    pub(crate) fn pressure_news(&mut self, rng: &mut Rng) -> Option<(usize, StorePressure)> {
+        let some: Vec<usize> = (0..self.told.len())
+            .filter(|shard| self.told[*shard] != self.pressure)
+            .collect();
+        if some.is_empty() {
+            return None;
+        }
+        let shard = *rng.pick(&some);
+        self.told[shard] = self.pressure;
+        Some((shard, self.pressure))
+    }
+
+    /// Space returns.
+    pub(crate) fn space_returns(&mut self) {
+        self.full = false;
+        self.look_at_pressure();
+    }
+
+    /// Everything up to this fact is stable, whoever did it.
+    pub(crate) fn stable_until(&self, now: Tick) -> Tick {
+        let mut unsure = self.appended.iter().chain(&self.waiting);
+        let first = unsure.next();
+        first.map_or(now, |batch| batch.tick - 1)
+    }
+
+    /// Whether all that was handed over is stable, and every shard knows.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.waiting.is_empty()
+            && self.appended.is_empty()
+            && self.done.iter().all(VecDeque::is_empty)
+    }
+
+    /// The process is gone.
+    pub(crate) fn crash(&mut self, how: Crash, rng: &mut Rng) {
+        self.facts.crashes += 1;
+        self.waiting.clear();
+        self.appended.clear();
+        self.syncing = false;
+        self.wishes.clear();
+        self.full = false;
+        self.pressure = StorePressure::Normal;
+        self.keeper.crash(how, rng);
+    }
+
+    /// A process with so many shards begins.
+    pub(crate) fn begin(&mut self, shard_count: usize) {
+        self.done = vec![VecDeque::new(); shard_count];
+        self.told = vec![StorePressure::Normal; shard_count];
+    }
+
+    /// What the store still has: calls `each` with every record and its shard, in order. Returns the next counters.
+    pub(crate) fn recover(
+        &mut self,
+        shard_count: usize,
+        each: &mut dyn FnMut(usize, &Record<'_>),
+    ) -> Result<(u64, u64), KeeperError> {
+        self.keeper.recover(shard_count, each)
+    }
+
+    /// A picture of what is stored, without disturbing it.
+    pub(crate) fn picture(&mut self) -> Result<Stored, String> {
+        self.keeper.picture()
+    }
+}
