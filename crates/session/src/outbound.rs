@@ -97,13 +97,7 @@ impl<T> Outbound<T> {
     /// Gives the memory back if nothing is unfinished. For a session that loses its connection: while messages
     /// come and go the memory is used again.
     pub fn release_memory(&mut self) {
-        if self
-            .window
-            .as_ref()
-            .is_some_and(|window| window.open_count == 0)
-        {
-            self.window = None;
-        }
+        self.window = self.window.take().filter(|window| window.open_count > 0);
     }
 
     /// Whether the peer's Receive Maximum allows one more message, and nothing older waits to be re-sent.
@@ -197,9 +191,8 @@ impl<T> Outbound<T> {
             State::AwaitPubComp => Some(Stage::AwaitPubComp),
             State::Reserved | State::Done => None,
         };
-        let window = self.window.take();
-        window
-            .into_iter()
+        let windows = self.window.take().into_iter();
+        windows
             .flat_map(|window| window.entries)
             .filter_map(|entry| Some((stage(entry.state)?, entry.message)))
             .collect()
