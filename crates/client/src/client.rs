@@ -11,6 +11,7 @@ use crate::error::Unfinished;
 use crate::machine::Outcome;
 use crate::message::{Message, Payload};
 use crate::publish::Publish;
+use crate::request::Request;
 use crate::shared::Shared;
 use crate::state::{State, Stats};
 use crate::subscribe::Subscribe;
@@ -29,6 +30,8 @@ pub struct Client {
 
 struct Handle {
     shared: Arc<Shared>,
+    /// Whether the client ends when nobody has this handle any more.
+    owner: bool,
 }
 
 impl Client {
@@ -39,7 +42,20 @@ impl Client {
 
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self {
-            handle: Arc::new(Handle { shared }),
+            handle: Arc::new(Handle {
+                shared,
+                owner: true,
+            }),
+        }
+    }
+
+    /// A handle for our own tasks, which must not keep the client alive.
+    pub(crate) fn unowned(&self) -> Self {
+        Self {
+            handle: Arc::new(Handle {
+                shared: self.shared(),
+                owner: false,
+            }),
         }
     }
 
@@ -69,6 +85,11 @@ impl Client {
     /// run of the program has left in the session.
     pub fn unrouted(&self) -> Subscribe {
         Subscribe::rest(self.clone())
+    }
+
+    /// Asks a service and waits for its answer: see [`Request`].
+    pub fn request(&self, topic: impl IntoTopic, payload: impl Payload) -> Request {
+        Request::new(self.clone(), Message::new(topic, payload))
     }
 
     /// Where the client stands, now and later.
@@ -141,7 +162,9 @@ impl Client {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.shared.with(|core, now| core.machine.release(now));
+        if self.owner {
+            self.shared.with(|core, now| core.machine.release(now));
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::machine::{Event, Machine, OpId, Outcome, StreamId, Time};
 use crate::ops::Ops;
+use crate::request::Replies;
 use crate::state::State;
 
 /// See the module's documentation.
@@ -20,6 +21,8 @@ pub(crate) struct Shared {
     state: watch::Sender<State>,
     /// Told when a queue that was full has room.
     pub(crate) room: Notify,
+    /// Who waits for the answer to a request.
+    pub(crate) replies: Replies,
     /// When the machine's clock started.
     start: Instant,
 }
@@ -68,6 +71,7 @@ impl Shared {
             core: Mutex::new(core),
             state,
             room: Notify::new(),
+            replies: Replies::default(),
             start,
         }
     }

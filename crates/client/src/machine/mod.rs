@@ -357,6 +357,11 @@ impl Machine {
         self.phase == Phase::Closed
     }
 
+    /// An answer has come that nobody waits for.
+    pub fn count_late_reply(&mut self) {
+        self.stats.late_replies += 1;
+    }
+
     fn is_online(&self) -> bool {
         self.phase == Phase::Online
     }

@@ -72,3 +72,57 @@ async fn a_client_waits_for_its_server() {
         .unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Io);
 }
+
+#[tokio::test]
+async fn requests_get_their_answers() {
+    both(async |builder| {
+        let client = builder.connect().await.unwrap();
+        let server = client.clone();
+        let serving = tokio::spawn(async move {
+            let add = async |request: martlet_client::Message| {
+                let text = request.text().into_owned();
+                text.split('+')
+                    .map(|part| part.parse::<i64>().unwrap())
+                    .sum::<i64>()
+            };
+            server.serve("svc/add", add).await
+        });
+        // The service subscribes in its own time, so the first requests may find nobody.
+        let answer = loop {
+            let ask = client
+                .request("svc/add", "1+2")
+                .timeout(Duration::from_millis(200));
+            if let Ok(answer) = ask.await {
+                break answer;
+            }
+        };
+        assert_eq!(answer.text(), "3");
+        let silence = client
+            .request("svc/none", "")
+            .timeout(Duration::from_millis(1));
+        assert_eq!(silence.await.unwrap_err().kind(), ErrorKind::Timeout);
+        client.close(Duration::from_secs(5)).await.unwrap();
+        serving.await.unwrap().unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_retained_set_is_complete_when_the_marker_comes() {
+    both(async |builder| {
+        let client = builder.connect().await.unwrap();
+        for i in 0..300 {
+            let topic = format!("r/{i}");
+            client.publish(topic, i).qos(1).retain().await.unwrap();
+        }
+        let hour = Duration::from_secs(3_600);
+        let set = client.retained(["r/#"], hour).await.unwrap();
+        assert_eq!(set.collect().await.len(), 300);
+        let set = client.retained(["nothing/#"], hour).await.unwrap();
+        assert_eq!(set.collect().await.len(), 0);
+        let left = client.retained(["martlet/barrier/#"], hour).await.unwrap();
+        assert_eq!(left.collect().await.len(), 0);
+        client.close(Duration::from_secs(5)).await.unwrap();
+    })
+    .await;
+}
