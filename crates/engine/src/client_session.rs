@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::num::NonZeroU64;
 
 use martlet_codec::{QoS, Version};
 use martlet_session::{Inbound, Outbound};
@@ -22,6 +23,8 @@ use crate::time::Time;
 #[derive(Debug)]
 pub(crate) struct ClientSession {
     pub(crate) client_id: Arc<str>,
+    /// Its name in the store; only while it is durable.
+    pub(crate) stored_as: Option<NonZeroU64>,
     /// The connection that serves it now.
     pub(crate) connection: Option<Key>,
     pub(crate) version: Version,
@@ -41,9 +44,7 @@ pub(crate) struct ClientSession {
     /// Whose turn it is when live messages and retained ones both wait.
     pub(crate) replay_turn: bool,
     pub(crate) will: Option<Box<Will>>,
-    /// When the will is due; only while offline.
-    pub(crate) will_at: Option<Time>,
-    /// When the shard looks at `will_at` and `ends_at` next.
+    /// When the shard looks at the will and at `ends_at` next.
     pub(crate) timer_at: Option<Time>,
     /// Messages that this client did not get because it was slow.
     pub(crate) dropped: u64,
@@ -67,12 +68,15 @@ pub(crate) struct Will {
     pub(crate) retain: bool,
     pub(crate) expiry_s: Option<u32>,
     pub(crate) delay_s: u32,
+    /// When it is due; only while offline.
+    pub(crate) due: Option<Time>,
 }
 
 impl ClientSession {
     pub(crate) fn new(client_id: Arc<str>, version: Version) -> Self {
         Self {
             client_id,
+            stored_as: None,
             connection: None,
             version,
             expiry_s: 0,
@@ -85,7 +89,6 @@ impl ClientSession {
             replays: Rare::default(),
             replay_turn: false,
             will: None,
-            will_at: None,
             timer_at: None,
             dropped: 0,
         }
@@ -107,6 +110,11 @@ impl ClientSession {
         self.inbound.release_memory();
         self.queue.release_memory();
         self.replays.release_memory();
+    }
+
+    /// When the will is due, if it waits for that.
+    pub(crate) fn will_at(&self) -> Option<Time> {
+        self.will.as_ref()?.due
     }
 
     /// Whether nothing waits in front of a new message.

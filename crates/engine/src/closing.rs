@@ -48,8 +48,9 @@ impl Shard {
         //= mqtt311 3.1.2-10
         if disconnect.reason == ReasonCode::Success
             && let Some(state) = self.sessions.get_mut(session)
+            && state.will.take().is_some()
         {
-            state.will = None;
+            self.record_will_cleared(session, fx);
         }
         self.close(
             conn,
@@ -107,11 +108,14 @@ impl Shard {
     /// Ends a connection, whatever its phase: says why to a v5 client, hands its last bytes to the driver,
     /// and does for its session what the end of a connection means. Without effect if it has ended already.
     pub(crate) fn close(&mut self, conn: Key, cause: CloseCause, now: Time, fx: &mut Effects) {
-        let Some(connection) = self.connections.get(conn) else {
+        let Some(connection) = self.connections.get_mut(conn) else {
             return;
         };
+        // What may not leave yet never will. If that is CONNACK, nothing can be said either.
+        let unsent = connection.outbox.drop_withheld();
         //= mqtt5 3.14.0-1
-        if connection.phase == Phase::Online
+        if unsent != Some(CONNACK_BYTE)
+            && connection.phase == Phase::Online
             && connection.version().is_v5()
             && let Some(reason) = disconnect_reason(&cause)
         {
@@ -178,9 +182,7 @@ impl Shard {
             return;
         };
         session.connection = None;
-        if drop_will {
-            session.will = None;
-        }
+        let will_dropped = drop_will && session.will.take().is_some();
         self.replay_sequence += session.replays.len() as u64;
         for (id, replay) in (replay_id..).zip(session.replays.existing().into_iter().flatten()) {
             replay.rewind(id);
@@ -188,10 +190,15 @@ impl Shard {
         //= mqtt5 3.1.2-8
         //= mqtt311 3.1.2-8
         let (expiry_s, will_delay_s) = (session.expiry_s, session.will.as_ref().map(|w| w.delay_s));
+        if will_dropped {
+            self.record_will_cleared(key, fx);
+        }
         match will_delay_s {
             Some(delay_s) if delay_s.min(expiry_s) > 0 => {
                 let due = now.plus_secs(delay_s);
-                session.will_at = Some(due);
+                if let Some(will) = self.sessions.get_mut(key).and_then(|s| s.will.as_mut()) {
+                    will.due = Some(due);
+                }
             }
             Some(_) => self.publish_will(key, now, fx),
             None => {}
@@ -210,6 +217,7 @@ impl Shard {
                 session.ends_at = Some(now.plus_secs(seconds));
             }
         }
+        self.record_offline(key, fx);
         self.arm_session_timer(key, now);
     }
 
@@ -217,6 +225,7 @@ impl Shard {
     pub(crate) fn end_session(&mut self, key: Key, now: Time, fx: &mut Effects) {
         self.publish_will(key, now, fx);
         self.memberships_end(key, fx);
+        self.stop_storing(key, fx);
         let Some(session) = self.sessions.remove(key) else {
             return;
         };
@@ -228,11 +237,11 @@ impl Shard {
     }
 
     /// Sees to it that the shard looks at the session when its will or its end is due.
-    fn arm_session_timer(&mut self, key: Key, now: Time) {
+    pub(crate) fn arm_session_timer(&mut self, key: Key, now: Time) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
-        let Some(due) = session.will_at.into_iter().chain(session.ends_at).min() else {
+        let Some(due) = session.will_at().into_iter().chain(session.ends_at).min() else {
             return;
         };
         let due = due.min(now.plus_millis(TIMER_SPAN_MS));
@@ -251,7 +260,7 @@ impl Shard {
             return;
         }
         session.timer_at = None;
-        let (will_at, ends_at) = (session.will_at, session.ends_at);
+        let (will_at, ends_at) = (session.will_at(), session.ends_at);
         if will_at.is_some_and(|due| due <= now) {
             self.publish_will(key, now, fx);
         }
@@ -267,12 +276,12 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
-        session.will_at = None;
         //= mqtt5 3.1.2-10
         //= mqtt311 3.1.2-10
         let Some(will) = session.will.take() else {
             return;
         };
+        self.record_will_cleared(key, fx);
         self.counters.wills_published += 1;
         let origin = self.origin_of(key);
         //= mqtt5 3.1.2-14
@@ -318,6 +327,7 @@ impl Will {
             retain: will.retain,
             expiry_s: will.properties.message_expiry_interval(),
             delay_s: will.properties.will_delay_interval().unwrap_or(0),
+            due: None,
         }
     }
 
@@ -373,3 +383,6 @@ fn reason_string(cause: &CloseCause) -> Option<String> {
         | CloseCause::Administrative(_) => None,
     }
 }
+
+/// How CONNACK begins.
+const CONNACK_BYTE: u8 = 0x20;

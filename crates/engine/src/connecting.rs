@@ -137,6 +137,7 @@ impl Shard {
             connect.client_id.into()
         };
         let expiry_s = self.granted_expiry_s(connect);
+        let records = fx.store.len();
         let (session, session_present) = self.take_session(&client_id, connect, expiry_s, now, fx);
         let keep_alive_s = self.granted_keep_alive_s(connect);
         self.start_connection(conn, session, connect, keep_alive_s, now);
@@ -147,6 +148,9 @@ impl Shard {
             assigned: assigned.then_some(&*client_id),
             auth_data,
         };
+        if fx.store.len() != records {
+            self.withhold(conn, fx);
+        }
         if !self.write_connack(conn, connect, &terms, now, fx) {
             // CONNACK itself exceeds the client's Maximum Packet Size: it may not be sent.
             self.close(
@@ -196,22 +200,24 @@ impl Shard {
         let known = self.by_client.get(client_id).copied();
         //= mqtt5 3.1.2-6
         let key = known.unwrap_or_else(|| self.new_session(client_id, connect.version));
+        let mut had_will = false;
         if let Some(session) = self.sessions.get_mut(key) {
+            had_will = session.will.is_some();
             session.version = connect.version;
             session.expiry_s = expiry_s;
             session.ends_at = None;
-            //= mqtt5 3.1.3-9
-            session.will_at = None;
             //= mqtt5 3.1.2-7
+            //= mqtt5 3.1.3-9
             session.will = connect
                 .will
                 .as_ref()
                 .map(|will| Box::new(Will::from_connect(will)));
         }
+        self.record_connected(key, had_will, fx);
         (key, known.is_some())
     }
 
-    fn new_session(&mut self, client_id: &Arc<str>, version: Version) -> Key {
+    pub(crate) fn new_session(&mut self, client_id: &Arc<str>, version: Version) -> Key {
         let session = ClientSession::new(client_id.clone(), version);
         let key = self.sessions.insert(session);
         self.by_client.insert(client_id.clone(), key);

@@ -11,13 +11,16 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::num::NonZeroU64;
 
-use martlet_codec::{PacketId, QoS, ReasonCode, Version};
+use martlet_codec::{PacketId, ReasonCode, Version};
 use martlet_session::{InboundAliases, KeepAlive, OutboundAliases};
 
+use crate::effects::StoreTicket;
 use crate::outbox::Outbox;
 use crate::routing::Route;
 use crate::slab::Key;
+use crate::writing::AckKind;
 
 /// Owned by its shard; created at accept, removed when it ends. An idle one owns no buffer.
 #[derive(Debug)]
@@ -42,8 +45,8 @@ pub(crate) struct Connection {
     pub(crate) aliases_in: Option<Box<InboundAliases>>,
     pub(crate) aliases_out: Option<Box<OutboundAliases>>,
     pub(crate) auth: Option<Box<AuthState>>,
-    /// PUBACK and PUBREC that may not be sent yet, and those behind them. Never longer than what the client
-    /// may have unacknowledged; MQTT 3 clients: than what was read while other shards answered.
+    /// Acknowledgements that may not be sent yet, and those behind them. Never longer than what the client
+    /// may have unacknowledged; MQTT 3 clients: than what was read while other shards or the store answered.
     pub(crate) held_answers: VecDeque<HeldAnswer>,
     /// The SUBACK that waits for other shards; meanwhile nothing more is read.
     pub(crate) suback: Option<Key>,
@@ -51,19 +54,23 @@ pub(crate) struct Connection {
     pub(crate) route: Option<Arc<Route>>,
 }
 
-/// An answer to a PUBLISH that waits until the message is safe where it has to be.
+/// An acknowledgement that waits until what it promises is safe where it has to be.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HeldAnswer {
-    pub(crate) qos: QoS,
+    pub(crate) kind: AckKind,
     pub(crate) packet_id: PacketId,
     pub(crate) reason: ReasonCode,
-    /// What it waits for; `None`: only for those before it.
-    pub(crate) waits_for: Option<StoreTicket>,
+    pub(crate) waits: Waits,
 }
 
-/// Names something that was given away to be stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct StoreTicket(pub(crate) u64);
+/// What an acknowledgement waits for, besides those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Waits {
+    /// A batch of this shard to be stable.
+    pub(crate) batch: Option<StoreTicket>,
+    /// Other shards to have stored their part of a publish; its number.
+    pub(crate) publish: Option<NonZeroU64>,
+}
 
 /// What a connection that is not read waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +81,8 @@ pub(crate) enum Parked {
     Budget,
     /// Answers to its messages to leave.
     Answers,
+    /// The store to keep up.
+    Store,
     /// SUBACK to leave: what a client sends behind SUBSCRIBE happens behind it.
     SubAck,
 }

@@ -1,6 +1,7 @@
 //! A message on its way to one session, and how it becomes bytes.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 
 use martlet_codec::{PacketId, Properties, PropertiesBuf, Property, PublishHead, QoS, Version};
 use martlet_session::AliasUse;
@@ -8,6 +9,7 @@ use martlet_session::AliasUse;
 use crate::connection::Connection;
 use crate::message::{Message, MessageParts};
 use crate::outbox::CHAIN_THRESHOLD;
+use crate::record::BodyId;
 use crate::relay::topic_hash;
 use crate::slab::Key;
 use crate::time::Time;
@@ -16,6 +18,8 @@ use crate::time::Time;
 #[derive(Debug, Clone)]
 pub(crate) struct Delivery {
     pub(crate) message: Message,
+    /// Its body in the store, if this delivery is recorded there.
+    pub(crate) body: Option<BodyId>,
     pub(crate) terms: Terms,
 }
 
@@ -27,7 +31,7 @@ pub(crate) struct Terms {
     pub(crate) retain: bool,
     pub(crate) ids: SubscriptionIds,
     /// Set if a shared subscription gave the message to this session.
-    pub(crate) group: Option<GroupTag>,
+    pub(crate) group: Option<Box<GroupTag>>,
 }
 
 /// The subscription identifiers of all subscriptions that matched.
@@ -69,12 +73,14 @@ impl SubscriptionIds {
 }
 
 /// Which shared subscription a message belongs to, and its place in that one's order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GroupTag {
     /// The shard that owns the group.
     pub(crate) owner: usize,
     pub(crate) group: Key,
     pub(crate) sequence: u64,
+    /// The group's whole filter, if the message is in its store and has to be ended there.
+    pub(crate) stored: Option<Arc<str>>,
 }
 
 /// The receiver cannot take the packet: it exceeds its Maximum Packet Size.

@@ -1,55 +1,155 @@
 //! Durability: records for what has to survive, and what waits until they are stable.
+//!
+//! Without a store ([`ShardConfig::store`](crate::ShardConfig)) `Shard::durable` is `None`, no session has a
+//! number in the store, and of all this nothing is done but ask for that.
+//!
+//! A session is *durable* while it outlives its connection: then whatever changes of it is recorded where it changes,
+//! each time by one call of a function named `record_…`. The records of an event get into the batch of
+//! its tick. What the broker says waits for them, and only then, in one of two ways: an acknowledgement stays in its connection's
+//! `held_answers`; other bytes stand behind a write barrier in the outbox.
+//!
+//! | what | waits for | where |
+//! |---|---|---|
+//! | PUBACK, PUBREC | the message, if it is retained or somebody durable gets it; the identifier of a QoS 2 flow | `publishing.rs` |
+//! | PUBCOMP | that the identifier is free | `publishing.rs` |
+//! | PUBREL | that PUBREC was seen | `settling.rs` |
+//! | CONNACK, SUBACK, UNSUBACK | what they promise | `connecting.rs`, `subscribing.rs` |
+//! | PUBLISH of QoS 2 | its identifier | `sending.rs`, `express.rs` |
+//!
+//! A shard that gives a publisher's message to other shards asks those for an answer that may have somebody durable
+//! for it, and they give it when their batch is stable.
+//!
+//! | file | |
+//! |---|---|
+//! | `durable/sessions.rs`, `durable/deliveries.rs`, `durable/kept.rs`, `durable/groups.rs` | the records |
+//! | `durable/waiting.rs` | what waits, and how it goes on |
+//! | `durable/pressure.rs` | when the store does not keep up |
+//! | `durable/checkpoint.rs`, `durable/restoring.rs`, `durable/recovery.rs` | writing a slot again, and reading it |
 
-use crate::config::StorePressure;
+mod checkpoint;
+mod deliveries;
+mod kept;
+mod pressure;
+mod recovery;
+mod restoring;
+mod sessions;
+mod waiting;
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use hashbrown::HashMap;
+
+use crate::client_slots::SLOT_COUNT;
+use crate::config::{ShardConfig, StorePressure};
 use crate::effects::{Effects, StoreTicket};
-use crate::record::Record;
-use crate::shard::Shard;
+use crate::record::{Body, BodyId, NUMBERS_PER_COUNT, Record, SessionId, WallTime};
+use crate::routing::Publication;
+use crate::slab::Key;
 use crate::time::Time;
 
-impl Shard {
-    /// All batches up to and including `ticket` are stable: what waited for them goes on.
-    pub fn on_store_done(&mut self, ticket: StoreTicket, now: Time, fx: &mut Effects) {
-        let _ = ticket;
-        self.settle(now, fx);
+pub(crate) use deliveries::{Source, Step, record_last_queued, stored_terms};
+use kept::KeptIndex;
+pub(crate) use pressure::Admission;
+use restoring::Recovery;
+use waiting::Waiter;
+
+/// What a shard with a store knows besides.
+#[derive(Debug)]
+pub(crate) struct Durable {
+    /// The wall clock at the shard's time 0.
+    unix_ms_at_zero: u64,
+    /// All batches up to this one are stable.
+    stable: StoreTicket,
+    /// What waits for a batch, in the order of their numbers.
+    waiters: VecDeque<(StoreTicket, Waiter)>,
+    slots: Vec<Slot>,
+    /// Subscriptions whose retained messages are all sent, but not all acknowledged, by session.
+    replayed: HashMap<Key, Vec<Arc<str>>, foldhash::fast::FixedState>,
+    pressure: StorePressure,
+    /// Connections that wait for the pressure to end.
+    parked: Vec<Key>,
+    next_session: u64,
+    next_number: u64,
+    shard: u64,
+    /// Until all shards are restored.
+    recovery: Option<Box<Recovery>>,
+}
+
+/// What belongs to one slot, to be found without looking at everything.
+#[derive(Debug)]
+struct Slot {
+    sessions: HashMap<SessionId, Key, foldhash::fast::FixedState>,
+    /// The retained messages.
+    kept: KeptIndex,
+}
+
+impl Durable {
+    pub(crate) fn new(config: &ShardConfig) -> Option<Self> {
+        let state = foldhash::fast::FixedState::with_seed(config.seed);
+        let mut slots = Vec::new();
+        slots.resize_with(SLOT_COUNT, || Slot {
+            sessions: HashMap::with_hasher(state.clone()),
+            kept: KeptIndex::new(state.clone()),
+        });
+        Some(Self {
+            unix_ms_at_zero: config.store?.unix_ms_at_zero,
+            stable: StoreTicket(0),
+            waiters: VecDeque::new(),
+            slots,
+            replayed: HashMap::with_hasher(state),
+            pressure: StorePressure::Normal,
+            parked: Vec::new(),
+            next_session: 1,
+            next_number: 1,
+            shard: config.index as u64,
+            recovery: None,
+        })
     }
 
-    /// The store keeps up, or does not; see [`StorePressure`].
-    pub fn on_store_pressure(&mut self, pressure: StorePressure, now: Time, fx: &mut Effects) {
-        let _ = pressure;
-        self.settle(now, fx);
+    /// A number that no other shard and no earlier process has used, above all that this shard has used.
+    pub(crate) const fn next_number(&mut self) -> u64 {
+        let number = self.next_number * NUMBERS_PER_COUNT + self.shard;
+        self.next_number += 1;
+        number
     }
 
-    /// Writes the whole state of a slot, so that nothing written before about it is needed any more. It is one
-    /// event: all of it gets into one batch. It begins and ends no reference to a body: those that it names are
-    /// the ones that there were before it.
-    pub fn checkpoint_slot(&mut self, slot: u8, now: Time, fx: &mut Effects) {
-        let _ = slot;
-        self.settle(now, fx);
+    pub(crate) const fn wall_time(&self, time: Time) -> WallTime {
+        WallTime(self.unix_ms_at_zero.saturating_add(time.as_millis()))
     }
 
-    /// One record of the store, in the order of the log: those of this shard's slots, and the bodies that they
-    /// refer to. Before the first connection, and before [`Shard::restored`].
-    pub fn restore(&mut self, record: &Record<'_>, now: Time) {
-        let _ = (record, now);
+    /// The shard's time for a wall time; 0 for everything before the shard.
+    const fn time(&self, wall: WallTime) -> Time {
+        Time::from_millis(wall.0.saturating_sub(self.unix_ms_at_zero))
     }
 
-    /// Everything is restored. To be called once on every shard that has a store, also if there was nothing to
-    /// restore; the counters are one more than the highest of [`Record::counters`] anywhere in the store, the same for
-    /// all shards. The shards then speak with each other; they are ready when none [is recovering](Shard::is_recovering).
-    pub fn restored(
+    fn slot(&mut self, slot: u8) -> &mut Slot {
+        #[expect(clippy::indexing_slicing, reason = "there is one for each u8")]
+        &mut self.slots[usize::from(slot)]
+    }
+
+    /// The body of a message; written once for all who get it in this shard.
+    pub(crate) fn body_of(
         &mut self,
-        next_session_counter: u64,
-        next_number_counter: u64,
-        now: Time,
+        publication: &mut Publication<'_>,
         fx: &mut Effects,
-    ) {
-        let _ = (next_session_counter, next_number_counter);
-        self.settle(now, fx);
-    }
-
-    /// Whether this shard has not yet heard from all others that they are restored. Clients should not be let in before.
-    #[must_use]
-    pub const fn is_recovering(&self) -> bool {
-        false
+    ) -> Option<BodyId> {
+        if publication.body.is_none() {
+            let body = BodyId::new(self.next_number())?;
+            let parts = &publication.parts;
+            let message = Body {
+                topic: parts.topic,
+                shared_properties: parts.shared_properties,
+                payload: parts.payload,
+                qos: parts.qos,
+                retain: parts.retain,
+                expires_at: parts.expires_at.map(|at| self.wall_time(at)),
+            };
+            fx.store.push(&Record::Body { body, message });
+            publication.body = Some(body);
+        }
+        publication.body
     }
 }

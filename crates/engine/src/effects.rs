@@ -131,11 +131,16 @@ impl StoreBatch {
         self.records.len()
     }
 
+    /// The newest batch that has anything in it. When it is stable, so is every record so far.
+    pub(crate) const fn newest(&self) -> StoreTicket {
+        if self.records.is_empty() {
+            StoreTicket(self.ticket - 1)
+        } else {
+            self.ticket()
+        }
+    }
+
     /// Appends a record.
-    #[expect(
-        dead_code,
-        reason = "the engine writes its first records with the next change"
-    )]
     pub(crate) fn push(&mut self, record: &Record<'_>) {
         record.encode(&mut self.records);
     }

@@ -10,9 +10,11 @@ use martlet_codec::{PacketId, PropertiesBuf, Publish, PublishHead, QoS, Version}
 
 use crate::connection::Connection;
 use crate::delivery::{Delivery, SubscriptionIds, Terms};
+use crate::durable::{Source, Step};
 use crate::effects::{ConnId, Effects};
 use crate::message::MessageParts;
 use crate::outbox::CHAIN_THRESHOLD;
+use crate::record::StoredTerms;
 use crate::routing::Publication;
 use crate::shard::Shard;
 use crate::slab::Key;
@@ -114,6 +116,9 @@ impl Shard {
         };
         let retain = options.retain_as_published && publication.parts.retain;
         let message = has_id.then(|| publication.message().clone());
+        let durable = self.durable.as_mut();
+        let body =
+            durable.and_then(|d| d.body_for(session, publication, (qos, false), Step::Send, fx));
         let (parts, templates) = publication.templates();
         let Some(template) = templates.get(form, parts, many, now) else {
             return false;
@@ -130,9 +135,17 @@ impl Shard {
                 group: None,
             };
             self.memory_bytes += message.size();
-            packet_id = session
-                .outbound
-                .send(qos == QoS::ExactlyOnce, Delivery { message, terms });
+            let delivery = Delivery {
+                message,
+                body,
+                terms,
+            };
+            packet_id = session.outbound.send(qos == QoS::ExactlyOnce, delivery);
+        }
+        if let (Some(body), Some(durable)) = (body, &mut self.durable) {
+            let sent = (body, StoredTerms::bare(qos, retain));
+            let to = (&mut *connection, conn);
+            durable.record_sending(session, to, Source::Live, sent, packet_id, fx);
         }
         let first = FIRST_BYTE | (qos as u8) << 1 | u8::from(retain);
         give_buffer(connection, &mut self.scratch.pool);

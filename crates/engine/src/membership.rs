@@ -1,5 +1,6 @@
 //! The member's side of shared subscriptions; the groups themselves live in `grouping.rs`.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use martlet_codec::QoS;
@@ -131,7 +132,7 @@ impl Shard {
     pub(crate) fn on_group_offer(
         &mut self,
         session: Key,
-        tag: GroupTag,
+        tag: Box<GroupTag>,
         message: Message,
         options: SubscriptionOptions,
         now: Time,

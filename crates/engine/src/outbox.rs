@@ -6,6 +6,9 @@
 //! chained                        payload of A     payload of B          references, spliced in at a position
 //! ```
 //!
+//! A *write barrier* is a position behind which nothing may leave before a store has done something. Whoever
+//! writes what is in here sees only what stands in front of the first one.
+//!
 //! Small things are copied into the buffer; a large payload is referred to at the place where it belongs, so a
 //! megabyte for a thousand receivers exists once. An outbox that is empty gives its buffer back to the
 //! shard, which keeps a few for the next outbox that begins to fill: an idle connection owns no memory here.
@@ -14,7 +17,9 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::effects::StoreTicket;
 use crate::message::Message;
+use crate::rare::Rare;
 
 /// The bytes that wait for one connection's socket, in order. The shard appends, the driver writes.
 #[derive(Default)]
@@ -26,6 +31,8 @@ pub struct Outbox {
     chained: VecDeque<Chained>,
     /// Bytes of the chained payloads that have not left yet.
     chained_len: usize,
+    /// In order, positions and tickets both rising.
+    barriers: Rare<VecDeque<Barrier>>,
 }
 
 impl Outbox {
@@ -37,6 +44,7 @@ impl Outbox {
             written: 0,
             chained: VecDeque::new(),
             chained_len: 0,
+            barriers: Rare::new(),
         }
     }
 
@@ -56,7 +64,57 @@ impl Outbox {
     /// [`Effects::dirty`](crate::Effects::dirty) names the connection again when they may go.
     #[must_use]
     pub fn writable_len(&self) -> usize {
-        self.len()
+        let Some(limit) = self.limit() else {
+            return self.len();
+        };
+        let chained = self
+            .chained
+            .iter()
+            .take_while(|chained| chained.at <= limit);
+        let chained: usize = chained.map(|chained| chained.unsent().len()).sum();
+        limit - self.written + chained
+    }
+
+    /// Whatever is appended from now on leaves when this batch is stable. Returns whether that is news: whether
+    /// [`Outbox::release`] has to be called for it.
+    pub(crate) fn withhold(&mut self, until: StoreTicket) -> bool {
+        let at = self.buffer.len();
+        let barriers = self.barriers.make();
+        if barriers.back().is_some_and(|last| last.until >= until) {
+            return false;
+        }
+        barriers.push_back(Barrier { at, until });
+        true
+    }
+
+    /// All batches up to this one are stable.
+    pub(crate) fn release(&mut self, stable: StoreTicket) {
+        if let Some(barriers) = self.barriers.existing() {
+            while barriers.front().is_some_and(|first| first.until <= stable) {
+                barriers.pop_front();
+            }
+        }
+    }
+
+    /// Drops what may not leave yet: the connection ends before it could. Returns the first byte of it.
+    pub(crate) fn drop_withheld(&mut self) -> Option<u8> {
+        let limit = self.limit()?;
+        self.barriers = Rare::new();
+        let first = self.buffer.get(limit).copied();
+        self.buffer.truncate(limit);
+        while self.chained.back().is_some_and(|last| last.at > limit) {
+            let gone = self.chained.pop_back();
+            self.chained_len -= gone.map_or(0, |gone| gone.unsent().len());
+        }
+        first
+    }
+
+    /// The position behind which nothing may leave.
+    fn limit(&self) -> Option<usize> {
+        if self.barriers.is_empty() {
+            return None;
+        }
+        Some(self.barriers.front()?.at)
     }
 
     /// The end of the outbox, to append bytes to. Nothing but appending is allowed: what stands there already
@@ -98,20 +156,26 @@ impl Outbox {
             filled += 1;
             true
         };
-        for chained in &self.chained {
+        let limit = self.limit().unwrap_or(self.buffer.len());
+        // A payload at the limit itself belongs to the packet in front of it: every packet begins with bytes.
+        for chained in self
+            .chained
+            .iter()
+            .take_while(|chained| chained.at <= limit)
+        {
             let head = self.buffer.get(start..chained.at).unwrap_or_default();
             if !put(head) || !put(chained.unsent()) {
                 return filled;
             }
             start = chained.at;
         }
-        put(self.buffer.get(start..).unwrap_or_default());
+        put(self.buffer.get(start..limit).unwrap_or_default());
         filled
     }
 
-    /// Forgets the first `count` bytes: they have left. Any number up to [`Outbox::len`] will do.
+    /// Forgets the first `count` bytes: they have left. Any number up to [`Outbox::writable_len`] will do.
     pub fn advance(&mut self, count: usize) {
-        debug_assert!(count <= self.len(), "no more can leave than was there");
+        debug_assert!(count <= self.writable_len(), "no more can leave than may");
         let mut left = count;
         while let Some(first) = self.chained.front_mut() {
             let before = left.min(first.at - self.written);
@@ -145,6 +209,9 @@ impl Outbox {
         for chained in &mut self.chained {
             chained.at -= self.written;
         }
+        for barrier in self.barriers.existing().into_iter().flatten() {
+            barrier.at -= self.written;
+        }
         self.written = 0;
         if self.buffer.capacity() > SHRINK_ABOVE && unsent < self.buffer.capacity() / 4 {
             self.buffer.shrink_to(SHRINK_ABOVE.max(2 * unsent));
@@ -157,7 +224,14 @@ impl Outbox {
         if !self.is_empty() {
             return Vec::new();
         }
+        self.barriers.release_memory();
+        let mut barriers = core::mem::take(&mut self.barriers);
+        // Those that are left stand at the end, where nothing has come yet.
+        for barrier in barriers.existing().into_iter().flatten() {
+            barrier.at = 0;
+        }
         let Self { mut buffer, .. } = core::mem::take(self);
+        self.barriers = barriers;
         buffer.clear();
         buffer
     }
@@ -184,6 +258,12 @@ impl fmt::Debug for Outbox {
             .field("chained", &self.chained.len())
             .finish_non_exhaustive()
     }
+}
+
+/// What stands behind the first `at` bytes of the buffer waits for a batch to be stable.
+struct Barrier {
+    at: usize,
+    until: StoreTicket,
 }
 
 /// A payload that goes out after the first `at` bytes of the buffer.

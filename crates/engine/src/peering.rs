@@ -1,8 +1,8 @@
 //! Batches from other shards, and from this shard to itself.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::connection::StoreTicket;
 use crate::delivery::GroupTag;
 use crate::effects::Effects;
 use crate::peers::Peer;
@@ -22,38 +22,11 @@ impl Shard {
                     self.deliver_here(&message, now, fx);
                 }
             }
-            Peer::RelayRequest {
-                message,
-                sequence,
-                targets,
-                confirm,
-            } => {
-                let mut publication = Publication::of(&message);
-                self.retain_and_relay(&mut publication, from, sequence, targets, now, fx);
-                if confirm {
-                    self.send_to(from, Peer::Stored { sequence }, fx);
-                }
+            peer @ (Peer::RelayRequest { .. } | Peer::RelayMark { .. } | Peer::Relayed { .. }) => {
+                self.on_relay_peer(from, peer, now, fx);
             }
-            Peer::Stored { sequence } => self.on_stored(StoreTicket(sequence), now, fx),
-            Peer::RelayMark {
-                topic_hash,
-                sequence,
-            } => {
-                let mut ready = Vec::new();
-                self.joins.on_mark(topic_hash, from, sequence, &mut ready);
-                self.deliver_ready(ready, now, fx);
-            }
-            Peer::Relayed {
-                message,
-                origin,
-                sequence,
-                marked,
-            } => {
-                let mut ready = Vec::new();
-                self.joins
-                    .on_relayed(message, origin, sequence, marked, &mut ready);
-                self.deliver_ready(ready, now, fx);
-            }
+            Peer::Stored { sequence } => self.on_stored(sequence, now, fx),
+            Peer::Restored => self.on_restored(now),
             Peer::RetainedRequest {
                 session,
                 replay,
@@ -86,6 +59,46 @@ impl Shard {
         }
     }
 
+    /// What concerns retained messages on their way.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "`on_peer` has sorted them")]
+    fn on_relay_peer(&mut self, from: usize, peer: Peer, now: Time, fx: &mut Effects) {
+        match peer {
+            Peer::RelayRequest {
+                message,
+                sequence,
+                targets,
+                confirm,
+            } => {
+                let records = fx.store.len();
+                let mut publication = Publication::of(&message);
+                self.retain_and_relay(&mut publication, from, sequence, targets, now, fx);
+                if confirm {
+                    self.confirm(from, sequence, records, fx);
+                }
+            }
+            Peer::RelayMark {
+                topic_hash,
+                sequence,
+            } => {
+                let mut ready = Vec::new();
+                self.joins.on_mark(topic_hash, from, sequence, &mut ready);
+                self.deliver_ready(ready, now, fx);
+            }
+            Peer::Relayed {
+                message,
+                origin,
+                sequence,
+                marked,
+            } => {
+                let mut ready = Vec::new();
+                self.joins
+                    .on_relayed(message, origin, sequence, marked, &mut ready);
+                self.deliver_ready(ready, now, fx);
+            }
+            _ => debug_assert!(false, "handled by on_peer"),
+        }
+    }
+
     /// What concerns shared subscriptions.
     fn on_group_peer(&mut self, from: usize, peer: Peer, now: Time, fx: &mut Effects) {
         match peer {
@@ -112,11 +125,12 @@ impl Shard {
                 message,
                 options,
             } => {
-                let tag = GroupTag {
+                let tag = Box::new(GroupTag {
                     owner: from,
                     group,
                     sequence,
-                };
+                    stored: None,
+                });
                 self.on_group_offer(session, tag, message, options, now, fx);
             }
             Peer::GroupCredit {
@@ -129,6 +143,7 @@ impl Shard {
             Peer::Publish(_)
             | Peer::RelayRequest { .. }
             | Peer::Stored { .. }
+            | Peer::Restored
             | Peer::RelayMark { .. }
             | Peer::Relayed { .. }
             | Peer::RetainedRequest { .. }

@@ -37,6 +37,8 @@ pub(crate) enum Peer {
     },
     /// From the owner: the message of this sequence number is stored.
     Stored { sequence: u64 },
+    /// The sender is restored, and has said everything that it has to say about that.
+    Restored,
     /// From the publishing shard: in my order, this is the place of a message that comes through its owner.
     RelayMark { topic_hash: u64, sequence: u64 },
     /// From the owner: a retained message of shard `origin`.

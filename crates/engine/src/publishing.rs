@@ -1,12 +1,15 @@
 //! PUBLISH from a client: is it allowed, is it new, what does it say; then routing, then the acknowledgement.
 
 use alloc::vec::Vec;
+use core::num::NonZeroU64;
 
 use martlet_codec::{Ack, PacketType, Publish, QoS, ReasonCode};
 use martlet_session::InboundPublish;
 
 use crate::acl::ClientInfo;
-use crate::connection::{Connection, Parked};
+use crate::answering::AwaitedParts;
+use crate::connection::{Connection, Parked, Waits};
+use crate::durable::Admission;
 use crate::effects::Effects;
 use crate::express::Templates;
 use crate::message::MessageParts;
@@ -44,12 +47,20 @@ impl Shard {
             .map_or(Err(TopicFault::Unmapped), |c| {
                 resolve_topic(c, publish, &mut alias_topic)
             });
+        let mut flow = Flow::Taken;
         match topic {
-            Ok(topic) => self.publish_to((conn, session), publish, raw, topic, now, fx),
+            Ok(topic) => match self.admit((conn, session), publish, topic) {
+                Admission::Take => self.publish_to((conn, session), publish, raw, topic, now, fx),
+                Admission::Refuse => {
+                    let reason = ReasonCode::QuotaExceeded;
+                    self.refuse_publish(conn, session, publish, reason, now, fx);
+                }
+                Admission::Wait => flow = Flow::NotNow,
+            },
             Err(fault) => self.violate(conn, fault.violation(), now, fx),
         }
         self.scratch.topic = alias_topic;
-        Flow::Taken
+        flow
     }
 
     fn publish_to(
@@ -66,7 +77,14 @@ impl Shard {
             InboundPublish::Duplicate => {
                 //= mqtt5 4.3.3-10
                 //= mqtt311 4.3.3-2
-                self.acknowledge(conn, publish, ReasonCode::Success, None, now, fx);
+                self.acknowledge(
+                    conn,
+                    publish,
+                    ReasonCode::Success,
+                    Waits::default(),
+                    now,
+                    fx,
+                );
                 return;
             }
             InboundPublish::ReceiveMaximumExceeded => {
@@ -115,6 +133,7 @@ impl Shard {
             origin: self.origin_of(session),
         };
         let mut publication = Publication::with_templates(parts, templates);
+        let records = fx.store.len();
         let routed = if publish.retain {
             self.route(&mut publication, now, fx)
         } else {
@@ -124,12 +143,38 @@ impl Shard {
             routed
         };
         self.scratch.shared = shared;
-        let (reason, waits_for) = match routed {
+        self.answer_publish((conn, session), publish, routed, records, now, fx);
+    }
+
+    /// What is to be recorded of a message that was taken, and its answer. `records`: how far the batch was before.
+    fn answer_publish(
+        &mut self,
+        (conn, session): (Key, Key),
+        publish: &Publish<'_>,
+        routed: Routed,
+        records: usize,
+        now: Time,
+        fx: &mut Effects,
+    ) {
+        let (reason, publish_number) = match routed {
             Routed::Matched => (ReasonCode::Success, None),
             Routed::NobodyMatched => (ReasonCode::NoMatchingSubscribers, None),
-            Routed::Storing(ticket) => (ReasonCode::Success, Some(ticket)),
+            Routed::Storing(number) => (ReasonCode::Success, Some(number)),
         };
-        self.acknowledge(conn, publish, reason, waits_for, now, fx);
+        if publish.qos == QoS::ExactlyOnce
+            && let Some(id) = publish.packet_id
+        {
+            self.record_received(session, id, publish_number.map(NonZeroU64::get), fx);
+        }
+        if let Some(number) = publish_number {
+            let parts = AwaitedParts { conn, missing: 1 };
+            self.awaited_parts.insert(number, parts);
+        }
+        let waits = Waits {
+            batch: (fx.store.len() != records).then(|| fx.store.newest()),
+            publish: publish_number,
+        };
+        self.acknowledge(conn, publish, reason, waits, now, fx);
     }
 
     /// The QoS side of an arriving PUBLISH.
@@ -172,7 +217,7 @@ impl Shard {
             state.inbound.release(id);
         }
         //= mqtt311 3.3.5-2
-        self.acknowledge(conn, publish, reason, None, now, fx);
+        self.acknowledge(conn, publish, reason, Waits::default(), now, fx);
     }
 
     /// PUBREL from a client: the identifier of its QoS 2 message is free again.
@@ -183,18 +228,27 @@ impl Shard {
         ack: &Ack<'_>,
         now: Time,
         fx: &mut Effects,
-    ) {
+    ) -> Flow {
+        if self.has_too_many_held_answers(conn) {
+            return Flow::NotNow;
+        }
         let Some(state) = self.sessions.get_mut(session) else {
-            return;
+            return Flow::Taken;
         };
         let known = state.inbound.release(ack.packet_id);
+        let mut waits = Waits::default();
+        if known {
+            waits = self.record_completed(session, ack.packet_id, fx);
+        }
         let reason = if known || !self.version_of(conn).is_v5() {
             ReasonCode::Success
         } else {
             ReasonCode::PacketIdentifierNotFound
         };
         //= mqtt5 4.3.3-11
-        self.write_ack(conn, (AckKind::PubComp, ack.packet_id), reason, now, fx);
+        let answer = (AckKind::PubComp, ack.packet_id);
+        self.answer(conn, answer, reason, waits, now, fx);
+        Flow::Taken
     }
 
     /// Whether a topic name or filter is within the operator's limits.

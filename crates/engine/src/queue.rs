@@ -71,11 +71,62 @@ impl Queue {
         Some(delivery)
     }
 
-    pub(crate) fn pop(&mut self) -> Option<Delivery> {
+    /// The oldest message, and its place.
+    pub(crate) fn pop(&mut self) -> Option<(u64, Delivery)> {
         let waiting = self.0.as_mut()?;
-        let (_, delivery) = waiting.entries.pop_front()?;
+        let (place, delivery) = waiting.entries.pop_front()?;
         waiting.first_qos0_at_least = waiting.first_qos0_at_least.saturating_sub(1);
         waiting.forget(&delivery);
+        Some((place, delivery))
+    }
+
+    /// The newest message, and its place.
+    pub(crate) fn back(&self) -> Option<(u64, &Delivery)> {
+        let (place, delivery) = self.0.as_ref()?.entries.back()?;
+        Some((*place, delivery))
+    }
+
+    /// What waits, with its places.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &Delivery)> {
+        let entries = self.0.iter().flat_map(|waiting| &waiting.entries);
+        entries.map(|(place, delivery)| (*place, delivery))
+    }
+
+    /// As [`Queue::iter`], to be changed; the message itself stays.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (u64, &mut Delivery)> {
+        let entries = self.0.iter_mut().flat_map(|waiting| &mut waiting.entries);
+        entries.map(|(place, delivery)| (*place, delivery))
+    }
+
+    /// Puts a message where it was in an earlier life.
+    pub(crate) fn restore(&mut self, place: u64, delivery: Delivery) {
+        let waiting = self.0.get_or_insert_default();
+        let size = delivery.message.size();
+        match waiting.entries.back() {
+            Some((last, _)) if *last >= place => {
+                let entries = &mut waiting.entries;
+                let at = entries.partition_point(|(other, _)| *other < place);
+                waiting.bytes += size;
+                waiting.entries.insert(at, (place, delivery));
+            }
+            _ => {
+                waiting.pushed = place;
+                waiting.push(delivery, size);
+            }
+        }
+    }
+
+    /// Takes out the message of a place.
+    pub(crate) fn take(&mut self, place: u64) -> Option<Delivery> {
+        let waiting = self.0.as_mut()?;
+        if waiting.entries.front()?.0 == place {
+            return self.pop().map(|(_, delivery)| delivery);
+        }
+        let entries = &mut waiting.entries;
+        let at = entries.binary_search_by_key(&place, |(other, _)| *other);
+        let (_, delivery) = entries.remove(at.ok()?)?;
+        waiting.forget(&delivery);
+        waiting.first_qos0_at_least = 0;
         Some(delivery)
     }
 
@@ -196,6 +247,7 @@ mod tests {
         .to_message();
         Delivery {
             message,
+            body: None,
             terms: Terms {
                 qos,
                 retain: false,
@@ -207,7 +259,7 @@ mod tests {
 
     fn payloads(queue: &mut Queue) -> Vec<Vec<u8>> {
         core::iter::from_fn(|| queue.pop())
-            .map(|d| d.message.payload().to_vec())
+            .map(|(_, d)| d.message.payload().to_vec())
             .collect()
     }
 

@@ -17,6 +17,12 @@ pub(crate) trait Collection: Default + 'static {
     fn is_empty(&self) -> bool;
 }
 
+impl<C> Rare<C> {
+    pub(crate) const fn new() -> Self {
+        Self(None)
+    }
+}
+
 impl<C: Collection> Rare<C> {
     /// To change what is there: nothing, if it is empty.
     pub(crate) fn existing(&mut self) -> Option<&mut C> {
@@ -43,7 +49,7 @@ impl<C: Collection> Rare<C> {
 
 impl<C> Default for Rare<C> {
     fn default() -> Self {
-        Self(None)
+        Self::new()
     }
 }
 

@@ -179,7 +179,8 @@ pub enum Record<'a> {
     Queued {
         /// Whose.
         session: SessionId,
-        /// Its place in the session's order: rises with every message.
+        /// Its place in the order of those that wait, rising. It means nothing if the message is in flight from the
+        /// start: what is in flight has the order in which that was recorded.
         position: u64,
         /// The message.
         body: BodyId,
@@ -326,6 +327,18 @@ pub struct StoredTerms<'a> {
     pub ids: Ids<'a>,
     /// The shared subscription that gave it to this session, by its whole filter, and its place there.
     pub group: Option<(&'a str, u64)>,
+}
+
+impl StoredTerms<'_> {
+    /// Without identifiers, and of no group.
+    pub(crate) fn bare(qos: QoS, retain: bool) -> Self {
+        Self {
+            qos,
+            retain,
+            ids: Ids::default(),
+            group: None,
+        }
+    }
 }
 
 /// What a record means for a body.

@@ -75,14 +75,14 @@ impl Replay {
         filter: Arc<str>,
         options: SubscriptionOptions,
         sources: Vec<usize>,
-        ticket: Key,
+        ticket: Option<Key>,
         seed: u64,
     ) -> Self {
         Self {
             id,
             filter,
             options,
-            ticket: Some(ticket),
+            ticket,
             sources,
             awaiting: false,
             after: None,

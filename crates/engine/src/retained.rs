@@ -134,11 +134,11 @@ impl Retained {
     }
 
     /// Looks at `budget` messages, behind those of the last call and in a circle, and forgets what has expired.
-    /// Returns how many those were.
-    pub(crate) fn sweep_expired(&mut self, now: Time, budget: usize) -> usize {
+    /// Returns those.
+    pub(crate) fn sweep_expired(&mut self, now: Time, budget: usize) -> Vec<Message> {
         if self.expiring == 0 {
             self.swept = None;
-            return 0;
+            return Vec::new();
         }
         let swept = self.swept.take();
         let messages = match &swept {
@@ -158,7 +158,7 @@ impl Retained {
         for message in &expired {
             self.clear(message.topic());
         }
-        expired.len()
+        expired
     }
 
     fn from<'a>(&self, start: Bound<&'a (dyn Keyed + 'a)>) -> Range<'_, ByTopic> {

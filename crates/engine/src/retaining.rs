@@ -4,8 +4,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::effects::Effects;
-use crate::message::Message;
 use crate::peers::Peer;
+use crate::routing::Publication;
 use crate::shard::{Shard, TimerKey};
 use crate::slab::Key;
 use crate::time::Time;
@@ -21,13 +21,20 @@ pub(crate) struct ChunkFor {
 
 impl Shard {
     /// Stores, replaces or clears the retained message of a topic that this shard owns.
-    pub(crate) fn store_retained(&mut self, message: Message, now: Time) {
+    pub(crate) fn store_retained(
+        &mut self,
+        publication: &mut Publication<'_>,
+        now: Time,
+        fx: &mut Effects,
+    ) {
+        let message = publication.message().clone();
         if message.payload().is_empty() {
             //= mqtt5 3.3.1-6
             //= mqtt5 3.3.1-7
             //= mqtt311 3.3.1-10
             //= mqtt311 3.3.1-11
             self.retained.clear(message.topic());
+            self.record_retained_cleared(message.topic(), fx);
             return;
         }
         let limits = &self.config.limits;
@@ -44,6 +51,7 @@ impl Shard {
         //= mqtt311 3.3.1-5
         //= mqtt311 3.3.1-7
         self.retained.set(message);
+        self.record_retained(publication, fx);
     }
 
     /// Answers a request for the next chunk.

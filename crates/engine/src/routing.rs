@@ -3,17 +3,18 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::num::NonZeroU64;
 
 use hashbrown::HashMap;
 use martlet_codec::QoS;
 
 use crate::client_slots::owner_of_topic;
-use crate::connection::StoreTicket;
 use crate::delivery::{SubscriptionIds, Terms};
 use crate::effects::Effects;
 use crate::express::Templates;
 use crate::message::{Message, MessageParts};
 use crate::peers::Peer;
+use crate::record::BodyId;
 use crate::relay::topic_hash;
 use crate::shard::{Shard, Subscriber};
 use crate::slab::Key;
@@ -26,6 +27,8 @@ pub(crate) struct Publication<'a> {
     pub(crate) parts: MessageParts<'a>,
     message: Option<Message>,
     templates: Templates<'a>,
+    /// Its name in this shard's store; from the first record that refers to it on.
+    pub(crate) body: Option<BodyId>,
 }
 
 impl<'a> Publication<'a> {
@@ -38,6 +41,7 @@ impl<'a> Publication<'a> {
             parts,
             message: None,
             templates,
+            body: None,
         }
     }
 
@@ -46,6 +50,7 @@ impl<'a> Publication<'a> {
             parts: message.parts(),
             message: Some(message.clone()),
             templates: Templates::default(),
+            body: None,
         }
     }
 
@@ -74,7 +79,7 @@ pub(crate) enum Routed {
     Matched,
     NobodyMatched,
     /// Another shard is storing it, and will say when it has.
-    Storing(StoreTicket),
+    Storing(NonZeroU64),
 }
 
 /// Where messages of one topic go.
@@ -87,6 +92,19 @@ pub(crate) struct Route {
     targets: Vec<(Subscriber, SubscriptionOptions)>,
     /// Shards that may match, this one included.
     mask: u64,
+    /// Of these, the ones where that may have to be stored; none if there is no store.
+    durable: u64,
+}
+
+impl Route {
+    pub(crate) fn subscribers(&self) -> impl Iterator<Item = Subscriber> {
+        self.targets.iter().map(|(subscriber, _)| *subscriber)
+    }
+
+    /// Other shards where a message may have to be stored.
+    pub(crate) const fn durable_elsewhere(&self, here: usize) -> u64 {
+        self.mask & self.durable & !(1 << here)
+    }
 }
 
 /// Routes by topic, valid as long as no subscription changes.
@@ -187,7 +205,7 @@ impl Shard {
             self.deliver_ready(ready, now, fx);
         }
         if confirm {
-            Routed::Storing(StoreTicket(sequence))
+            NonZeroU64::new(sequence).map_or(Routed::Matched, Routed::Storing)
         } else {
             Routed::Matched
         }
@@ -204,7 +222,7 @@ impl Shard {
         now: Time,
         fx: &mut Effects,
     ) -> Routed {
-        self.store_retained(publication.message().clone(), now);
+        self.store_retained(publication, now, fx);
         let route = self.lookup(publication.parts.topic);
         self.fan_out(&route, publication, now, fx);
         for (mask, marked) in [(marked, true), (route.mask & !marked, false)] {
@@ -364,11 +382,16 @@ impl Shard {
             });
         targets.sort_unstable_by_key(|(subscriber, _)| *subscriber);
         let mask = self.interest.shards(topic);
+        let durable = match self.durable {
+            Some(_) => self.interest.durable_shards(topic),
+            None => 0,
+        };
         let route = Arc::new(Route {
             topic: topic.into(),
             generations,
             targets,
             mask,
+            durable,
         });
         self.routes.routes.insert(topic.into(), route.clone());
         route

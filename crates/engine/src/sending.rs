@@ -11,6 +11,7 @@ use martlet_session::{PubRec, Resend};
 
 use crate::connection::Connection;
 use crate::delivery::{Attempt, Delivery, SubscriptionIds, Terms, write_publish};
+use crate::durable::{Source, Step, record_last_queued, stored_terms};
 use crate::effects::Effects;
 use crate::message::Message;
 use crate::outbox::CHAIN_THRESHOLD;
@@ -42,7 +43,7 @@ impl Shard {
         now: Time,
         fx: &mut Effects,
     ) {
-        let group = terms.group;
+        let group = terms.group.clone();
         let delivered = self.send_or_queue(key, publication, terms, now, fx);
         if publication.parts.retain
             && let Some(session) = self.sessions.get_mut(key)
@@ -58,7 +59,7 @@ impl Shard {
         if delivered == Delivered::Dropped
             && let Some(tag) = group
         {
-            self.credit_group(tag, key, fx);
+            self.credit_group(&tag, key, fx);
         }
     }
 
@@ -81,7 +82,7 @@ impl Shard {
                 self.counters.dropped_offline += 1;
                 return Delivered::Dropped;
             }
-            return self.enqueue(key, publication, terms);
+            return self.enqueue(key, publication, terms, fx);
         };
         let idle = session.is_idle();
         let room = self
@@ -95,7 +96,7 @@ impl Shard {
                 self.counters.dropped_expired += 1;
                 return Delivered::Dropped;
             }
-            return self.transmit(key, conn, publication, &terms, now, fx);
+            return self.transmit((key, conn), publication, &terms, Source::Live, now, fx);
         }
         if terms.qos == QoS::AtMostOnce && idle {
             // Only the outbox is in the way: the reader is too slow for QoS 0.
@@ -103,10 +104,16 @@ impl Shard {
             self.counters.dropped_outbox_full += 1;
             return Delivered::Dropped;
         }
-        self.enqueue(key, publication, terms)
+        self.enqueue(key, publication, terms, fx)
     }
 
-    fn enqueue(&mut self, key: Key, publication: &mut Publication<'_>, terms: Terms) -> Delivered {
+    fn enqueue(
+        &mut self,
+        key: Key,
+        publication: &mut Publication<'_>,
+        terms: Terms,
+        fx: &mut Effects,
+    ) -> Delivered {
         let limits = &self.config.limits;
         let Some(session) = self.sessions.get_mut(key) else {
             return Delivered::Dropped;
@@ -119,8 +126,14 @@ impl Shard {
             return Delivered::Dropped;
         }
         let before = session.queue.bytes();
+        let mut body = None;
+        if let Some(durable) = &mut self.durable {
+            let kind = (terms.qos, terms.group.is_some());
+            body = durable.body_for(session, publication, kind, Step::Queue, fx);
+        }
         let delivery = Delivery {
             message: publication.message().clone(),
+            body,
             terms,
         };
         let pushed = session.queue.push(
@@ -129,6 +142,9 @@ impl Shard {
             limits.session_queue_bytes_max,
         );
         self.memory_bytes = (self.memory_bytes + session.queue.bytes()).saturating_sub(before);
+        if body.is_some() && !matches!(pushed, Pushed::Refused) {
+            record_last_queued(session, fx);
+        }
         match pushed {
             Pushed::Queued => {
                 self.counters.queued += 1;
@@ -151,10 +167,10 @@ impl Shard {
     /// Puts a message into the outbox; QoS 1 and 2 take a packet identifier. The caller has checked the window.
     fn transmit(
         &mut self,
-        key: Key,
-        conn: Key,
+        (key, conn): (Key, Key),
         publication: &mut Publication<'_>,
         terms: &Terms,
+        from: Source,
         now: Time,
         fx: &mut Effects,
     ) -> Delivered {
@@ -172,15 +188,24 @@ impl Shard {
             };
             //= mqtt5 4.3.2-1
             //= mqtt5 4.3.3-1
+            let mut body = None;
+            if let Some(durable) = &mut self.durable {
+                body = from.body(durable, session, publication, terms, fx);
+            }
+            let exactly_once = terms.qos == QoS::ExactlyOnce;
             let delivery = Delivery {
                 message: publication.message().clone(),
+                body,
                 terms: terms.clone(),
             };
-            packet_id = session
-                .outbound
-                .send(terms.qos == QoS::ExactlyOnce, delivery);
+            packet_id = session.outbound.send(exactly_once, delivery);
             if packet_id.is_none() {
                 return Delivered::Dropped;
+            }
+            if let (Some(body), Some(durable)) = (body, &mut self.durable) {
+                let to = (&mut *connection, conn);
+                let sent = (body, stored_terms(terms));
+                durable.record_sending(session, to, from, sent, packet_id, fx);
             }
             self.memory_bytes += publication.message().size();
         }
@@ -305,6 +330,7 @@ impl Shard {
             QoS::AtLeastOnce | QoS::AtMostOnce => session.outbound.on_puback(id),
         };
         if let Some(delivery) = delivery {
+            self.record_finished(key, id, delivery.body, fx);
             self.finish_delivery(key, &delivery, ReasonCode::Success, fx);
         }
     }
@@ -319,35 +345,40 @@ impl Shard {
         if front.message.is_expired(now) {
             //= mqtt5 3.3.2-5
             self.counters.dropped_expired += 1;
-            if let Some(delivery) = self.pop_queue(key)
-                && let Some(tag) = delivery.terms.group
-            {
-                self.credit_group(tag, key, fx);
+            if let Some((place, delivery)) = self.pop_queue(key) {
+                self.drop_queued(key, place, &delivery, fx);
             }
             return true;
         }
         if front.terms.qos != QoS::AtMostOnce && !session.outbound.can_send() {
             return false;
         }
-        let Some(delivery) = self.pop_queue(key) else {
+        let Some((place, delivery)) = self.pop_queue(key) else {
             return false;
         };
-        let group = delivery.terms.group;
         let mut publication = Publication::of(&delivery.message);
-        let sent = self.transmit(key, conn, &mut publication, &delivery.terms, now, fx);
-        if sent == Delivered::Dropped
-            && let Some(tag) = group
+        let terms = &delivery.terms;
+        let from = Source::Queue(place, delivery.body);
+        if self.transmit((key, conn), &mut publication, terms, from, now, fx) == Delivered::Dropped
         {
-            self.credit_group(tag, key, fx);
+            self.drop_queued(key, place, &delivery, fx);
         }
         true
     }
 
-    fn pop_queue(&mut self, key: Key) -> Option<Delivery> {
+    fn pop_queue(&mut self, key: Key) -> Option<(u64, Delivery)> {
         let session = self.sessions.get_mut(key)?;
-        let delivery = session.queue.pop()?;
+        let (place, delivery) = session.queue.pop()?;
         self.memory_bytes = self.memory_bytes.saturating_sub(delivery.message.size());
-        Some(delivery)
+        Some((place, delivery))
+    }
+
+    /// A message from the queue will not be sent.
+    fn drop_queued(&mut self, key: Key, place: u64, delivery: &Delivery, fx: &mut Effects) {
+        self.record_dropped(key, place, delivery.body, fx);
+        if let Some(tag) = &delivery.terms.group {
+            self.credit_group(tag, key, fx);
+        }
     }
 
     /// Sends one retained message, or asks for more of them.
@@ -358,8 +389,11 @@ impl Shard {
         let Some(replays) = session.replays.existing() else {
             return false;
         };
-        while replays.front().is_some_and(Replay::is_done) {
-            replays.pop_front();
+        if replays.front().is_some_and(Replay::is_done) {
+            if let Some(done) = replays.pop_front() {
+                self.replay_sent(key, done.filter, fx);
+            }
+            return true;
         }
         let can_send = session.outbound.can_send();
         let Some(replay) = replays.front_mut() else {
@@ -392,7 +426,9 @@ impl Shard {
             ids,
             group: None,
         };
-        self.transmit(key, conn, &mut Publication::of(&message), &terms, now, fx);
+        let mut publication = Publication::of(&message);
+        let from = Source::Replay;
+        self.transmit((key, conn), &mut publication, &terms, from, now, fx);
         true
     }
 

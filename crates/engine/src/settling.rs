@@ -3,10 +3,11 @@
 use martlet_codec::{Ack, ReasonCode};
 use martlet_session::PubRec;
 
+use crate::connection::Waits;
 use crate::delivery::{Delivery, GroupTag};
 use crate::effects::Effects;
 use crate::peers::{Peer, PeerMessage};
-use crate::shard::Shard;
+use crate::shard::{Flow, Shard};
 use crate::slab::Key;
 use crate::time::Time;
 use crate::writing::AckKind;
@@ -20,6 +21,7 @@ impl Shard {
         let Some(delivery) = state.outbound.on_puback(ack.packet_id) else {
             return;
         };
+        self.record_finished(session, ack.packet_id, delivery.body, fx);
         self.finish_delivery(session, &delivery, ack.reason, fx);
         self.pump(session, now, fx);
     }
@@ -32,33 +34,41 @@ impl Shard {
         ack: &Ack<'_>,
         now: Time,
         fx: &mut Effects,
-    ) {
+    ) -> Flow {
+        if self.has_too_many_held_answers(conn) {
+            return Flow::NotNow;
+        }
         let Some(state) = self.sessions.get_mut(session) else {
-            return;
+            return Flow::Taken;
         };
         let refused = ack.reason.is_error();
+        let mut waits = Waits::default();
         let reason = match state.outbound.on_pubrec(ack.packet_id, refused) {
             PubRec::Refused(delivery) => {
                 //= mqtt5 4.8.2-6
+                self.record_finished(session, ack.packet_id, delivery.body, fx);
                 self.finish_delivery(session, &delivery, ack.reason, fx);
                 self.pump(session, now, fx);
-                return;
+                return Flow::Taken;
             }
             PubRec::Release(delivery) => {
                 if let Some(delivery) = delivery {
+                    waits = self.record_released(session, ack.packet_id, delivery.body, fx);
                     self.finish_delivery(session, &delivery, ack.reason, fx);
                 }
                 ReasonCode::Success
             }
-            PubRec::Unknown if refused => return,
+            PubRec::Unknown if refused => return Flow::Taken,
             PubRec::Unknown if self.version_of(conn).is_v5() => {
                 ReasonCode::PacketIdentifierNotFound
             }
             PubRec::Unknown => ReasonCode::Success,
         };
         //= mqtt5 4.3.3-4
-        self.write_ack(conn, (AckKind::PubRel, ack.packet_id), reason, now, fx);
+        let answer = (AckKind::PubRel, ack.packet_id);
+        self.answer(conn, answer, reason, waits, now, fx);
         self.pump(session, now, fx);
+        Flow::Taken
     }
 
     /// PUBCOMP from a client.
@@ -67,6 +77,7 @@ impl Shard {
             return;
         };
         if state.outbound.on_pubcomp(ack.packet_id) {
+            self.record_ended_flow(session, ack.packet_id, fx);
             self.pump(session, now, fx);
         }
     }
@@ -80,7 +91,8 @@ impl Shard {
         fx: &mut Effects,
     ) {
         self.memory_bytes = self.memory_bytes.saturating_sub(delivery.message.size());
-        if let Some(tag) = delivery.terms.group {
+        self.record_replayed(session, fx);
+        if let Some(tag) = &delivery.terms.group {
             if reason.is_error() {
                 self.counters.dropped_by_member += 1;
             }
@@ -89,7 +101,7 @@ impl Shard {
     }
 
     /// Tells a shared subscription that its member has room for one message more.
-    pub(crate) fn credit_group(&mut self, tag: GroupTag, session: Key, fx: &mut Effects) {
+    pub(crate) fn credit_group(&mut self, tag: &GroupTag, session: Key, fx: &mut Effects) {
         if tag.owner != self.config.index
             && let Some(batch) = fx.peers.get_mut(tag.owner)
             && let Some(PeerMessage(Peer::GroupCredit {

@@ -17,6 +17,7 @@
 //! | `retaining.rs` | storing retained messages, replaying them to new subscriptions |
 //! | `grouping.rs`, `membership.rs` | shared subscriptions: the groups, their members |
 //! | `peering.rs` | batches from other shards |
+//! | `durable.rs` | records, tickets, recovery |
 //! | `timing.rs`, `writing.rs` | timers; bytes into outboxes |
 
 use alloc::boxed::Box;
@@ -25,16 +26,19 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
+use core::num::NonZeroU64;
 
 use hashbrown::HashMap;
 use martlet_codec::{Decoded, Packet, PropertiesBuf, Rules, Sender, Version, decode};
 use martlet_session::KeepAlive;
 
 use crate::acl::Acl;
+use crate::answering::AwaitedParts;
 use crate::client_session::ClientSession;
 use crate::config::{SHARDS_MAX, ShardConfig};
-use crate::connection::{Connection, Phase, StoreTicket};
+use crate::connection::{Connection, Phase};
 use crate::counters::Counters;
+use crate::durable::Durable;
 use crate::effects::{ConnId, Effects};
 use crate::grouping::Group;
 use crate::interest::Interest;
@@ -65,8 +69,10 @@ pub struct Shard {
     pub(crate) groups_by_filter: HashMap<Arc<str>, Key, foldhash::fast::FixedState>,
     pub(crate) joins: Joins,
     pub(crate) relay_sequence: u64,
-    /// Which connection waits for what it has given away to be stored.
-    pub(crate) awaiting_store: HashMap<StoreTicket, Key, foldhash::fast::FixedState>,
+    /// Publishes that wait for other shards to store their part, by number.
+    pub(crate) awaited_parts: HashMap<NonZeroU64, AwaitedParts, foldhash::fast::FixedState>,
+    /// Only if there is a store.
+    pub(crate) durable: Option<Box<Durable>>,
     pub(crate) pending_subacks: Slab<PendingSubAck>,
     pub(crate) replay_sequence: u64,
     /// Messages to this shard itself; handled before the event ends.
@@ -155,7 +161,8 @@ impl Shard {
             retained: Retained::new(),
             groups: Slab::new(),
             groups_by_filter: HashMap::with_hasher(state.clone()),
-            awaiting_store: HashMap::with_hasher(state),
+            awaited_parts: HashMap::with_hasher(state),
+            durable: Durable::new(&config).map(Box::new),
             joins: Joins::new(seed),
             relay_sequence: 0,
             pending_subacks: Slab::new(),
@@ -379,8 +386,8 @@ impl Shard {
                 return self.on_publish(conn, session, &publish, raw, now, fx);
             }
             Packet::PubAck(ack) => self.on_puback(session, &ack, now, fx),
-            Packet::PubRec(ack) => self.on_pubrec(conn, session, &ack, now, fx),
-            Packet::PubRel(ack) => self.on_pubrel(conn, session, &ack, now, fx),
+            Packet::PubRec(ack) => return self.on_pubrec(conn, session, &ack, now, fx),
+            Packet::PubRel(ack) => return self.on_pubrel(conn, session, &ack, now, fx),
             Packet::PubComp(ack) => self.on_pubcomp(session, &ack, now, fx),
             Packet::Subscribe(subscribe) => {
                 self.on_subscribe(conn, session, &subscribe, now, fx);

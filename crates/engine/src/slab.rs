@@ -132,6 +132,12 @@ impl<T: fmt::Debug> fmt::Debug for Slab<T> {
 }
 
 impl Key {
+    /// The key of nothing that ever was.
+    pub(crate) const NOBODY: Self = Self {
+        index: END,
+        generation: FIRST_GENERATION,
+    };
+
     /// The key as one number (never 0), for places that carry a key without knowing what it names.
     pub(crate) const fn as_u64(self) -> u64 {
         (self.generation.get() as u64) << 32 | self.index as u64

@@ -141,6 +141,9 @@ impl Shard {
             } else {
                 self.unsubscribe_plain(session, filter.as_str(), now, fx)
             };
+            if existed {
+                self.record_unsubscribed(session, filter.as_str(), fx);
+            }
             //= mqtt5 3.11.3-1
             if v5 {
                 let reason = if existed {
@@ -162,6 +165,9 @@ impl Shard {
             properties: Properties::EMPTY,
             reasons: &reasons,
         };
+        if self.stored(session).is_some() {
+            self.withhold(conn, fx);
+        }
         self.write(conn, &Packet::UnsubAck(answer), now, fx);
     }
 
@@ -172,8 +178,11 @@ impl Shard {
         }
         let mut buffer = core::mem::take(&mut self.scratch.filter);
         let text = self.subscriptions.text(filter, &mut buffer);
-        self.interest
-            .remove(InterestKey::of_filter(text), self.config.index);
+        let entry = InterestKey::of_filter(text);
+        self.interest.remove(entry, self.config.index);
+        if matches!(subscriber, Subscriber::Session(key) if self.stored(key).is_some()) {
+            self.interest.remove_durable(entry, self.config.index);
+        }
         self.scratch.filter = buffer;
         self.subscriptions.remove(filter, subscriber).is_some()
     }
@@ -232,6 +241,10 @@ impl Shard {
             if let Some(state) = self.sessions.get_mut(session) {
                 state.filters.insert(id);
             }
+            if self.stored(session).is_some() {
+                self.interest
+                    .add_durable(InterestKey::of_filter(filter.as_str()), self.config.index);
+            }
         }
         //= mqtt5 3.3.1-9
         //= mqtt5 3.3.1-10
@@ -245,6 +258,7 @@ impl Shard {
         if wanted {
             self.start_replay(session, filter, options, ticket, now, fx);
         }
+        self.record_subscribed(session, filter.as_str(), options, fx);
     }
 
     fn start_replay(
@@ -270,7 +284,7 @@ impl Shard {
         self.replay_sequence += 1;
         let id = self.replay_sequence;
         let filter: Arc<str> = filter.as_str().into();
-        let mut replay = Replay::new(id, filter, options, sources, ticket, self.config.seed);
+        let mut replay = Replay::new(id, filter, options, sources, Some(ticket), self.config.seed);
         let request = replay.next_request();
         if let Some(state) = self.sessions.get_mut(session) {
             state.replays.make().push_back(replay);
@@ -363,6 +377,7 @@ impl Shard {
         };
         let join = Peer::GroupJoin { filter: name, join };
         self.send_to(owner, join, fx);
+        self.record_subscribed(session, filter.as_str(), options, fx);
     }
 
     fn send_suback(&mut self, ticket: Key, now: Time, fx: &mut Effects) {
@@ -378,6 +393,10 @@ impl Shard {
             properties: Properties::EMPTY,
             reasons: &pending.reasons,
         };
+        let session = self.connections.get(pending.conn).and_then(|c| c.session);
+        if session.is_some_and(|session| self.stored(session).is_some()) {
+            self.withhold(pending.conn, fx);
+        }
         self.write(pending.conn, &Packet::SubAck(answer), now, fx);
         let Some(connection) = self.connections.get_mut(pending.conn) else {
             return;

@@ -46,7 +46,9 @@ impl Shard {
                 self.resume_paused(fx);
             }
             TimerKey::Sweep => {
-                self.retained.sweep_expired(now, SWEEP_BUDGET);
+                for gone in self.retained.sweep_expired(now, SWEEP_BUDGET) {
+                    self.record_retained_cleared(gone.topic(), fx);
+                }
                 if !self.retained.is_empty() {
                     self.schedule(now.plus_millis(SWEEP_INTERVAL_MS), TimerKey::Sweep);
                 }

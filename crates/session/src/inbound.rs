@@ -133,6 +133,31 @@ impl Inbound {
         true
     }
 
+    /// Whether the identifier is unreleased.
+    #[must_use]
+    pub fn is_unreleased(&self, id: PacketId) -> bool {
+        let unreleased = self.unreleased.as_ref();
+        unreleased.is_some_and(|unreleased| unreleased.place_of(id).is_ok())
+    }
+
+    /// The unreleased identifiers, for a store.
+    pub fn unreleased(&self) -> impl Iterator<Item = PacketId> {
+        let entries = self.unreleased.iter().flat_map(|u| &u.entries);
+        entries.map(|entry| entry.id)
+    }
+
+    /// An identifier was unreleased in an earlier life.
+    pub fn restore(&mut self, id: PacketId) {
+        let unreleased = self.unreleased.get_or_insert_default();
+        if let Err(at) = unreleased.place_of(id) {
+            let entry = Entry {
+                id,
+                on_this_connection: false,
+            };
+            unreleased.entries.insert(at, entry);
+        }
+    }
+
     /// How many QoS 2 messages wait for their PUBREL.
     #[must_use]
     pub fn unreleased_count(&self) -> usize {

@@ -494,5 +494,6 @@ const COMPACT_SLACK: usize = 64;
 /// Capacity that an empty window may keep: busy connections must not allocate per message.
 const KEPT_CAPACITY: usize = 128;
 
+mod stored;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! Tests of the whole shard, each a short story between a few clients.
 
 mod authentication;
+mod durable;
 mod flows;
 mod groups;
 mod limits;

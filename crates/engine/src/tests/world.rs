@@ -17,13 +17,14 @@ use crate::client_slots::shard_of;
 use crate::interest::prefixes_of;
 use crate::{
     AllowAll, AuthQuestion, Closed, ConnId, Effects, Interest, InterestKey, Limits, Policy, Shard,
-    ShardConfig, Time, Verdict,
+    ShardConfig, StoreConfig, StoreTicket, Time, Verdict,
 };
 
 /// An interest map for tests: exact, behind a spin-free cell (the shards of a test share one thread).
 #[derive(Debug, Default)]
 pub(crate) struct TestInterest {
-    map: parking::Cell,
+    map: parking::Map,
+    durable: parking::Map,
     generation: AtomicU64,
 }
 
@@ -35,27 +36,26 @@ mod parking {
         clippy::disallowed_types,
         reason = "the trait asks for Sync; never contended"
     )]
-    pub(crate) type Cell = std::sync::Mutex<HashMap<(String, bool), [u32; 8]>>;
+    #[derive(Debug, Default)]
+    pub(crate) struct Map(pub(crate) std::sync::Mutex<HashMap<(String, bool), [u32; 8]>>);
 }
 
-impl Interest for TestInterest {
+impl parking::Map {
     fn add(&self, key: InterestKey<'_>, shard: usize) {
-        let mut map = self.map.lock().unwrap();
+        let mut map = self.0.lock().unwrap();
         map.entry((key.prefix.into(), key.exact)).or_default()[shard] += 1;
-        self.generation.fetch_add(1, Ordering::Relaxed);
     }
 
     fn remove(&self, key: InterestKey<'_>, shard: usize) {
-        let mut map = self.map.lock().unwrap();
+        let mut map = self.0.lock().unwrap();
         let counts = map
             .get_mut(&(key.prefix.into(), key.exact))
             .expect("removed but never added");
         counts[shard] = counts[shard].checked_sub(1).expect("removed too often");
-        self.generation.fetch_add(1, Ordering::Relaxed);
     }
 
     fn shards(&self, topic: &str) -> u64 {
-        let map = self.map.lock().unwrap();
+        let map = self.0.lock().unwrap();
         let mut mask = 0;
         for key in prefixes_of(topic) {
             if let Some(counts) = map.get(&(String::from(key.prefix), key.exact)) {
@@ -66,9 +66,39 @@ impl Interest for TestInterest {
         }
         mask
     }
+}
+
+impl Interest for TestInterest {
+    fn add(&self, key: InterestKey<'_>, shard: usize) {
+        self.map.add(key, shard);
+        self.generation.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn remove(&self, key: InterestKey<'_>, shard: usize) {
+        self.map.remove(key, shard);
+        self.generation.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn shards(&self, topic: &str) -> u64 {
+        self.map.shards(topic)
+    }
 
     fn generation(&self) -> u64 {
         self.generation.load(Ordering::Relaxed)
+    }
+
+    fn add_durable(&self, key: InterestKey<'_>, shard: usize) {
+        self.durable.add(key, shard);
+        self.generation.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn remove_durable(&self, key: InterestKey<'_>, shard: usize) {
+        self.durable.remove(key, shard);
+        self.generation.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn durable_shards(&self, topic: &str) -> u64 {
+        self.durable.shards(topic)
     }
 }
 
@@ -85,6 +115,19 @@ pub(crate) struct World {
     pub(crate) closed: Vec<(usize, Closed)>,
     /// What the authenticator was asked.
     pub(crate) questions: Vec<(usize, AuthQuestion)>,
+    pub(crate) store: TestStore,
+}
+
+/// All batches of all shards in the order in which they were taken.
+#[derive(Debug, Default)]
+pub(crate) struct TestStore {
+    pub(crate) log: Vec<(usize, StoreTicket, Vec<u8>)>,
+    /// So many of them are stable, and their shards know.
+    pub(crate) stable: usize,
+    /// Whether batches stay unstable until the test says otherwise.
+    pub(crate) held: bool,
+    /// The wall clock at time 0.
+    pub(crate) zero: Option<u64>,
 }
 
 /// A client of the world.
@@ -101,6 +144,16 @@ impl World {
     }
 
     pub(crate) fn with(shard_count: usize, limits: &Limits, policy: &Policy) -> Self {
+        Self::with_store(shard_count, limits, policy, None)
+    }
+
+    /// With a store, if the wall clock at time 0 is given.
+    pub(crate) fn with_store(
+        shard_count: usize,
+        limits: &Limits,
+        policy: &Policy,
+        zero: Option<u64>,
+    ) -> Self {
         let interest = Arc::new(TestInterest::default());
         let shards = (0..shard_count)
             .map(|index| {
@@ -110,7 +163,7 @@ impl World {
                     seed: 7,
                     limits: limits.clone(),
                     policy: policy.clone(),
-                    store: None,
+                    store: zero.map(|unix_ms_at_zero| StoreConfig { unix_ms_at_zero }),
                 };
                 Shard::new(config, interest.clone(), Box::new(AllowAll))
             })
@@ -127,6 +180,10 @@ impl World {
             tails: HashMap::new(),
             closed: Vec::new(),
             questions: Vec::new(),
+            store: TestStore {
+                zero,
+                ..TestStore::default()
+            },
         }
     }
 
@@ -224,6 +281,19 @@ impl World {
         );
     }
 
+    pub(crate) fn unsubscribe(&mut self, client: Client, filter: &str) {
+        let mut filters = martlet_codec::UnsubscribeFiltersBuf::new();
+        filters.push(TopicFilter::new(filter).unwrap());
+        self.send(
+            client,
+            &Packet::Unsubscribe(martlet_codec::Unsubscribe {
+                packet_id: PacketId::new(9_998).unwrap(),
+                properties: Properties::EMPTY,
+                filters: filters.as_filters(),
+            }),
+        );
+    }
+
     pub(crate) fn publish(
         &mut self,
         client: Client,
@@ -267,6 +337,7 @@ impl World {
         loop {
             let mut busy = false;
             for from in 0..self.shards.len() {
+                self.take_batch(from);
                 busy |= self.flush(from);
                 for to in 0..self.shards.len() {
                     let mut batch = core::mem::take(&mut self.effects[from].peers[to]);
@@ -277,10 +348,43 @@ impl World {
                     }
                 }
             }
+            if !self.store.held {
+                busy |= self.store_done(usize::MAX);
+            }
             if !busy {
                 return;
             }
         }
+    }
+
+    fn take_batch(&mut self, shard: usize) {
+        if let Some((ticket, bytes)) = self.effects[shard].store.take(Vec::new()) {
+            self.store.log.push((shard, ticket, bytes));
+        }
+    }
+
+    /// Makes the batches below `upto` stable, and says so.
+    pub(crate) fn store_done(&mut self, upto: usize) -> bool {
+        let upto = upto.min(self.store.log.len());
+        let done: Vec<_> = (self.store.stable..upto)
+            .map(|at| (self.store.log[at].0, self.store.log[at].1))
+            .collect();
+        self.store.stable = self.store.stable.max(upto);
+        for (shard, ticket) in &done {
+            let fx = &mut self.effects[*shard];
+            self.shards[*shard].on_store_done(*ticket, self.now, fx);
+        }
+        !done.is_empty()
+    }
+
+    /// Makes everything stable, and carries on.
+    pub(crate) fn sync(&mut self) {
+        self.store_done(usize::MAX);
+        self.run();
+    }
+
+    pub(crate) fn shard_and_effects(&mut self, shard: usize) -> (&mut Shard, &mut Effects) {
+        (&mut self.shards[shard], &mut self.effects[shard])
     }
 
     fn flush(&mut self, index: usize) -> bool {
@@ -326,6 +430,12 @@ impl World {
         busy || !resumed.is_empty()
     }
 
+    /// The limits and the policy of its shards.
+    pub(crate) fn rules(&self) -> (&Limits, &Policy) {
+        let config = &self.shards[0].config;
+        (&config.limits, &config.policy)
+    }
+
     /// What the client got since the last call.
     pub(crate) fn received(&mut self, client: Client) -> Vec<String> {
         self.received
@@ -350,7 +460,7 @@ impl World {
 
 fn drain(outbox: &mut crate::Outbox) -> Vec<u8> {
     let mut bytes = Vec::new();
-    while !outbox.is_empty() {
+    while outbox.writable_len() > 0 {
         let mut slices: [&[u8]; 8] = [&[]; 8];
         let count = outbox.io_slices(&mut slices);
         let before = bytes.len();

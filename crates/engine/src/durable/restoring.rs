@@ -1,0 +1,379 @@
+//! Records back to state. Nothing is believed to fit: what names something that is not there is left out.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::num::NonZeroU64;
+
+use hashbrown::{HashMap, HashSet};
+use martlet_codec::{PacketId, QoS, Version};
+use martlet_session::{PubRec, Stage};
+
+use crate::client_session::{ClientSession, Membership, Will};
+use crate::client_slots::owner_of_topic;
+use crate::delivery::{Delivery, GroupTag, SubscriptionIds, Terms};
+use crate::message::{Message, MessageParts, Origin};
+use crate::record::{Body, BodyId, Record, SessionId, StoredOptions, StoredTerms};
+use crate::replay::Replay;
+use crate::shard::{Shard, Subscriber};
+use crate::slab::Key;
+use crate::subscriptions::SubscriptionOptions;
+use crate::time::Time;
+
+use super::Durable;
+
+/// What is known only while a shard is restored.
+#[derive(Debug, Default)]
+pub(super) struct Recovery {
+    bodies: HashMap<BodyId, Message, foldhash::fast::FixedState>,
+    /// Sessions that had a connection.
+    pub(super) online: HashSet<Key, foldhash::fast::FixedState>,
+    /// How many shards have said that they are restored.
+    pub(super) heard: usize,
+}
+
+impl Recovery {
+    /// Nothing refers to a body any more that is not there already.
+    pub(super) fn forget_bodies(&mut self) {
+        self.bodies = HashMap::default();
+    }
+}
+
+impl Shard {
+    /// One record of the store, in the order of the log: those of this shard's slots, and the bodies that they
+    /// refer to. Before the first connection, and before [`Shard::restored`].
+    pub fn restore(&mut self, record: &Record<'_>, _now: Time) {
+        let Some(durable) = &mut self.durable else {
+            return;
+        };
+        let recovery = durable.recovery.get_or_insert_default();
+        match *record {
+            Record::SlotBegin { slot } => self.forget_slot(slot),
+            Record::Body { body, ref message } => {
+                let message = durable_message(message, durable.unix_ms_at_zero);
+                recovery.bodies.insert(body, message);
+            }
+            Record::Session {
+                session,
+                client_id,
+                version,
+                expiry_s,
+            } => self.restore_session(session, client_id, version, expiry_s),
+            Record::Retained { slot, body, .. } => {
+                if let Some(message) = recovery.bodies.get(&body).cloned() {
+                    self.retained.set(message.clone());
+                    durable.slot(slot).kept.set(message, body);
+                }
+            }
+            Record::RetainedCleared { topic, .. } => {
+                self.retained.clear(topic);
+                durable.slot(crate::slot_of(topic)).kept.clear(topic);
+            }
+            Record::SlotEnd { .. }
+            | Record::GroupQueued { .. }
+            | Record::GroupDone { .. }
+            | Record::Taken { .. } => {}
+            Record::Offline { session, .. }
+            | Record::SessionEnded { session }
+            | Record::Will { session, .. }
+            | Record::WillCleared { session }
+            | Record::Subscribed { session, .. }
+            | Record::Unsubscribed { session, .. }
+            | Record::Replayed { session, .. }
+            | Record::Queued { session, .. }
+            | Record::Sent { session, .. }
+            | Record::Dropped { session, .. }
+            | Record::Released { session, .. }
+            | Record::Finished { session, .. }
+            | Record::Received { session, .. }
+            | Record::Completed { session, .. } => {
+                if let Some(key) = durable.key_of(session) {
+                    self.restore_of_session(key, record);
+                }
+            }
+        }
+    }
+
+    fn restore_session(&mut self, id: SessionId, client_id: &str, version: Version, expiry_s: u32) {
+        let known = self.durable.as_mut().and_then(|d| d.key_of(id));
+        let key = known.unwrap_or_else(|| {
+            if let Some(other) = self.by_client.get(client_id).copied() {
+                self.forget_session(other);
+            }
+            self.new_session(&client_id.into(), version)
+        });
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.stored_as = NonZeroU64::new(id.as_u64());
+            session.version = version;
+            session.expiry_s = expiry_s;
+            session.ends_at = None;
+        }
+        if let Some(durable) = &mut self.durable {
+            durable.slot(id.slot()).sessions.insert(id, key);
+            durable.recovery.get_or_insert_default().online.insert(key);
+        }
+    }
+
+    /// A record of a session that exists.
+    fn restore_of_session(&mut self, key: Key, record: &Record<'_>) {
+        let (Some(durable), Some(session)) = (&mut self.durable, self.sessions.get_mut(key)) else {
+            return;
+        };
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "the others are about messages"
+        )]
+        match *record {
+            Record::Offline {
+                ends_at, will_at, ..
+            } => {
+                session.ends_at = ends_at.map(|at| durable.time(at));
+                if let Some(will) = &mut session.will {
+                    will.due = will_at.map(|at| durable.time(at));
+                }
+                durable.recovery.get_or_insert_default().online.remove(&key);
+            }
+            Record::SessionEnded { .. } => self.forget_session(key),
+            Record::Will {
+                ref message,
+                delay_s,
+                expiry_s,
+                ..
+            } => {
+                session.will = Some(Box::new(Will {
+                    topic: message.topic.into(),
+                    shared_properties: message.shared_properties.into(),
+                    payload: message.payload.into(),
+                    qos: message.qos,
+                    retain: message.retain,
+                    expiry_s,
+                    delay_s,
+                    due: None,
+                }));
+            }
+            Record::WillCleared { .. } => session.will = None,
+            Record::Subscribed {
+                filter,
+                options,
+                replaying,
+                ..
+            } => self.restore_subscription(key, filter, options, replaying),
+            Record::Unsubscribed { filter, .. } => {
+                if let Some(memberships) = session.memberships.existing() {
+                    memberships.retain(|m| &*m.filter != filter);
+                }
+                end_replay(session, filter);
+                if let Some(id) = self.subscriptions.find(filter)
+                    && session.filters.contains(id)
+                {
+                    session.filters.remove(id);
+                    self.subscriptions.remove(id, Subscriber::Session(key));
+                }
+            }
+            Record::Replayed { filter, .. } => end_replay(session, filter),
+            Record::Received { packet_id, .. } => session.inbound.restore(packet_id),
+            Record::Completed { packet_id, .. } => drop(session.inbound.release(packet_id)),
+            _ => self.restore_delivery(key, record),
+        }
+    }
+
+    fn restore_subscription(
+        &mut self,
+        key: Key,
+        filter: &str,
+        options: StoredOptions,
+        replaying: bool,
+    ) {
+        let options = SubscriptionOptions {
+            qos: options.qos,
+            no_local: options.no_local,
+            retain_as_published: options.retain_as_published,
+            subscription_id: options.subscription_id,
+        };
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let name: Arc<str> = filter.into();
+        if filter.starts_with("$share/") {
+            let memberships = session.memberships.make();
+            memberships.retain(|m| m.filter != name);
+            memberships.push(Membership {
+                filter: name,
+                options,
+            });
+            return;
+        }
+        let subscriber = Subscriber::Session(key);
+        let (id, _) = self.subscriptions.insert(filter, subscriber, options);
+        session.filters.insert(id);
+        end_replay(session, filter);
+        if replaying {
+            let shards = self.config.shard_count;
+            let sources: Vec<usize> = if filter.contains(['+', '#']) {
+                (0..shards).collect()
+            } else {
+                alloc::vec![owner_of_topic(filter, shards)]
+            };
+            self.replay_sequence += 1;
+            let id = self.replay_sequence;
+            let seed = self.config.seed;
+            let replay = Replay::new(id, name, options, sources, None, seed);
+            session.replays.make().push_back(replay);
+        }
+    }
+
+    /// A record of a message for a session.
+    fn restore_delivery(&mut self, key: Key, record: &Record<'_>) {
+        let (Some(durable), Some(session)) = (&mut self.durable, self.sessions.get_mut(key)) else {
+            return;
+        };
+        let recovery = durable.recovery.get_or_insert_default();
+        let mut gone = None;
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "`restore` has sorted them; the others are not about messages"
+        )]
+        match *record {
+            Record::Queued {
+                position,
+                body,
+                ref terms,
+                packet_id,
+                ..
+            } => {
+                let Some(message) = recovery.bodies.get(&body).cloned() else {
+                    return;
+                };
+                self.memory_bytes += message.size();
+                let delivery = Delivery {
+                    message,
+                    body: Some(body),
+                    terms: restored_terms(terms, self.config.shard_count),
+                };
+                match packet_id {
+                    None => gone = session.queue.take(position),
+                    Some(id) => gone = session.outbound.forget(id),
+                }
+                match packet_id {
+                    None => session.queue.restore(position, delivery),
+                    Some(id) => restore_in_flight(session, id, delivery),
+                }
+            }
+            Record::Sent {
+                position,
+                packet_id,
+                ..
+            } => {
+                if let Some(delivery) = session.queue.take(position) {
+                    gone = session.outbound.forget(packet_id);
+                    restore_in_flight(session, packet_id, delivery);
+                }
+            }
+            Record::Dropped { position, .. } => gone = session.queue.take(position),
+            Record::Released { packet_id, .. } => {
+                match session.outbound.on_pubrec(packet_id, false) {
+                    PubRec::Release(delivery) => gone = delivery,
+                    PubRec::Refused(delivery) => gone = Some(delivery),
+                    PubRec::Unknown => {
+                        session
+                            .outbound
+                            .restore(packet_id, Stage::AwaitPubComp, None);
+                    }
+                }
+            }
+            Record::Finished { packet_id, .. } => gone = session.outbound.forget(packet_id),
+            _ => {}
+        }
+        if let Some(delivery) = gone {
+            self.memory_bytes = self.memory_bytes.saturating_sub(delivery.message.size());
+        }
+    }
+
+    /// A checkpoint of the slot begins.
+    fn forget_slot(&mut self, slot: u8) {
+        let Some(durable) = &mut self.durable else {
+            return;
+        };
+        let place = durable.slot(slot);
+        let kept: Vec<Message> = place.kept.drain().map(|(message, _)| message).collect();
+        let sessions: Vec<Key> = place.sessions.values().copied().collect();
+        for message in kept {
+            self.retained.clear(message.topic());
+        }
+        for key in sessions {
+            self.forget_session(key);
+        }
+    }
+
+    /// The session is gone, without anything that its end would mean among the living.
+    fn forget_session(&mut self, key: Key) {
+        let Some(session) = self.sessions.remove(key) else {
+            return;
+        };
+        self.by_client.remove(&session.client_id);
+        self.memory_bytes = self.memory_bytes.saturating_sub(session.held_bytes());
+        for filter in session.filters.iter() {
+            self.subscriptions.remove(filter, Subscriber::Session(key));
+        }
+        if let (Some(durable), Some(id)) = (&mut self.durable, session.stored()) {
+            durable.slot(id.slot()).sessions.remove(&id);
+            durable.recovery.get_or_insert_default().online.remove(&key);
+        }
+    }
+}
+
+impl Durable {
+    fn key_of(&mut self, session: SessionId) -> Option<Key> {
+        self.slot(session.slot()).sessions.get(&session).copied()
+    }
+}
+
+fn end_replay(session: &mut ClientSession, filter: &str) {
+    if let Some(replays) = session.replays.existing() {
+        replays.retain(|replay| &*replay.filter != filter);
+    }
+}
+
+fn restore_in_flight(session: &mut ClientSession, id: PacketId, delivery: Delivery) {
+    let stage = match delivery.terms.qos {
+        QoS::ExactlyOnce => Stage::AwaitPubRec,
+        QoS::AtLeastOnce | QoS::AtMostOnce => Stage::AwaitPubAck,
+    };
+    session.outbound.restore(id, stage, Some(delivery));
+}
+
+fn restored_terms(terms: &StoredTerms<'_>, shard_count: usize) -> Terms {
+    let mut ids = SubscriptionIds::None;
+    for id in terms.ids.iter() {
+        ids.push(id);
+    }
+    Terms {
+        qos: terms.qos,
+        retain: terms.retain,
+        ids,
+        group: terms.group.map(|(filter, sequence)| {
+            Box::new(GroupTag {
+                owner: crate::owner_of_group(filter, shard_count),
+                // It will be made again, under another key; what is in flight is nothing to it any more.
+                group: Key::NOBODY,
+                sequence,
+                stored: Some(filter.into()),
+            })
+        }),
+    }
+}
+
+fn durable_message(body: &Body<'_>, unix_ms_at_zero: u64) -> Message {
+    MessageParts {
+        topic: body.topic,
+        shared_properties: body.shared_properties,
+        payload: body.payload,
+        qos: body.qos,
+        retain: body.retain,
+        expires_at: body
+            .expires_at
+            .map(|at| Time::from_millis(at.0.saturating_sub(unix_ms_at_zero))),
+        origin: Origin::NONE,
+    }
+    .to_message()
+}

@@ -1,0 +1,115 @@
+//! What waits until a batch is stable, and how it goes on then.
+
+use crate::connection::Connection;
+use crate::effects::{ConnId, Effects, StoreTicket};
+use crate::peers::Peer;
+use crate::shard::Shard;
+use crate::slab::Key;
+use crate::time::Time;
+
+use super::Durable;
+
+/// Somebody who waits for a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Waiter {
+    /// Acknowledgements that a connection's client gets.
+    Answers(Key),
+    /// A write barrier in a connection's outbox.
+    Outbox(Key),
+    /// A shard that has asked whether its part of this publish is stored.
+    Part { shard: usize, sequence: u64 },
+}
+
+impl Durable {
+    /// Puts somebody behind a batch. Batches are numbered in the order in which they become stable, and nobody waits for
+    /// one that is older than the one of somebody before him: the waiters stand in the order in which they go on.
+    pub(super) fn wait(&mut self, ticket: StoreTicket, waiter: Waiter) {
+        debug_assert!(
+            self.waiters.back().is_none_or(|(last, _)| *last <= ticket),
+            "tickets rise"
+        );
+        self.waiters.push_back((ticket, waiter));
+    }
+
+    pub(crate) fn is_stable(&self, ticket: StoreTicket) -> bool {
+        ticket <= self.stable
+    }
+
+    /// See [`Shard::withhold`].
+    pub(crate) fn withhold(&mut self, connection: &mut Connection, conn: Key, fx: &Effects) {
+        let newest = fx.store.newest();
+        if !self.is_stable(newest) && connection.outbox.withhold(newest) {
+            self.wait(newest, Waiter::Outbox(conn));
+        }
+    }
+
+    /// An acknowledgement is held: sees to it that it is looked at when its batch is stable.
+    pub(crate) fn wait_for_answer(&mut self, conn: Key, ticket: StoreTicket) {
+        self.wait(ticket, Waiter::Answers(conn));
+    }
+
+    fn next_stable(&mut self) -> Option<Waiter> {
+        let (ticket, _) = self.waiters.front()?;
+        if !self.is_stable(*ticket) {
+            return None;
+        }
+        let (_, waiter) = self.waiters.pop_front()?;
+        Some(waiter)
+    }
+}
+
+impl Shard {
+    /// All batches up to and including `ticket` are stable: what waited for them goes on.
+    pub fn on_store_done(&mut self, ticket: StoreTicket, now: Time, fx: &mut Effects) {
+        let Some(durable) = &mut self.durable else {
+            return;
+        };
+        durable.stable = durable.stable.max(ticket);
+        while let Some(waiter) = self.durable.as_mut().and_then(|d| d.next_stable()) {
+            match waiter {
+                Waiter::Answers(conn) => self.release_answers(conn, now, fx),
+                Waiter::Outbox(conn) => self.lift_barrier(conn, fx),
+                Waiter::Part { shard, sequence } => {
+                    self.send_to(shard, Peer::Stored { sequence }, fx);
+                }
+            }
+        }
+        self.settle(now, fx);
+    }
+
+    /// Tells a shard that its message is where it has to be, as soon as it is. `records`: how far the batch was before.
+    pub(crate) fn confirm(
+        &mut self,
+        shard: usize,
+        sequence: u64,
+        records: usize,
+        fx: &mut Effects,
+    ) {
+        let waiter = Waiter::Part { shard, sequence };
+        match &mut self.durable {
+            Some(durable) if fx.store.len() != records => durable.wait(fx.store.newest(), waiter),
+            Some(_) | None => self.send_to(shard, Peer::Stored { sequence }, fx),
+        }
+    }
+
+    /// What the connection is sent from now on leaves when the records that there are now are stable.
+    pub(crate) fn withhold(&mut self, conn: Key, fx: &Effects) {
+        let (Some(durable), Some(connection)) =
+            (self.durable.as_mut(), self.connections.get_mut(conn))
+        else {
+            return;
+        };
+        durable.withhold(connection, conn, fx);
+    }
+
+    fn lift_barrier(&mut self, conn: Key, fx: &mut Effects) {
+        let (Some(durable), Some(connection)) = (&self.durable, self.connections.get_mut(conn))
+        else {
+            return;
+        };
+        connection.outbox.release(durable.stable);
+        // Also if it is dirty already: the driver may have found nothing that it might write.
+        connection.dirty = true;
+        fx.dirty.push(ConnId(conn));
+    }
+}

@@ -1,0 +1,70 @@
+//! Looking at a window from outside, and building it again: for a store.
+
+use alloc::boxed::Box;
+
+use martlet_codec::PacketId;
+
+use super::{Entry, Outbound, Stage, State};
+
+impl<T> Outbound<T> {
+    /// What is unfinished, in the order in which it was sent. The message is there until PUBACK or PUBREC.
+    pub fn unfinished(&self) -> impl Iterator<Item = (PacketId, Stage, Option<&T>)> {
+        let entries = self.window.iter().flat_map(|window| &window.entries);
+        entries.filter_map(|entry| {
+            let stage = entry.state.stage()?;
+            Some((entry.id, stage, entry.message.as_ref()))
+        })
+    }
+
+    /// The messages that are still held, to be changed, oldest first.
+    pub fn messages_mut(&mut self) -> impl Iterator<Item = (PacketId, &mut T)> {
+        let entries = self
+            .window
+            .iter_mut()
+            .flat_map(|window| &mut window.entries);
+        entries.filter_map(|entry| Some((entry.id, entry.message.as_mut()?)))
+    }
+
+    /// Puts an unfinished message behind all others, as it was in an earlier life. One with its identifier is
+    /// replaced. It is sent, again, on the next connection.
+    pub fn restore(&mut self, id: PacketId, stage: Stage, message: Option<T>) {
+        self.forget(id);
+        self.last_id = id.get();
+        let window = self.window.get_or_insert_with(Box::default);
+        let before = window.entries.len();
+        window.entries.retain(|entry| entry.id != id);
+        window.has_gaps |= window.entries.len() != before;
+        window.push(Entry {
+            id,
+            state: match stage {
+                Stage::AwaitPubAck => State::AwaitPubAck,
+                Stage::AwaitPubRec => State::AwaitPubRec,
+                Stage::AwaitPubComp => State::AwaitPubComp,
+            },
+            sent: false,
+            message,
+        });
+        window.in_flight -= 1;
+        window.resend_count += 1;
+    }
+
+    /// Ends a flow, however far it has come; returns its message, if that was still held.
+    pub fn forget(&mut self, id: PacketId) -> Option<T> {
+        let window = self.window.as_mut()?;
+        let (at, entry) = window.find(id)?;
+        let message = entry.message.take();
+        window.finish(at);
+        message
+    }
+}
+
+impl State {
+    const fn stage(self) -> Option<Stage> {
+        match self {
+            Self::AwaitPubAck => Some(Stage::AwaitPubAck),
+            Self::AwaitPubRec => Some(Stage::AwaitPubRec),
+            Self::AwaitPubComp => Some(Stage::AwaitPubComp),
+            Self::Done => None,
+        }
+    }
+}
