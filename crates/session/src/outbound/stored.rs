@@ -64,7 +64,7 @@ impl State {
             Self::AwaitPubAck => Some(Stage::AwaitPubAck),
             Self::AwaitPubRec => Some(Stage::AwaitPubRec),
             Self::AwaitPubComp => Some(Stage::AwaitPubComp),
-            Self::Done => None,
+            Self::Reserved | Self::Done => None,
         }
     }
 }
