@@ -44,7 +44,6 @@ impl<T> Outbound<T> {
             sent: false,
             message,
         });
-        window.in_flight -= 1;
         window.resend_count += 1;
     }
 

@@ -293,3 +293,40 @@ fn a_lost_session_gives_everything_back_in_order() {
     assert_eq!((outbound.open_count(), outbound.has_resends()), (0, false));
     assert!(outbound.can_send());
 }
+
+#[test]
+fn a_window_is_built_again_from_what_was_unfinished() {
+    let mut outbound: Outbound<u32> = Outbound::default();
+    outbound.start_connection(10);
+    for n in 0..4 {
+        outbound.send(n % 2 == 1, n).unwrap();
+    }
+    outbound.on_puback(id(1));
+    outbound.on_pubrec(id(2), false);
+    let unfinished: Vec<_> = outbound
+        .unfinished()
+        .map(|(id, stage, message)| (id, stage, message.copied()))
+        .collect();
+    let mut again = Outbound::default();
+    for (id, stage, message) in unfinished.iter().copied() {
+        again.restore(id, stage, message);
+    }
+    assert!(
+        again
+            .unfinished()
+            .map(|(id, stage, m)| (id, stage, m.copied()))
+            .eq(unfinished)
+    );
+    assert_eq!(again.forget(id(3)), Some(2));
+    again.start_connection(1);
+    assert_eq!(again.next_resend(), Some(Resend::PubRel(id(2))));
+    assert_eq!(again.next_resend(), None, "the window is full");
+    assert!(again.on_pubcomp(id(2)));
+    assert_eq!(
+        again.next_resend(),
+        Some(Resend::Publish(id(4), Stage::AwaitPubRec, &3))
+    );
+    assert_eq!(again.on_pubrec(id(4), true), PubRec::Refused(3));
+    assert_eq!(again.open_count(), 0);
+    assert_eq!(again.send(false, 9), Some(id(5)));
+}
