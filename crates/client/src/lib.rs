@@ -30,6 +30,8 @@ mod serve;
 mod shared;
 mod state;
 mod subscribe;
+#[cfg(feature = "test")]
+pub mod test;
 mod topic;
 mod transport;
 mod url;

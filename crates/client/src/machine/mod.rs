@@ -36,6 +36,9 @@ mod timing;
 mod unacked;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 

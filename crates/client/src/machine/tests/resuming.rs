@@ -1,0 +1,328 @@
+//! Sessions that are kept, and sessions that are lost.
+
+use std::time::Duration;
+
+use martlet_codec::{Property, ReasonCode};
+
+use super::rig::{Rig, both};
+use crate::machine::{Config, StreamOptions};
+use crate::message::Message;
+use crate::options::{OnSessionLost, Session, Unrouted};
+
+fn persistent(mut config: Config) -> Config {
+    config.session = Session::persistent(Duration::from_secs(3_600));
+    config.client_id = "me".into();
+    config
+}
+
+//= mqtt5 4.4.0-1 test
+//= mqtt311 4.4.0-1 test
+//= mqtt5 3.3.1-1 test
+//= mqtt311 3.3.1-1 test
+//= mqtt311 3.3.1-3 test
+//= mqtt5 3.3.1-3 test
+//= mqtt5 4.6.0-1 test
+//= mqtt311 4.6.0-1 test
+//= mqtt311 2.3.1-3 test
+//= mqtt5 4.3.3-6 test
+//= mqtt311 3.1.2-4 test
+//= mqtt5 3.1.2-23 test
+//= mqtt5 4.1.0-1 test
+//= mqtt311 4.1.0-1 test
+#[test]
+fn must_have_5_a_kept_session_goes_on_where_it_was() {
+    both(|config| {
+        let mut rig = Rig::online(persistent(config));
+        let ops: Vec<_> = [1, 2, 2, 1]
+            .into_iter()
+            .enumerate()
+            .map(|(n, qos)| rig.send(Message::new("a", n).qos(qos)))
+            .collect();
+        assert!(rig.sent().iter().all(|line| !line.contains("dup")));
+        rig.pubrec(2, ReasonCode::Success);
+        rig.sent();
+        rig.cut();
+        let late = rig.send(Message::new("a", "late").qos(1));
+        rig.wait_for_open();
+        rig.accept(true);
+        assert_eq!(
+            rig.sent()[1..],
+            [
+                "PUBLISH dup q1 #1 a=0",
+                "PUBREL #2",
+                "PUBLISH dup q2 #3 a=2",
+                "PUBLISH dup q1 #4 a=3",
+                "PUBLISH q1 #5 a=late",
+            ]
+        );
+        rig.puback(1);
+        rig.pubcomp(2);
+        rig.pubrec(3, ReasonCode::Success);
+        rig.pubcomp(3);
+        rig.puback(4);
+        rig.puback(5);
+        for op in ops.into_iter().chain([late]) {
+            assert_eq!(rig.fate(op), "published");
+        }
+        assert_eq!(rig.machine.stats().resent, 3);
+    });
+}
+
+#[test]
+fn must_have_5_resends_keep_to_the_new_receive_maximum() {
+    let config = persistent(Config::new(martlet_codec::Version::V5));
+    let mut rig = Rig::online(config);
+    for n in 0..3 {
+        rig.send(Message::new("a", n).qos(1));
+    }
+    rig.cut();
+    rig.wait_for_open();
+    rig.accept_with(true, &[Property::ReceiveMaximum(1)]);
+    assert_eq!(rig.sent()[1..], ["PUBLISH dup q1 #1 a=0"]);
+    rig.puback(1);
+    assert_eq!(rig.sent(), ["PUBLISH dup q1 #2 a=1"]);
+}
+
+//= mqtt5 3.2.2-5 test
+//= mqtt5 3.1.2-4 test
+//= mqtt311 3.1.2-6 test
+#[test]
+fn must_have_5_a_lost_session_is_built_anew_and_nothing_unsent_is_lost() {
+    both(|config| {
+        let mut rig = Rig::online(persistent(config));
+        let stream = rig.stream(&["cmd/#"], 1);
+        let once = rig.send(Message::new("a", "once").qos(1));
+        let twice = rig.send(Message::new("a", "twice").qos(2));
+        let released = rig.send(Message::new("a", "released").qos(2));
+        rig.sent();
+        rig.pubrec(4, ReasonCode::Success);
+        rig.cut();
+        let unsent = rig.send(Message::new("a", "unsent").qos(2));
+        rig.wait_for_open();
+        rig.accept(false);
+        let sent = rig.sent();
+        let subscribe = sent
+            .iter()
+            .position(|line| line.starts_with("SUBSCRIBE"))
+            .unwrap();
+        assert_eq!(subscribe, 1, "before anything is published: {sent:?}");
+        // QoS 1 as a new message, without DUP; QoS 2 might come twice, so it fails.
+        assert!(
+            sent[2].starts_with("PUBLISH q1 #") && sent[2].ends_with("a=once"),
+            "{sent:?}"
+        );
+        assert!(
+            sent[3].starts_with("PUBLISH q2 #") && sent[3].ends_with("a=unsent"),
+            "{sent:?}"
+        );
+        assert_eq!(sent.len(), 4);
+        assert_eq!(rig.fate(twice), "SessionLost Maybe");
+        assert_eq!(rig.fate(released), "SessionLost Maybe");
+        assert_eq!(
+            (rig.fate(once), rig.fate(unsent)),
+            ("pending".into(), "pending".into())
+        );
+        assert_eq!(rig.machine.stats().sessions_lost, 1);
+        rig.publish(9, 1, "cmd/x", "still here", false);
+        assert_eq!(rig.take(stream), ["still here"]);
+    });
+}
+
+#[test]
+fn what_becomes_of_messages_in_flight_can_be_chosen() {
+    both(|mut config| {
+        config.lost_qos1 = OnSessionLost::Fail;
+        config.lost_qos2 = OnSessionLost::Republish;
+        let mut rig = Rig::online(config);
+        let one = rig.send(Message::new("a", "1").qos(1));
+        rig.send(Message::new("a", "2").qos(2));
+        rig.reconnect(false);
+        assert_eq!(rig.fate(one), "SessionLost Maybe");
+        assert!(rig.sent()[1].ends_with("a=2"));
+    });
+}
+
+#[test]
+fn a_message_taken_before_the_cut_is_acknowledged_after_it_and_not_handed_out_again() {
+    both(|config| {
+        for qos in [1, 2] {
+            let mut rig = Rig::online(persistent(config.clone()));
+            let stream = rig.stream(&["a"], 2);
+            rig.publish(1, qos, "a", "taken", false);
+            rig.publish(2, qos, "a", "buffered", false);
+            rig.cut();
+            assert_eq!(rig.take_one(stream).0, "taken");
+            rig.wait_for_open();
+            rig.accept(true);
+            rig.sent();
+            rig.publish(1, qos, "a", "taken", true);
+            rig.publish(2, qos, "a", "buffered", true);
+            rig.publish(3, qos, "a", "new", false);
+            let ack = if qos == 1 { "PUBACK" } else { "PUBREC" };
+            assert_eq!(rig.sent(), [format!("{ack} #1")]);
+            assert_eq!(rig.take(stream), ["buffered", "new"], "QoS {qos}");
+            assert_eq!(rig.sent(), [format!("{ack} #2"), format!("{ack} #3")]);
+        }
+    });
+}
+
+#[test]
+fn an_acknowledgement_never_goes_to_a_connection_that_has_not_seen_the_message() {
+    both(|config| {
+        let options = StreamOptions {
+            manual: true,
+            ..StreamOptions::default()
+        };
+        // The session is kept, but the server does not send the message again.
+        let mut rig = Rig::online(persistent(config.clone()));
+        let stream = rig.stream_with(&["a"], 1, options);
+        rig.publish(1, 1, "a", "x", false);
+        let ack = rig.take_one(stream).1.unwrap();
+        rig.reconnect(true);
+        rig.sent();
+        rig.machine.ack(ack, None);
+        assert_eq!(rig.sent(), [""; 0]);
+        // The session is lost, and the identifier means another message.
+        let mut rig = Rig::online(persistent(config));
+        let stream = rig.stream_with(&["a"], 1, options);
+        rig.publish(1, 1, "a", "old", false);
+        let old = rig.take_one(stream).1.unwrap();
+        rig.reconnect(false);
+        rig.sent();
+        rig.publish(1, 1, "a", "new", false);
+        let new = rig.take_one(stream).1.unwrap();
+        rig.machine.ack(old, None);
+        assert_eq!(rig.sent(), [""; 0]);
+        rig.machine.ack(new, None);
+        assert_eq!(rig.sent(), ["PUBACK #1"]);
+    });
+}
+
+#[test]
+fn messages_of_a_resumed_session_wait_for_their_stream() {
+    both(|config| {
+        let mut rig = Rig::new(persistent(config.clone()));
+        rig.machine.start(rig.now, None);
+        rig.accept(true);
+        rig.sent();
+        rig.publish(1, 1, "a", "1", true);
+        rig.publish(2, 2, "b", "2", true);
+        rig.publish(0, 0, "a", "0", false);
+        assert_eq!(rig.sent(), [""; 0], "unacknowledged");
+        assert_eq!(rig.machine.stats().held, 2);
+        let b = rig.stream(&["b"], 2);
+        assert_eq!(rig.take(b), ["2"]);
+        assert_eq!(rig.sent(), [""; 0], "the one in front of it waits still");
+        let (a, _) = rig.subscribe(&["a"], 1);
+        assert_eq!(rig.take(a), ["1"]);
+        assert_eq!(rig.sent()[1..], ["PUBACK #1", "PUBREC #2"]);
+        assert_eq!(
+            (rig.machine.stats().held, rig.machine.stats().unrouted),
+            (0, 1)
+        );
+        // Unless they are not wanted.
+        let mut config = persistent(config);
+        config.unrouted = Unrouted::Drop;
+        let mut rig = Rig::new(config);
+        rig.machine.start(rig.now, None);
+        rig.accept(true);
+        rig.sent();
+        rig.publish(1, 1, "a", "1", true);
+        assert_eq!(rig.sent(), ["PUBACK #1"]);
+    });
+}
+
+#[test]
+fn held_messages_are_bounded_and_come_again() {
+    both(|config| {
+        let mut config = persistent(config);
+        config.receive_maximum = 2;
+        let v5 = config.version.is_v5();
+        let mut rig = Rig::new(config);
+        rig.machine.start(rig.now, None);
+        rig.accept(true);
+        rig.sent();
+        for id in 1..=3 {
+            rig.publish(id, 1, "a", "x", false);
+        }
+        if v5 {
+            assert!(
+                !rig.machine.state(rig.now).is_connected(),
+                "it was told two"
+            );
+            return;
+        }
+        assert_eq!(rig.machine.stats().held, 2);
+        rig.reconnect(true);
+        let stream = rig.stream(&["a"], 1);
+        assert_eq!(rig.take(stream).len(), 2, "those of before");
+        for id in 1..=3 {
+            rig.publish(id, 1, "a", "x", true);
+        }
+        assert_eq!(
+            rig.take(stream).len(),
+            1,
+            "the third came again, the others were known"
+        );
+        assert_eq!(rig.sent().len(), 3);
+    });
+}
+
+#[test]
+fn a_detached_stream_leaves_its_messages_to_the_next_one() {
+    both(|config| {
+        let mut rig = Rig::online(persistent(config));
+        let stream = rig.stream(&["a"], 1);
+        rig.publish(1, 1, "a", "unread", false);
+        rig.machine.detach(stream);
+        rig.publish(2, 1, "a", "later", false);
+        assert_eq!(rig.sent(), [""; 0], "neither UNSUBSCRIBE nor PUBACK");
+        let next = rig.stream(&["a"], 1);
+        assert_eq!(rig.take(next), ["later"]);
+        rig.reconnect(true);
+        rig.publish(1, 1, "a", "unread", true);
+        assert_eq!(rig.take(next), ["unread"]);
+    });
+}
+
+#[test]
+fn an_unsubscribe_without_a_connection_is_made_up_for() {
+    both(|config| {
+        let mut rig = Rig::online(persistent(config));
+        let stream = rig.stream(&["a"], 1);
+        rig.cut();
+        let op = rig.unsubscribe(stream);
+        assert!(rig.outcome(op).is_none());
+        rig.wait_for_open();
+        rig.accept(true);
+        let sent = rig.sent();
+        assert!(
+            sent[1].starts_with("UNSUBSCRIBE") && sent.len() == 2,
+            "{sent:?}"
+        );
+        // Once more, and this time nothing is left to unsubscribe from.
+        rig.cut();
+        rig.wait_for_open();
+        rig.accept(false);
+        assert!(rig.outcome(op).is_some());
+        assert_eq!(rig.sent().len(), 1);
+    });
+}
+
+#[test]
+fn an_unanswered_subscribe_is_sent_again_also_in_a_kept_session() {
+    both(|config| {
+        let mut rig = Rig::online(persistent(config));
+        let done = rig.stream(&["done"], 1);
+        let (_, op) = rig.subscribe(&["waiting"], 1);
+        rig.reconnect(true);
+        let sent = rig.sent();
+        assert_eq!(sent.len(), 2, "{sent:?}");
+        assert!(sent[1].contains("waiting"));
+        let id = sent[1].split(['#', ' ']).nth(2).unwrap().parse().unwrap();
+        rig.suback(id, &[1]);
+        assert!(rig.outcome(op).is_some());
+        rig.publish(1, 1, "done", "x", false);
+        assert_eq!(rig.take(done), ["x"]);
+    });
+}
