@@ -82,7 +82,7 @@ impl Shard {
         {
             durable.wait_for_answer(conn, batch);
         }
-        connection.held_answers.push_back(HeldAnswer {
+        connection.held_answers.make().push_back(HeldAnswer {
             kind,
             packet_id,
             reason,
@@ -119,7 +119,7 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(conn) else {
             return;
         };
-        for answer in &mut connection.held_answers {
+        for answer in connection.held_answers.existing().into_iter().flatten() {
             if answer.waits.publish == Some(publish) {
                 answer.waits.publish = None;
             }
@@ -140,7 +140,10 @@ impl Shard {
             if answer.waits.publish.is_some() || answer.waits.batch.is_some_and(unstable) {
                 break;
             }
-            connection.held_answers.pop_front();
+            if let Some(held) = connection.held_answers.existing() {
+                held.pop_front();
+            }
+            connection.held_answers.release_memory();
             let what = (answer.kind, answer.packet_id);
             self.write_ack(conn, what, answer.reason, now, fx);
         }

@@ -226,10 +226,10 @@ impl Shard {
         self.publish_will(key, now, fx);
         self.memberships_end(key, fx);
         self.stop_storing(key, fx);
+        self.clients.remove(key, &self.sessions);
         let Some(session) = self.sessions.remove(key) else {
             return;
         };
-        self.by_client.remove(&session.client_id);
         self.memory_bytes = self.memory_bytes.saturating_sub(session.held_bytes());
         for filter in session.filters.iter() {
             self.remove_subscription(filter, Subscriber::Session(key));

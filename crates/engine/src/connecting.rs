@@ -89,7 +89,7 @@ impl Shard {
                 return Err(ReasonCode::NotAuthorized);
             }
         }
-        let is_new = !self.by_client.contains_key(connect.client_id);
+        let is_new = self.session_of(connect.client_id).is_none();
         if is_new && self.sessions.len() >= self.config.limits.sessions_max {
             self.counters.connections_refused += 1;
             return Err(ReasonCode::QuotaExceeded);
@@ -181,7 +181,7 @@ impl Shard {
         now: Time,
         fx: &mut Effects,
     ) -> (Key, bool) {
-        if let Some(old) = self.by_client.get(client_id).copied()
+        if let Some(old) = self.session_of(client_id)
             && let Some(connection) = self.sessions.get(old).and_then(|s| s.connection)
         {
             //= mqtt5 3.1.4-3
@@ -189,7 +189,7 @@ impl Shard {
             self.close(connection, CloseCause::TakenOver, now, fx);
         }
         if connect.clean_start
-            && let Some(old) = self.by_client.get(client_id).copied()
+            && let Some(old) = self.session_of(client_id)
         {
             //= mqtt5 3.1.2-4
             //= mqtt311 3.1.2-6
@@ -197,7 +197,7 @@ impl Shard {
         }
         //= mqtt5 3.1.2-5
         //= mqtt311 3.1.2-4
-        let known = self.by_client.get(client_id).copied();
+        let known = self.session_of(client_id);
         //= mqtt5 3.1.2-6
         let key = known.unwrap_or_else(|| self.new_session(client_id, connect.version));
         let mut had_will = false;
@@ -217,10 +217,14 @@ impl Shard {
         (key, known.is_some())
     }
 
+    pub(crate) fn session_of(&self, client_id: &str) -> Option<Key> {
+        self.clients.get(client_id, &self.sessions)
+    }
+
     pub(crate) fn new_session(&mut self, client_id: &Arc<str>, version: Version) -> Key {
         let session = ClientSession::new(client_id.clone(), version);
         let key = self.sessions.insert(session);
-        self.by_client.insert(client_id.clone(), key);
+        self.clients.insert(key, &self.sessions);
         key
     }
 
@@ -356,7 +360,7 @@ impl Shard {
         loop {
             let id = alloc::format!("martlet-{:016x}", self.next_random());
             let home = shard_of(&id, self.config.shard_count);
-            if home == self.config.index && !self.by_client.contains_key(id.as_str()) {
+            if home == self.config.index && self.session_of(&id).is_none() {
                 return id.into();
             }
         }

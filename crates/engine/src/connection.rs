@@ -18,6 +18,7 @@ use martlet_session::{InboundAliases, KeepAlive, OutboundAliases};
 
 use crate::effects::StoreTicket;
 use crate::outbox::Outbox;
+use crate::rare::Rare;
 use crate::routing::Route;
 use crate::slab::Key;
 use crate::writing::AckKind;
@@ -47,7 +48,7 @@ pub(crate) struct Connection {
     pub(crate) auth: Option<Box<AuthState>>,
     /// Acknowledgements that may not be sent yet, and those behind them. Never longer than what the client
     /// may have unacknowledged; MQTT 3 clients: than what was read while other shards or the store answered.
-    pub(crate) held_answers: VecDeque<HeldAnswer>,
+    pub(crate) held_answers: Rare<VecDeque<HeldAnswer>>,
     /// The SUBACK that waits for other shards; meanwhile nothing more is read.
     pub(crate) suback: Option<Key>,
     /// Where its last message went.
@@ -134,7 +135,7 @@ impl Connection {
             aliases_in: None,
             aliases_out: None,
             auth: None,
-            held_answers: VecDeque::new(),
+            held_answers: Rare::new(),
             suback: None,
             route: None,
         }
@@ -143,5 +144,16 @@ impl Connection {
     /// The version to encode for; before CONNECT was read it does not matter.
     pub(crate) fn version(&self) -> Version {
         self.version.unwrap_or(Version::V5)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Connection;
+
+    /// Most connections are idle at any moment.
+    #[test]
+    fn a_connection_costs_few_bytes() {
+        assert_eq!(size_of::<Connection>(), 152);
     }
 }

@@ -28,7 +28,7 @@ pub struct Outbox {
     /// How much of the buffer has left already.
     written: usize,
     /// Payloads to be spliced into the buffer, in order.
-    chained: VecDeque<Chained>,
+    chained: Rare<VecDeque<Chained>>,
     /// Bytes of the chained payloads that have not left yet.
     chained_len: usize,
     /// In order, positions and tickets both rising.
@@ -42,7 +42,7 @@ impl Outbox {
         Self {
             buffer: Vec::new(),
             written: 0,
-            chained: VecDeque::new(),
+            chained: Rare::new(),
             chained_len: 0,
             barriers: Rare::new(),
         }
@@ -102,9 +102,12 @@ impl Outbox {
         self.barriers = Rare::new();
         let first = self.buffer.get(limit).copied();
         self.buffer.truncate(limit);
-        while self.chained.back().is_some_and(|last| last.at > limit) {
-            let gone = self.chained.pop_back();
-            self.chained_len -= gone.map_or(0, |gone| gone.unsent().len());
+        let chained = self.chained.existing().into_iter();
+        for gone in chained.flat_map(|chained| {
+            let kept = chained.partition_point(|chained| chained.at <= limit);
+            chained.drain(kept..)
+        }) {
+            self.chained_len -= gone.unsent().len();
         }
         first
     }
@@ -131,7 +134,7 @@ impl Outbox {
         } else {
             let at = self.buffer.len();
             self.chained_len += payload.len();
-            self.chained.push_back(Chained {
+            self.chained.make().push_back(Chained {
                 at,
                 sent: 0,
                 message: message.clone(),
@@ -177,7 +180,9 @@ impl Outbox {
     pub fn advance(&mut self, count: usize) {
         debug_assert!(count <= self.writable_len(), "no more can leave than may");
         let mut left = count;
-        while let Some(first) = self.chained.front_mut() {
+        while let Some(chained) = self.chained.existing()
+            && let Some(first) = chained.front_mut()
+        {
             let before = left.min(first.at - self.written);
             self.written += before;
             left -= before;
@@ -188,7 +193,8 @@ impl Outbox {
             if first.at != self.written || !first.unsent().is_empty() {
                 break;
             }
-            self.chained.pop_front();
+            chained.pop_front();
+            self.chained.release_memory();
         }
         if self.chained.is_empty() {
             self.written = self.buffer.len().min(self.written + left);
@@ -206,7 +212,7 @@ impl Outbox {
             return;
         }
         self.buffer.drain(..self.written);
-        for chained in &mut self.chained {
+        for chained in self.chained.existing().into_iter().flatten() {
             chained.at -= self.written;
         }
         for barrier in self.barriers.existing().into_iter().flatten() {
@@ -385,6 +391,11 @@ mod tests {
             outbox.take_buffer();
             prop_assert_eq!(outbox.capacity(), 0);
         }
+    }
+
+    #[test]
+    fn an_outbox_costs_few_bytes() {
+        assert_eq!(size_of::<Outbox>(), 56);
     }
 
     #[test]

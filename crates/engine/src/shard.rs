@@ -35,6 +35,7 @@ use martlet_session::KeepAlive;
 use crate::acl::Acl;
 use crate::answering::AwaitedParts;
 use crate::client_session::ClientSession;
+use crate::clients::Clients;
 use crate::config::{SHARDS_MAX, ShardConfig};
 use crate::connection::{Connection, Phase};
 use crate::counters::Counters;
@@ -61,7 +62,7 @@ pub struct Shard {
     pub(crate) acl: Box<dyn Acl>,
     pub(crate) connections: Slab<Connection>,
     pub(crate) sessions: Slab<ClientSession>,
-    pub(crate) by_client: HashMap<Arc<str>, Key, foldhash::fast::FixedState>,
+    pub(crate) clients: Clients,
     pub(crate) subscriptions: Subscriptions<Subscriber>,
     pub(crate) routes: RouteCache,
     pub(crate) retained: Retained,
@@ -155,7 +156,7 @@ impl Shard {
             acl,
             connections: Slab::new(),
             sessions: Slab::new(),
-            by_client: HashMap::with_hasher(state.clone()),
+            clients: Clients::new(state.clone()),
             subscriptions: Subscriptions::new(seed),
             routes: RouteCache::new(seed),
             retained: Retained::new(),

@@ -3,13 +3,14 @@
 //! Sessions and connections live here. A key names a slot *and* the generation of its tenant, so a key kept in a
 //! timer, in the dirty list or in a peer's message finds nothing, rather than a stranger, after the slot was reused.
 
-use alloc::vec::Vec;
 use core::fmt;
 use core::num::NonZeroU32;
 
+use crate::paged::Paged;
+
 /// Values of one kind in reused slots; indices stay dense, so side tables may be plain vectors.
 pub(crate) struct Slab<T> {
-    slots: Vec<Slot<T>>,
+    slots: Paged<Slot<T>>,
     /// Head of the list of vacant slots, or [`END`].
     vacant: u32,
     len: usize,
@@ -27,7 +28,7 @@ pub(crate) struct Key {
 impl<T> Slab<T> {
     pub(crate) const fn new() -> Self {
         Self {
-            slots: Vec::new(),
+            slots: Paged::new(),
             vacant: END,
             len: 0,
         }
@@ -102,10 +103,30 @@ impl<T> Slab<T> {
         }
     }
 
+    /// The value in a slot, whoever it is.
+    pub(crate) fn at(&self, index: u32) -> Option<&T> {
+        match self.slots.get(index as usize) {
+            Some(Slot {
+                tenant: Tenant::Occupied(value),
+                ..
+            }) => Some(value),
+            Some(_) | None => None,
+        }
+    }
+
+    /// The key of the value in a slot.
+    pub(crate) fn key_of(&self, index: u32) -> Option<Key> {
+        let slot = self.slots.get(index as usize)?;
+        matches!(slot.tenant, Tenant::Occupied(_)).then_some(Key {
+            index,
+            generation: slot.generation,
+        })
+    }
+
     /// Every value with its key, in the order of slots.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         (0_u32..)
-            .zip(&self.slots)
+            .zip(self.slots.iter())
             .filter_map(|(index, slot)| match &slot.tenant {
                 Tenant::Occupied(value) => Some((
                     Key {
@@ -198,7 +219,7 @@ mod tests {
     fn generations_never_become_zero() {
         let mut slab = Slab::new();
         let key = slab.insert(());
-        slab.slots[0].generation = NonZeroU32::MAX;
+        slab.slots.get_mut(0).unwrap().generation = NonZeroU32::MAX;
         slab.remove(Key {
             generation: NonZeroU32::MAX,
             ..key

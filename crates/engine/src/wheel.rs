@@ -14,12 +14,13 @@
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::paged::Paged;
 use crate::time::Time;
 
 /// Deadlines of one shard, each with a key that says whose it is. Never early, up to one slot (100 ms) late.
 pub(crate) struct Wheel<K> {
     /// Every entry of every slot, chained to its slot by `next`: one allocation for the whole wheel.
-    entries: Vec<Entry<K>>,
+    entries: Paged<Entry<K>>,
     /// Head of the list of unused entries.
     unused: u32,
     levels: [Level; LEVEL_COUNT],
@@ -33,7 +34,7 @@ pub(crate) struct Wheel<K> {
 impl<K: Copy> Wheel<K> {
     pub(crate) const fn new() -> Self {
         Self {
-            entries: Vec::new(),
+            entries: Paged::new(),
             unused: END,
             levels: [const { Level::EMPTY }; LEVEL_COUNT],
             overdue: END,
@@ -88,8 +89,8 @@ impl<K: Copy> Wheel<K> {
             self.empty_list(list, fired);
         }
         self.elapsed = self.elapsed.max(target);
-        if self.len == 0 && self.entries.capacity() > KEPT_ENTRIES {
-            self.entries = Vec::new();
+        if self.len == 0 && self.entries.len() > KEPT_ENTRIES {
+            self.entries = Paged::new();
             self.unused = END;
         }
     }

@@ -97,7 +97,7 @@ impl Shard {
     fn restore_session(&mut self, id: SessionId, client_id: &str, version: Version, expiry_s: u32) {
         let known = self.durable.as_mut().and_then(|d| d.key_of(id));
         let key = known.unwrap_or_else(|| {
-            if let Some(other) = self.by_client.get(client_id).copied() {
+            if let Some(other) = self.session_of(client_id) {
                 self.forget_session(other);
             }
             self.new_session(&client_id.into(), version)
@@ -307,10 +307,10 @@ impl Shard {
 
     /// The session is gone, without anything that its end would mean among the living.
     fn forget_session(&mut self, key: Key) {
+        self.clients.remove(key, &self.sessions);
         let Some(session) = self.sessions.remove(key) else {
             return;
         };
-        self.by_client.remove(&session.client_id);
         self.memory_bytes = self.memory_bytes.saturating_sub(session.held_bytes());
         for filter in session.filters.iter() {
             self.subscriptions.remove(filter, Subscriber::Session(key));

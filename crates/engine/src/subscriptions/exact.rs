@@ -10,10 +10,11 @@ use hashbrown::hash_table::Entry;
 
 use super::SubscriptionOptions;
 use super::list::List;
+use crate::paged::Paged;
 
 /// The text of each filter is stored here and nowhere else; sessions refer to it by its number.
 pub(super) struct ExactFilters<S> {
-    filters: Vec<Exact<S>>,
+    filters: Paged<Exact<S>>,
     /// Places in `filters` that are free.
     unused: Vec<u32>,
     /// Places in `filters`, by text.
@@ -30,7 +31,7 @@ struct Exact<S> {
 impl<S: Copy + Eq + Hash> ExactFilters<S> {
     pub(super) const fn new(hasher: FixedState) -> Self {
         Self {
-            filters: Vec::new(),
+            filters: Paged::new(),
             unused: Vec::new(),
             index: HashTable::new(),
             hasher,
@@ -59,8 +60,8 @@ impl<S: Copy + Eq + Hash> ExactFilters<S> {
 
     /// The number and the subscribers of a filter, which is made if it is missing. The caller puts one in.
     #[expect(
-        clippy::indexing_slicing,
-        reason = "the index leads to places only; a wrong one must not go unnoticed"
+        clippy::expect_used,
+        reason = "a wrong place in the index must not go unnoticed"
     )]
     pub(super) fn insert(&mut self, topic: &str) -> (u32, &mut List<S>) {
         let Self {
@@ -82,7 +83,10 @@ impl<S: Copy + Eq + Hash> ExactFilters<S> {
                 *entry.insert(place).get()
             }
         };
-        (place, &mut filters[place as usize].subscribers)
+        let exact = filters
+            .get_mut(place as usize)
+            .expect("the index leads to places only");
+        (place, &mut exact.subscribers)
     }
 
     /// Takes a subscriber out, and the filter with its last one.
@@ -102,7 +106,7 @@ impl<S: Copy + Eq + Hash> ExactFilters<S> {
             });
             if self.index.is_empty() {
                 // A vector with holes can only shrink when it is empty.
-                self.filters = Vec::new();
+                self.filters = Paged::new();
                 self.unused = Vec::new();
             }
         }
@@ -110,14 +114,14 @@ impl<S: Copy + Eq + Hash> ExactFilters<S> {
     }
 }
 
-fn text_at<S>(filters: &[Exact<S>], place: u32) -> &str {
+fn text_at<S>(filters: &Paged<Exact<S>>, place: u32) -> &str {
     filters
         .get(place as usize)
         .map_or("", |exact| &*exact.topic)
 }
 
 /// Stores a filter; returns where.
-fn place_for<S>(filters: &mut Vec<Exact<S>>, unused: &mut Vec<u32>, exact: Exact<S>) -> u32 {
+fn place_for<S>(filters: &mut Paged<Exact<S>>, unused: &mut Vec<u32>, exact: Exact<S>) -> u32 {
     if let Some(place) = unused.pop()
         && let Some(free) = filters.get_mut(place as usize)
     {

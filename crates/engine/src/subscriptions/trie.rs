@@ -21,10 +21,11 @@ use hashbrown::HashTable;
 use super::SubscriptionOptions;
 use super::list::List;
 use super::name::Name;
+use crate::paged::Paged;
 
 pub(super) struct Trie<S> {
     /// The root first. Unused ones are chained through `parent`.
-    nodes: Vec<Node<S>>,
+    nodes: Paged<Node<S>>,
     unused: u32,
     used_count: usize,
     /// The literal children of all nodes.
@@ -49,7 +50,7 @@ struct Node<S> {
 impl<S: Copy + Eq + Hash> Trie<S> {
     pub(super) fn new(hasher: FixedState) -> Self {
         let mut trie = Self {
-            nodes: Vec::new(),
+            nodes: Paged::new(),
             unused: NONE,
             used_count: 0,
             children: HashTable::new(),
@@ -249,7 +250,7 @@ impl<S: Copy + Eq + Hash> Trie<S> {
 
     /// Back to a bare root, and all memory returned: vectors with holes can only shrink when they are empty.
     fn clear(&mut self) {
-        self.nodes = Vec::new();
+        self.nodes = Paged::new();
         self.nodes.push(Node::new(NONE, Name::EMPTY));
         self.unused = NONE;
         self.used_count = 1;
@@ -257,20 +258,14 @@ impl<S: Copy + Eq + Hash> Trie<S> {
         self.stack = Vec::new();
     }
 
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "links lead to nodes only; a wrong one must not go unnoticed"
-    )]
+    #[expect(clippy::expect_used, reason = "a wrong link must not go unnoticed")]
     fn node(&self, index: u32) -> &Node<S> {
-        &self.nodes[index as usize]
+        self.nodes.get(index as usize).expect(LINKED)
     }
 
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "links lead to nodes only; a wrong one must not go unnoticed"
-    )]
+    #[expect(clippy::expect_used, reason = "a wrong link must not go unnoticed")]
     fn node_mut(&mut self, index: u32) -> &mut Node<S> {
-        &mut self.nodes[index as usize]
+        self.nodes.get_mut(index as usize).expect(LINKED)
     }
 }
 
@@ -301,13 +296,14 @@ fn child_hash(hasher: &FixedState, parent: u32, level: &[u8]) -> u64 {
     hasher.finish()
 }
 
-fn hash_of<S>(nodes: &[Node<S>], child: u32, hasher: &FixedState) -> u64 {
+fn hash_of<S>(nodes: &Paged<Node<S>>, child: u32, hasher: &FixedState) -> u64 {
     nodes.get(child as usize).map_or(0, |node| {
         child_hash(hasher, node.parent, node.name.as_bytes())
     })
 }
 
 const ROOT: u32 = 0;
+const LINKED: &str = "links lead to nodes only";
 /// "No node".
 const NONE: u32 = u32::MAX;
 /// The upper bit says whether the number of a filter is one of this tree.
