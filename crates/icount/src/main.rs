@@ -4,6 +4,10 @@ use std::process::ExitCode;
 
 use martlet_icount::SCENARIOS;
 
+/// The allocator of the program `martlet`: what it costs is counted, too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[expect(clippy::print_stdout, reason = "it is a program")]
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
