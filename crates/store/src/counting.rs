@@ -58,13 +58,22 @@ pub(crate) fn placed(batch: &[u8]) -> impl Iterator<Item = (usize, Record<'_>)> 
     })
 }
 
-/// Looks at a batch before it is stored: whether all of it can be read back, and its checkpoints are whole.
-pub(crate) fn check(batch: &[u8], mut each: impl FnMut(&Record<'_>)) -> Result<(), BadBatch> {
+/// Looks at a batch before it is stored: whether all of it can be read back, and its checkpoints are whole. `each` gets a
+/// record's place in the batch, its length, and the record.
+pub(crate) fn check(
+    batch: &[u8],
+    mut each: impl FnMut(usize, usize, &Record<'_>),
+) -> Result<(), BadBatch> {
     if batch.is_empty() || batch.len() > BATCH_BYTES_MAX {
         return Err(BadBatch::Size(batch.len()));
     }
     let mut open = None;
-    for record in Records::new(batch) {
+    let mut records = Records::new(batch);
+    loop {
+        let offset = records.offset();
+        let Some(record) = records.next() else {
+            break;
+        };
         let record = record?;
         let within = |begun: u8| record.slot().is_none_or(|slot| slot == begun);
         if let Record::SlotBegin { slot } = record {
@@ -78,7 +87,7 @@ pub(crate) fn check(batch: &[u8], mut each: impl FnMut(&Record<'_>)) -> Result<(
         {
             return Err(BadBatch::Checkpoint(slot));
         }
-        each(&record);
+        each(offset, records.offset() - offset, &record);
     }
     match open {
         Some(slot) => Err(BadBatch::Checkpoint(slot)),

@@ -71,3 +71,40 @@ pub enum LockError {
     #[error("{0}")]
     Io(#[from] io::Error),
 }
+/// Reads until the buffer is full or the file ends.
+pub(crate) fn read_full<D: Disk>(
+    disk: &mut D,
+    file: &D::File,
+    buffer: &mut [u8],
+    offset: u64,
+) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match disk.read_at(file, rest, offset + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// Writes all of it.
+pub(crate) fn write_full<D: Disk>(
+    disk: &mut D,
+    file: &D::File,
+    bytes: &[u8],
+    offset: u64,
+) -> io::Result<()> {
+    let mut written = 0;
+    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+        match disk.write_at(file, rest, offset + written as u64) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => written += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

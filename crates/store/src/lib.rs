@@ -1,19 +1,23 @@
 //! Keeps what must not be lost: the batches of records that the engine's shards write.
 //!
-//! [`Store`] is what the driver talks to, from one thread. [`Memory`] forgets everything with the process and is for tests.
+//! [`Store`] is what the driver talks to, from one thread. [`Log`] keeps the batches in files on a [`Disk`]; [`Memory`]
+//! forgets everything with the process and is for tests.
 //!
-//! Map: `store` is the trait, `memory` the simplest store, `counting` says which records still count, `disk` what is
-//! asked of a disk, `real` the real one, `recovery` what is said about what was found at the start.
+//! Map: `store` is the trait, `log` the store proper, `memory` the simplest one, `counting` says which records still count, `disk` what is
+//! asked of a disk, `real` the real one, `recovery` what is said about what was found at the start, [`suite`] what every store has to do.
 
 mod counting;
 mod disk;
+mod log;
 mod memory;
 #[cfg(unix)]
 mod real;
 mod recovery;
 mod store;
+pub mod suite;
 
 pub use disk::{Access, Disk, LockError};
+pub use log::{Durability, Log, OpenError, Settings};
 pub use memory::Memory;
 #[cfg(unix)]
 pub use real::RealDisk;

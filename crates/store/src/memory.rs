@@ -68,7 +68,7 @@ impl Memory {
 
 impl Store for Memory {
     fn append(&mut self, batch: &[u8]) -> Result<(), StoreError> {
-        check(batch, |_| {}).map_err(StoreError::Invalid)?;
+        check(batch, |_, _, _| {}).map_err(StoreError::Invalid)?;
         self.batches.push(batch.into());
         self.stats.batches += 1;
         self.stats.appended_bytes += batch.len() as u64;

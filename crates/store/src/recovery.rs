@@ -80,6 +80,11 @@ pub enum FaultKind {
     HeaderDamaged,
     /// `FORMAT` was missing and has been written anew; the segments say the version.
     FormatMissing,
+    /// A batch is as it was written, but this version cannot read it further than this.
+    BadRecord {
+        /// What is wrong with the record.
+        what: &'static str,
+    },
     /// Records refer to bodies that are not there.
     MissingBodies {
         /// How many.
@@ -103,7 +108,7 @@ impl FaultKind {
     #[must_use]
     pub const fn is_loss(&self) -> bool {
         match self {
-            Self::Lost { .. } | Self::MissingBodies { .. } => true,
+            Self::Lost { .. } | Self::BadRecord { .. } | Self::MissingBodies { .. } => true,
             Self::TornTail { .. }
             | Self::KnownLoss { .. }
             | Self::SetAside { .. }
@@ -148,6 +153,12 @@ impl fmt::Display for FaultKind {
             Self::Foreign => f.write_str("not a file of this store; left alone"),
             Self::HeaderDamaged => f.write_str("one of two headers is damaged; the other is used"),
             Self::FormatMissing => f.write_str("was missing; the segments say what it was"),
+            Self::BadRecord { what } => {
+                write!(
+                    f,
+                    "a record {what}; it and those behind it in its batch are lost"
+                )
+            }
             Self::MissingBodies { bodies } => {
                 write!(f, "the messages of {bodies} deliveries are lost")
             }

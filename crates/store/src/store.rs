@@ -39,7 +39,8 @@ pub trait Store: Send {
     ///
     /// `each` gets a shard's number and a record. Records come in the order in which they were written, but a body
     /// comes before the first record that refers to it, to every shard that may have such a record. A record of a slot
-    /// before its last whole checkpoint does not come, nor does a body without references. Slots go to shards by
+    /// before its last whole checkpoint does not come, nor does a body to which nothing refers *in the end*: a record may
+    /// name a body that does not come, and then a later one ends that reference. Slots go to shards by
     /// `slot % shard_count`.
     fn replay(
         &mut self,
@@ -76,6 +77,9 @@ pub enum StoreError {
     /// Reading back failed.
     #[error("the store cannot be read: {0}")]
     Unreadable(Arc<io::Error>),
+    /// Our own fault: what was stored can only be given back before anything is appended.
+    #[error("the store has been appended to already")]
+    TooLate,
     /// Our own fault: what was appended is no batch of records. It was not stored.
     #[error("this is no batch of records: {0}")]
     Invalid(BadBatch),
@@ -136,6 +140,9 @@ pub struct StoreStats {
     pub syncs: u64,
     /// Segments cleaned since the start.
     pub cleaned_segments: u64,
+    /// Segments that turned out to be damaged when they were to be cleaned. They stay as they are; the next start sees to
+    /// them, and nothing is cleaned before.
+    pub damaged_segments: u64,
     /// Times since the start that an append had to wait for the making of a segment that was not prepared.
     pub unprepared_rotations: u64,
     /// Records since the start that named a body that is not there: a fault of ours, or what damage left.

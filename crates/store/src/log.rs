@@ -1,0 +1,344 @@
+//! The log: everything that was appended, in the order in which it was, in segment files.
+//!
+//! ```text
+//!            sealed segments, oldest first              head            reserve
+//!  ┌──────────┬──────────┬──────────┬──────────┐   ┌─────────────┐   ┌──────────┐
+//!  │ cleaning │          │          │          │   │ frames ►    │   │ zeros    │
+//!  └──────────┴──────────┴──────────┴──────────┘   └─────────────┘   └──────────┘
+//!    │  bodies that are needed ─────────────────────► ▲                  ▲
+//!    └─ then the file, with a new salt ───────────────┼──────────────────┘
+//!                                batches of shards ───┘
+//! ```
+//! The log keeps no state of the broker: only where each body lies and how many refer to it (`bodies.rs`), and of each slot
+//! from which segment on its records count (`slots.rs`). A slot's older records are void once its shard has written a
+//! checkpoint of it, which is an ordinary batch.
+//!
+//! Files: `frame`, `segment`, `mark` and `format` are what is on the disk. `write` appends, `reserve` makes the next segment
+//! ready, `clean` gives old ones up. `open` finds out what is there, with `survey`, `scan`, `gaps`, `salvage` and `count`; `replay` gives
+//! it back.
+
+mod bodies;
+mod clean;
+mod count;
+mod format;
+mod frame;
+mod gaps;
+mod mark;
+mod open;
+mod replay;
+mod reserve;
+mod salvage;
+mod scan;
+mod segment;
+mod settings;
+mod slots;
+mod survey;
+mod write;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use martlet_engine::Record;
+
+use self::bodies::{Bodies, Let, Location};
+use self::clean::Cleaning;
+use self::frame::Kind;
+use self::mark::Mark;
+use self::replay::Replay;
+use self::reserve::Reserve;
+use self::scan::Span;
+use self::segment::SegmentHeader;
+use self::slots::{Growth, Slots, growth};
+use self::write::{Head, Put, Use};
+use crate::counting::{changes, check};
+use crate::disk::Disk;
+use crate::recovery::{Progress, Recovery};
+use crate::store::{Maintenance, Store, StoreError, StoreStats};
+
+pub use self::settings::{Durability, OpenError, Settings};
+
+/// A log on a disk.
+#[derive(Debug)]
+pub struct Log<D: Disk> {
+    disk: D,
+    settings: Settings,
+    sealed: VecDeque<Segment>,
+    head: Option<Head<D::File>>,
+    /// Files of segments that were left since the last sync.
+    retired: Vec<D::File>,
+    reserve: Reserve<D::File>,
+    /// Set while there is no room for the next segment: to the bytes that had been appended when that was found.
+    no_room: Option<u64>,
+    cleaning: Cleaning<D::File>,
+    /// The highest generation that was ever used, as long as there is no head.
+    last_generation: u64,
+    next_sequence: u64,
+    stable_sequence: u64,
+    epoch: u32,
+    salts: u64,
+    bodies: Bodies,
+    slots: Slots,
+    mark: Mark,
+    poison: Option<Arc<io::Error>>,
+    /// What the batch that is being appended changes; reused.
+    changes: Vec<Change>,
+    /// Bodies that lost their last reference in it; reused.
+    unreferred: Vec<u64>,
+    counters: StoreStats,
+    /// Until the first batch.
+    replay: Option<Replay>,
+}
+
+/// A file of the log.
+#[derive(Debug, Clone)]
+struct Segment {
+    header: SegmentHeader,
+    /// Its frames. More than one span only after damage.
+    spans: Vec<Span>,
+    /// Bytes of bodies in it that are needed.
+    live: u64,
+}
+
+/// What a record changes of what the log knows.
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    Body { id: u64, offset: u32, len: u32 },
+    Refer(u64),
+    Let(u64),
+    Begin(u8),
+    Checkpointed(u8, u64),
+    Written(u8, Growth, u64),
+}
+
+impl<D: Disk> Log<D> {
+    /// Opens the log in a folder, or begins one there; finds out what is in it, and puts right what can be.
+    pub fn open(disk: D, settings: Settings) -> Result<(Self, Recovery), OpenError> {
+        Self::open_watched(disk, settings, &mut |_| {})
+    }
+
+    /// The same, and says how far it is.
+    pub fn open_watched(
+        disk: D,
+        settings: Settings,
+        watch: &mut dyn FnMut(Progress),
+    ) -> Result<(Self, Recovery), OpenError> {
+        open::open(disk, settings, open::Reading::Strict, watch)
+    }
+
+    /// The same, but what cannot be read, or has an unknown `FORMAT`, is taken for damaged. To repair: a second look may find
+    /// that a disk is better than it seemed.
+    pub fn open_damaged(
+        disk: D,
+        settings: Settings,
+        watch: &mut dyn FnMut(Progress),
+    ) -> Result<(Self, Recovery), OpenError> {
+        open::open(disk, settings, open::Reading::Tolerant, watch)
+    }
+
+    /// Makes everything stable, and leaves a mark that says so: damage to what was written last is then seen, too.
+    pub fn close(mut self) -> Result<D, StoreError> {
+        if self.next_sequence > 1 {
+            self.put_mark()?;
+            self.sync_hard()?;
+        }
+        Ok(self.disk)
+    }
+
+    /// What a crash leaves: the disk, without anything that was not written.
+    #[must_use]
+    pub fn crash(self) -> D {
+        self.disk
+    }
+
+    fn put_mark(&mut self) -> Result<Put, StoreError> {
+        let payload = self.mark.encode();
+        self.put_frame(Kind::Mark, false, &payload, Use::Cleaning)
+    }
+
+    /// Reads a batch, and takes note of what it changes. Whether there is a checkpoint in it.
+    fn plan(&mut self, batch: &[u8]) -> Result<bool, StoreError> {
+        self.changes.clear();
+        let mut within = None;
+        let mut checkpoint = false;
+        let list = &mut self.changes;
+        let mark = &mut self.mark;
+        check(batch, |offset, len, record| {
+            let (session, number) = record.counters();
+            mark.session_counter = mark.session_counter.max(session);
+            mark.number_counter = mark.number_counter.max(number);
+            let short = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+            if let Record::Body { body, .. } = record {
+                let (offset, len) = (short(offset), short(len));
+                let id = body.as_u64();
+                list.push(Change::Body { id, offset, len });
+            }
+            let Some(slot) = record.slot() else {
+                return;
+            };
+            if matches!(record, Record::SlotBegin { .. }) {
+                within = Some(slot);
+                checkpoint = true;
+                list.push(Change::Begin(slot));
+            }
+            let bytes = len as u64;
+            if within.is_some() {
+                // It names the references that there are; none begins and none ends.
+                list.push(Change::Checkpointed(slot, bytes));
+            } else {
+                list.push(Change::Written(slot, growth(record, bytes), bytes));
+                list.extend(changes(record).map(|(body, more)| {
+                    if more {
+                        Change::Refer(body)
+                    } else {
+                        Change::Let(body)
+                    }
+                }));
+            }
+            if matches!(record, Record::SlotEnd { .. }) {
+                within = None;
+            }
+        })
+        .map_err(StoreError::Invalid)?;
+        Ok(checkpoint)
+    }
+
+    /// Carries out what was planned.
+    fn apply(&mut self, put: Put) {
+        let generation = put.generation;
+        for change in std::mem::take(&mut self.changes).drain(..) {
+            match change {
+                Change::Body { id, offset, len } => {
+                    self.move_body(id, location(put, u64::from(offset), len));
+                }
+                Change::Refer(id) => {
+                    if !self.bodies.refer(id) {
+                        self.counters.dangling_references += 1;
+                    }
+                }
+                Change::Let(id) => match self.bodies.unrefer(id) {
+                    Let::Last => self.unreferred.push(id),
+                    Let::Held => {}
+                    Let::Unknown => self.counters.dangling_references += 1,
+                },
+                Change::Begin(slot) => self.slots.begin(slot, generation),
+                Change::Checkpointed(slot, len) => self.slots.checkpointed(slot, len),
+                Change::Written(slot, growth, len) => {
+                    self.slots.written(slot, growth, len, generation);
+                }
+            }
+        }
+        // Only now: a later record of the batch may have referred to it again.
+        while let Some(id) = self.unreferred.pop() {
+            if let Some(location) = self.bodies.remove_unreferred(id) {
+                self.add_live(location.generation, -i64::from(location.len));
+            }
+        }
+    }
+
+    fn move_body(&mut self, id: u64, to: Location) {
+        if let Some(from) = self.bodies.put(id, to) {
+            self.add_live(from.generation, -i64::from(from.len));
+        }
+        self.add_live(to.generation, i64::from(to.len));
+    }
+
+    fn add_live(&mut self, generation: u32, bytes: i64) {
+        let generation = u64::from(generation);
+        let head = self.head.as_mut().map(|head| &mut head.segment);
+        let segment = match head.filter(|segment| segment.header.generation == generation) {
+            Some(segment) => Some(segment),
+            None => self
+                .sealed
+                .binary_search_by_key(&generation, |segment| segment.header.generation)
+                .ok()
+                .and_then(|place| self.sealed.get_mut(place)),
+        };
+        if let Some(segment) = segment {
+            segment.live = segment.live.saturating_add_signed(bytes);
+        }
+    }
+
+    fn live_bytes(&self) -> u64 {
+        let head = self.head.as_ref().map_or(0, |head| head.segment.live);
+        let sealed: u64 = self.sealed.iter().map(|segment| segment.live).sum();
+        head + sealed + self.slots.live()
+    }
+
+    fn sealed_bytes(&self) -> u64 {
+        self.sealed.iter().map(|segment| segment.header.size).sum()
+    }
+
+    fn total_bytes(&self) -> u64 {
+        let head = self
+            .head
+            .as_ref()
+            .map_or(0, |head| head.segment.header.size);
+        head + self.sealed_bytes() + self.reserve.size()
+    }
+}
+
+impl<D: Disk> Store for Log<D> {
+    fn append(&mut self, batch: &[u8]) -> Result<(), StoreError> {
+        self.healthy()?;
+        let checkpoint = self.plan(batch)?;
+        let purpose = if checkpoint {
+            Use::Cleaning
+        } else {
+            Use::Ordinary
+        };
+        let put = self.put_frame(Kind::Batch, checkpoint, batch, purpose)?;
+        self.replay = None;
+        self.counters.batches += 1;
+        self.counters.appended_bytes += batch.len() as u64;
+        self.apply(put);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        self.sync_as_promised()
+    }
+
+    fn maintain(&mut self) -> Result<Maintenance, StoreError> {
+        self.maintained()
+    }
+
+    fn replay(
+        &mut self,
+        shard_count: usize,
+        each: &mut dyn FnMut(usize, &Record<'_>),
+    ) -> Result<(), StoreError> {
+        self.replayed(shard_count, each)
+    }
+
+    fn stats(&self) -> StoreStats {
+        StoreStats {
+            live_bytes: self.live_bytes(),
+            total_bytes: self.total_bytes(),
+            segments: self.sealed.len()
+                + usize::from(self.head.is_some())
+                + usize::from(!self.reserve.is_nothing()),
+            bodies: self.bodies.len(),
+            references: self.bodies.references(),
+            ..self.counters
+        }
+    }
+}
+
+/// Where a record is whose batch was put there. Segments have less than 4 GiB, and there are not that many.
+fn location(put: Put, offset: u64, len: u32) -> Location {
+    let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    Location {
+        generation: narrow(put.generation),
+        offset: narrow(put.payload_at + offset),
+        len,
+    }
+}
+
+/// Numbers that look like chance, out of ones that do not (the finishing steps of `SplitMix64`).
+const fn splitmix(number: u64) -> u64 {
+    let mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ mixed >> 31
+}

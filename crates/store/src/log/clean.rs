@@ -1,0 +1,369 @@
+//! Maintenance: the next segment, checkpoints of slots that write much, and cleaning.
+//!
+//! Segments are given up in the order in which they were written, the oldest first:
+//! 1. *Copying.* It is read from one end to the other; bodies that are still needed are put into frames at the head.
+//! 2. *Waiting.* Each slot that has records in it is asked for a checkpoint. Its records are dead then.
+//! 3. *Giving up.* A mark says that it is not needed. When that is stable, and with it all of the above, the file becomes
+//!    the reserve. A crash before that finds the segment as it was; a crash after it finds everything further on.
+//!
+//! It is due when the sealed segments have more than twice the bytes that are needed: head and reserve are the two segments
+//! more that are allowed. To write one byte costs one byte of copying then, at most.
+
+use martlet_engine::Record;
+
+use super::frame::Kind;
+use super::scan::{Window, read_frame};
+use super::segment::{SegmentHeader, path_of};
+use super::write::Use;
+use super::{Log, location};
+use crate::counting::placed;
+use crate::disk::{Access, Disk};
+use crate::store::{Maintenance, StoreError};
+
+/// How far the cleaning is.
+#[derive(Debug)]
+pub(super) struct Cleaning<F> {
+    current: Option<Current<F>>,
+    window: Window,
+    /// Segments from this one on are younger than the present round. A round that is over has made things as small as it
+    /// could; another one makes sense only when more has been written.
+    round_end: u64,
+    /// No new round before that many bytes have been appended, or less is needed than there was.
+    rest_until: u64,
+    rest_live: u64,
+    /// What was appended when `maintain` was last called.
+    seen_bytes: u64,
+    /// How often checkpoints have been waited for in vain.
+    waits: u32,
+    /// Set if a segment turned out to be damaged: it stays, and with it all behind it, until the log is opened again.
+    blocked: bool,
+}
+
+/// The segment that is being cleaned.
+#[derive(Debug)]
+struct Current<F> {
+    header: SegmentHeader,
+    file: F,
+    /// The next frame: which span, and where.
+    span: usize,
+    at: u64,
+    /// Records of bodies to be put, and whose they are.
+    copies: Vec<u8>,
+    copied: Vec<Copied>,
+    /// Everything has been read.
+    read: bool,
+    /// The mark is put.
+    marked: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Copied {
+    id: u64,
+    from: super::bodies::Location,
+    offset: usize,
+}
+
+impl<F> Cleaning<F> {
+    pub(super) fn new() -> Self {
+        Self {
+            current: None,
+            window: Window::new(),
+            round_end: 0,
+            rest_until: 0,
+            rest_live: 0,
+            seen_bytes: 0,
+            waits: 0,
+            blocked: false,
+        }
+    }
+}
+
+impl<D: Disk> Log<D> {
+    pub(super) fn maintained(&mut self) -> Result<Maintenance, StoreError> {
+        self.healthy()?;
+        let appended = self.counters.appended_bytes - self.cleaning.seen_bytes;
+        self.cleaning.seen_bytes = self.counters.appended_bytes;
+        // Who writes much gets more done at once, or it would never be done.
+        let budget = (4 * appended).clamp(STEP_BYTES_MIN, STEP_BYTES_MAX);
+        match self.maintain_step(budget) {
+            // `append` says so.
+            Err(StoreError::Full(_)) => Ok(Maintenance::Idle),
+            result => result,
+        }
+    }
+
+    fn maintain_step(&mut self, budget: u64) -> Result<Maintenance, StoreError> {
+        if self.wants_reserve() {
+            let size = self.settings.segment_bytes;
+            match self.prepare(size, budget) {
+                Ok(()) => return Ok(Maintenance::Busy),
+                // Cleaning may make room.
+                Err(StoreError::Full(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if self.cleaning.current.is_some() || self.is_cleaning_due() {
+            let result = self.clean_step(budget)?;
+            if result != Maintenance::Idle {
+                return Ok(result);
+            }
+        }
+        if self.settings.durability == super::Durability::Os && self.sync_one_retired()? {
+            return Ok(Maintenance::Busy);
+        }
+        let slack = self.settings.segment_bytes / SLACKS_PER_SEGMENT;
+        Ok(match self.slots.wish_for_size(slack) {
+            Some(slot) => Maintenance::WantsCheckpoint(slot),
+            None => Maintenance::Idle,
+        })
+    }
+
+    /// Whether the next segment is to be worked on: made new only as far as the bound on space allows, else cleaning will
+    /// bring it. If cleaning does not, room to go on comes first.
+    fn wants_reserve(&self) -> bool {
+        if self.reserve.is_ready() {
+            return false;
+        }
+        if !self.reserve.is_nothing() {
+            return self.is_worth_trying();
+        }
+        let size = self.settings.segment_bytes;
+        let room = self.head.as_ref().map_or(0, super::write::Head::room);
+        let allowed = self.sealed_bytes() <= 2 * self.live_bytes();
+        (allowed || room < size / 4) && self.is_worth_trying()
+    }
+
+    /// A full disk is not asked again and again.
+    fn is_worth_trying(&self) -> bool {
+        self.no_room
+            .is_none_or(|since| self.counters.appended_bytes > since)
+    }
+
+    fn is_cleaning_due(&self) -> bool {
+        if self.cleaning.blocked || self.sealed.is_empty() {
+            return false;
+        }
+        let (sealed, live) = (self.sealed_bytes(), self.live_bytes());
+        let due = sealed > 2 * live
+            // There is no room for another segment, but some of them would do without theirs.
+            || self.no_room.is_some() && sealed >= live + self.settings.segment_bytes / 2;
+        let rested = self.counters.appended_bytes >= self.cleaning.rest_until
+            || live + self.settings.segment_bytes / 8 <= self.cleaning.rest_live;
+        due && rested
+    }
+
+    fn clean_step(&mut self, budget: u64) -> Result<Maintenance, StoreError> {
+        let Some(mut current) = self.take_current()? else {
+            return Ok(Maintenance::Idle);
+        };
+        let result = self.clean_current(&mut current, budget);
+        let done = matches!(result, Ok(Cleaned::Done));
+        if !done && !self.cleaning.blocked {
+            self.cleaning.current = Some(current);
+        }
+        Ok(match result? {
+            Cleaned::Some | Cleaned::Done => Maintenance::Busy,
+            Cleaned::Wants(slot) => Maintenance::WantsCheckpoint(slot),
+            Cleaned::Waits => Maintenance::Idle,
+        })
+    }
+
+    /// The segment that is being cleaned, or else the oldest one.
+    fn take_current(&mut self) -> Result<Option<Current<D::File>>, StoreError> {
+        if let Some(current) = self.cleaning.current.take() {
+            return Ok(Some(current));
+        }
+        let Some(oldest) = self.sealed.front() else {
+            return Ok(None);
+        };
+        let header = oldest.header;
+        if header.generation >= self.cleaning.round_end {
+            self.cleaning.round_end = self.head_generation();
+        }
+        let result = self.disk.open(&path_of(header.generation), Access::Read);
+        let file = self.check_sync(result)?;
+        self.cleaning.window.forget();
+        Ok(Some(Current {
+            header,
+            file,
+            span: 0,
+            at: 0,
+            copies: Vec::new(),
+            copied: Vec::new(),
+            read: false,
+            marked: false,
+        }))
+    }
+
+    fn head_generation(&self) -> u64 {
+        match &self.head {
+            Some(head) => head.segment.header.generation,
+            None => self.last_generation,
+        }
+    }
+
+    fn clean_current(
+        &mut self,
+        current: &mut Current<D::File>,
+        budget: u64,
+    ) -> Result<Cleaned, StoreError> {
+        if !current.read {
+            self.copy_some(current, budget)?;
+            return Ok(Cleaned::Some);
+        }
+        let generation = current.header.generation;
+        if self.slots.need(generation) {
+            return Ok(self.wish(generation));
+        }
+        self.give_up(current)?;
+        Ok(Cleaned::Done)
+    }
+
+    fn wish(&mut self, generation: u64) -> Cleaned {
+        if let Some(slot) = self.slots.wish_for_segment(generation) {
+            self.cleaning.waits = 0;
+            return Cleaned::Wants(slot);
+        }
+        self.cleaning.waits += 1;
+        if self.cleaning.waits > WAITS_MAX {
+            self.cleaning.waits = 0;
+            self.slots.forget_wishes();
+        }
+        Cleaned::Waits
+    }
+
+    /// Reads on in the segment, and puts the bodies that are needed.
+    fn copy_some(&mut self, current: &mut Current<D::File>, budget: u64) -> Result<(), StoreError> {
+        let mut done = 0;
+        while done < budget {
+            if current.copies.len() >= COPY_BYTES {
+                self.put_copies(current)?;
+            }
+            let spans = self.sealed.front().map_or(&[][..], |oldest| &oldest.spans);
+            let Some(span) = spans.get(current.span) else {
+                self.put_copies(current)?;
+                current.read = true;
+                return Ok(());
+            };
+            let at = current.at.max(span.start);
+            if at >= span.end {
+                current.span += 1;
+                continue;
+            }
+            let result = read_frame(
+                &mut self.disk,
+                &current.file,
+                &current.header,
+                at,
+                &mut self.cleaning.window,
+            );
+            let found = match result {
+                Ok(found) => found,
+                Err(error) => return self.check_sync(Err(error)),
+            };
+            let Some((found, next)) = found else {
+                // To go on would lose what is in it without a word.
+                self.cleaning.blocked = true;
+                self.counters.damaged_segments += 1;
+                return Ok(());
+            };
+            if matches!(found.header.kind, Kind::Batch | Kind::Bodies) {
+                let payload_at = found.offset + super::frame::HEADER_BYTES as u64;
+                let put = super::Put {
+                    generation: current.header.generation,
+                    payload_at,
+                };
+                for (offset, record) in placed(found.payload) {
+                    let Record::Body { body, .. } = record else {
+                        continue;
+                    };
+                    let id = body.as_u64();
+                    let Some(from) = self.bodies.location(id) else {
+                        continue;
+                    };
+                    let here = location(put, offset as u64, from.len);
+                    let bytes = found.payload.get(offset..offset + from.len as usize);
+                    if let Some(bytes) = bytes.filter(|_| from == here) {
+                        let offset = current.copies.len();
+                        current.copies.extend_from_slice(bytes);
+                        current.copied.push(Copied { id, from, offset });
+                    }
+                }
+            }
+            done += next - at;
+            current.at = next;
+        }
+        Ok(())
+    }
+
+    fn put_copies(&mut self, current: &mut Current<D::File>) -> Result<(), StoreError> {
+        if current.copied.is_empty() {
+            return Ok(());
+        }
+        let put = self.put_frame(Kind::Bodies, false, &current.copies, Use::Cleaning)?;
+        for copied in current.copied.drain(..) {
+            // It may have gone in the meantime, or have been written again.
+            if self.bodies.location(copied.id) == Some(copied.from) {
+                let to = location(put, copied.offset as u64, copied.from.len);
+                self.move_body(copied.id, to);
+            }
+        }
+        current.copies.clear();
+        Ok(())
+    }
+
+    fn give_up(&mut self, current: &mut Current<D::File>) -> Result<(), StoreError> {
+        if !current.marked {
+            // Where the log begins without it. The mark itself may be the first frame behind it.
+            let behind = self.sealed.get(1);
+            let behind = behind.or_else(|| self.head.as_ref().map(|head| &head.segment));
+            let (generation, sequence) = match behind {
+                Some(segment) => (
+                    segment.header.generation,
+                    segment
+                        .spans
+                        .first()
+                        .map_or(self.next_sequence, |span| span.first_sequence),
+                ),
+                None => (self.last_generation + 1, self.next_sequence),
+            };
+            self.mark.oldest_generation = generation;
+            self.mark.oldest_sequence = sequence;
+            self.mark.lost.retain(|range| *range.end() >= sequence);
+            self.put_mark()?;
+            current.marked = true;
+        }
+        self.sync_hard()?;
+        self.recycle(&current.header)?;
+        self.sealed.pop_front();
+        self.counters.cleaned_segments += 1;
+        if current.header.generation + 1 >= self.cleaning.round_end && self.is_cleaning_due() {
+            self.cleaning.rest_until =
+                self.counters.appended_bytes + self.settings.segment_bytes / 4;
+            self.cleaning.rest_live = self.live_bytes();
+        }
+        Ok(())
+    }
+}
+
+/// What a step of cleaning came to.
+enum Cleaned {
+    /// Some of it is done.
+    Some,
+    /// The segment is given up.
+    Done,
+    /// A checkpoint of this slot is wanted.
+    Wants(u8),
+    /// Checkpoints are waited for.
+    Waits,
+}
+
+/// What is read, or filled with zeros, in one step.
+const STEP_BYTES_MIN: u64 = 1 << 20;
+const STEP_BYTES_MAX: u64 = 8 << 20;
+/// Bodies are put into frames of this size.
+const COPY_BYTES: usize = 256 << 10;
+/// A slot may write this part of a segment before a checkpoint is worth it: all slots together half a segment.
+pub(super) const SLACKS_PER_SEGMENT: u64 = 512;
+/// After so many calls checkpoints that did not come are asked for again.
+const WAITS_MAX: u32 = 10_000;

@@ -1,0 +1,228 @@
+//! Reading segments: all that is good in one that nothing is known about, or what is known to be good.
+
+use std::io;
+
+use super::frame::{ALIGNMENT, FrameHeader, HEADER_BYTES, ReadHeader};
+use super::segment::{FRAMES_AT, SegmentHeader};
+use crate::disk::{Disk, read_full};
+
+/// Good frames, one directly behind the other, with consecutive sequence numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) first_sequence: u64,
+    pub(crate) last_sequence: u64,
+}
+
+/// Up to where the log has been read; frames that are older than that are void.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Horizon {
+    pub(crate) sequence: u64,
+    pub(crate) epoch: u32,
+}
+
+impl Horizon {
+    const fn accepts(&self, header: &FrameHeader) -> bool {
+        header.sequence > self.sequence && header.epoch >= self.epoch
+    }
+}
+
+/// A frame that was found.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Found<'a> {
+    pub(crate) offset: u64,
+    pub(crate) header: FrameHeader,
+    pub(crate) payload: &'a [u8],
+}
+
+/// Finds every good frame of a segment, wherever it is, and gives it to `each`.
+///
+/// Behind a place where there is no good frame it looks at each place where one could begin: damage in one frame costs
+/// no other.
+pub(crate) fn scan<D: Disk>(
+    disk: &mut D,
+    file: &D::File,
+    segment: &SegmentHeader,
+    horizon: &mut Horizon,
+    window: &mut Window,
+    each: &mut dyn FnMut(Found<'_>),
+) -> io::Result<Vec<Span>> {
+    let salt = segment.salt();
+    let mut spans: Vec<Span> = Vec::new();
+    let mut at = FRAMES_AT;
+    window.forget();
+    loop {
+        let head = window.get(disk, file, at, HEADER_BYTES)?;
+        if head.len() < HEADER_BYTES {
+            return Ok(spans);
+        }
+        let good = match ReadHeader::decode(head, salt).filter(|read| horizon.accepts(&read.header))
+        {
+            Some(read) => {
+                let bytes = window.get(disk, file, at, HEADER_BYTES + read.payload_len)?;
+                bytes
+                    .get(HEADER_BYTES..)
+                    .filter(|payload| read.fits(salt, payload))
+                    .map(|payload| (read, payload))
+            }
+            None => None,
+        };
+        let Some((read, payload)) = good else {
+            at += ALIGNMENT as u64;
+            continue;
+        };
+        let header = read.header;
+        each(Found {
+            offset: at,
+            header,
+            payload,
+        });
+        let end = at + read.frame_len();
+        match spans.last_mut() {
+            Some(span) if span.end == at && span.last_sequence + 1 == header.sequence => {
+                span.end = end;
+                span.last_sequence = header.sequence;
+            }
+            _ => spans.push(Span {
+                start: at,
+                end,
+                first_sequence: header.sequence,
+                last_sequence: header.sequence,
+            }),
+        }
+        *horizon = Horizon {
+            sequence: header.sequence,
+            epoch: header.epoch,
+        };
+        at = end;
+    }
+}
+
+/// Reads the frame at a place that was found good before. `None`: it is not there any more.
+pub(crate) fn read_frame<'w, D: Disk>(
+    disk: &mut D,
+    file: &D::File,
+    segment: &SegmentHeader,
+    at: u64,
+    window: &'w mut Window,
+) -> io::Result<Option<(Found<'w>, u64)>> {
+    let head = window.get(disk, file, at, HEADER_BYTES)?;
+    let Some(read) = ReadHeader::decode(head, segment.salt()) else {
+        return Ok(None);
+    };
+    let bytes = window.get(disk, file, at, HEADER_BYTES + read.payload_len)?;
+    let Some(payload) = bytes
+        .get(HEADER_BYTES..)
+        .filter(|payload| read.fits(segment.salt(), payload))
+    else {
+        return Ok(None);
+    };
+    let found = Found {
+        offset: at,
+        header: read.header,
+        payload,
+    };
+    Ok(Some((found, at + read.frame_len())))
+}
+
+/// A part of a file in memory, read ahead.
+#[derive(Debug, Default)]
+pub(crate) struct Window {
+    buffer: Vec<u8>,
+    start: u64,
+    filled: usize,
+    /// Whether a part of a file that cannot be read is taken for zeros.
+    tolerant: bool,
+}
+
+impl Window {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// One to whom a part of a file that cannot be read is only damaged.
+    pub(crate) fn tolerant() -> Self {
+        Self {
+            tolerant: true,
+            ..Self::default()
+        }
+    }
+
+    /// To be called before another file is read, or one that was written to.
+    pub(crate) const fn forget(&mut self) {
+        self.filled = 0;
+    }
+
+    /// The bytes from `at` on: `len` of them, or less at the end of the file.
+    pub(crate) fn get<D: Disk>(
+        &mut self,
+        disk: &mut D,
+        file: &D::File,
+        at: u64,
+        len: usize,
+    ) -> io::Result<&[u8]> {
+        let from = self.position(at);
+        let from = if let Some(from) = from.filter(|from| from + len <= self.filled) {
+            from
+        } else {
+            self.fill(disk, file, at, len)?;
+            0
+        };
+        let to = self.filled.min(from + len);
+        Ok(self.buffer.get(from..to).unwrap_or_default())
+    }
+
+    /// Where `at` is in the buffer, if it is.
+    fn position(&self, at: u64) -> Option<usize> {
+        usize::try_from(at.checked_sub(self.start)?)
+            .ok()
+            .filter(|from| *from <= self.filled)
+    }
+
+    fn fill<D: Disk>(
+        &mut self,
+        disk: &mut D,
+        file: &D::File,
+        at: u64,
+        len: usize,
+    ) -> io::Result<()> {
+        self.filled = 0;
+        self.start = at;
+        // What a header says of the length of a frame may be more than there is.
+        let left = usize::try_from(disk.len(file)?.saturating_sub(at)).unwrap_or(usize::MAX);
+        let wanted = len.max(READ_AHEAD_BYTES).min(left);
+        if self.buffer.len() < wanted {
+            self.buffer.resize(wanted, 0);
+        }
+        let Some(buffer) = self.buffer.get_mut(..wanted) else {
+            return Ok(());
+        };
+        self.filled = match read_full(disk, file, buffer, at) {
+            Ok(filled) => filled,
+            Err(_) if self.tolerant => read_what_can_be_read(disk, file, buffer, at),
+            Err(error) => return Err(error),
+        };
+        Ok(())
+    }
+}
+
+/// Page by page; zeros for those that cannot be read.
+fn read_what_can_be_read<D: Disk>(
+    disk: &mut D,
+    file: &D::File,
+    buffer: &mut [u8],
+    at: u64,
+) -> usize {
+    let mut offset = at;
+    for page in buffer.chunks_mut(PAGE_BYTES) {
+        if read_full(disk, file, page, offset).is_err() {
+            page.fill(0);
+        }
+        offset += page.len() as u64;
+    }
+    buffer.len()
+}
+
+const READ_AHEAD_BYTES: usize = 1 << 20;
+const PAGE_BYTES: usize = 4_096;

@@ -1,0 +1,207 @@
+//! What is on the disk when a log is opened: every segment, every good frame, and what the gaps between them mean.
+//!
+//! Nothing is changed here: the tools that only look use it, too.
+
+use super::frame::Kind;
+use super::gaps::{self, FoundSegment, Gaps};
+use super::mark::Mark;
+use super::open::Reading;
+use super::scan::{Horizon, Window, read_frame, scan};
+use super::segment::{FOLDER, HeaderRead, SegmentHeader, generation_of, path_of};
+use super::settings::OpenError;
+use crate::counting::Checkpoints;
+use crate::disk::{Access, Disk};
+use crate::recovery::{Fault, FaultKind, Phase, Progress, Recovery};
+
+/// What was found.
+pub(super) struct Survey {
+    pub(super) segments: Vec<FoundSegment>,
+    /// Generations of files without a header.
+    pub(super) headless: Vec<u64>,
+    /// Headers of which only one of two was good.
+    pub(super) damaged_headers: Vec<SegmentHeader>,
+    /// The last frame that was found.
+    pub(super) horizon: Horizon,
+    /// The highest sequence number that was known to be stable.
+    pub(super) stable: u64,
+    marks: Vec<(u64, Mark)>,
+    /// Frames with checkpoints: sequence number, segment, place.
+    checkpoints: Vec<(u64, u64, u64)>,
+    pub(super) mark: Mark,
+    pub(super) window: Window,
+}
+
+impl Survey {
+    pub(super) fn new(reading: Reading) -> Self {
+        Self {
+            segments: Vec::new(),
+            headless: Vec::new(),
+            damaged_headers: Vec::new(),
+            horizon: Horizon::default(),
+            stable: 0,
+            marks: Vec::new(),
+            checkpoints: Vec::new(),
+            mark: Mark::default(),
+            window: match reading {
+                Reading::Strict => Window::new(),
+                Reading::Tolerant => Window::tolerant(),
+            },
+        }
+    }
+
+    /// Reads the headers.
+    pub(super) fn list<D: Disk>(
+        &mut self,
+        disk: &mut D,
+        names: &[String],
+        recovery: &mut Recovery,
+    ) -> Result<(), OpenError> {
+        for name in names {
+            let path = format!("{FOLDER}/{name}");
+            let mut fault = |kind| {
+                recovery.faults.push(Fault {
+                    file: path.clone(),
+                    offset: None,
+                    kind,
+                });
+            };
+            let Some(generation) = generation_of(name) else {
+                fault(FaultKind::Foreign);
+                continue;
+            };
+            let file = disk
+                .open(&path, Access::Read)
+                .map_err(OpenError::io("open", &path))?;
+            let len = disk.len(&file).map_err(OpenError::io("read", &path))?;
+            let read = SegmentHeader::read(disk, &file);
+            let header = match read.map_err(OpenError::io("read", &path))? {
+                HeaderRead::Newer(found) => return Err(OpenError::NewerFormat { found }),
+                HeaderRead::None => {
+                    self.headless.push(generation);
+                    continue;
+                }
+                HeaderRead::OneOfTwo(header) => {
+                    fault(FaultKind::HeaderDamaged);
+                    self.damaged_headers.push(header);
+                    header
+                }
+                HeaderRead::Good(header) => header,
+            };
+            if header.generation == generation {
+                self.segments.push(FoundSegment {
+                    header,
+                    len,
+                    spans: Vec::new(),
+                });
+            } else {
+                fault(FaultKind::Foreign);
+            }
+        }
+        self.headless.sort_unstable();
+        self.segments
+            .sort_unstable_by_key(|segment| segment.header.generation);
+        Ok(())
+    }
+
+    /// Finds the good frames.
+    pub(super) fn read<D: Disk>(
+        &mut self,
+        disk: &mut D,
+        watch: &mut dyn FnMut(Progress),
+    ) -> Result<(), OpenError> {
+        let mut progress = self.progress(Phase::Checking);
+        for segment in &mut self.segments {
+            watch(progress);
+            let path = segment.header.path();
+            let generation = segment.header.generation;
+            let file = disk
+                .open(&path, Access::Read)
+                .map_err(OpenError::io("open", &path))?;
+            let (stable, marks, checkpoints) =
+                (&mut self.stable, &mut self.marks, &mut self.checkpoints);
+            segment.spans = scan(
+                disk,
+                &file,
+                &segment.header,
+                &mut self.horizon,
+                &mut self.window,
+                &mut |found| {
+                    let sequence = found.header.sequence;
+                    *stable = (*stable).max(found.header.stable_before());
+                    if let Some(mark) =
+                        Mark::decode(found.payload).filter(|_| found.header.kind == Kind::Mark)
+                    {
+                        marks.push((sequence, mark));
+                    }
+                    if found.header.checkpoint {
+                        checkpoints.push((sequence, generation, found.offset));
+                    }
+                },
+            )
+            .map_err(OpenError::io("read", &path))?;
+            progress.bytes_done += segment.len;
+        }
+        watch(progress);
+        Ok(())
+    }
+
+    pub(super) fn progress(&self, phase: Phase) -> Progress {
+        Progress {
+            phase,
+            bytes_done: 0,
+            bytes_total: self.segments.iter().map(|segment| segment.len).sum(),
+        }
+    }
+
+    /// Finds the end and what is missing, and forgets what lies behind the end.
+    pub(super) fn judge(&mut self, recovery: &mut Recovery) -> Gaps {
+        let end = gaps::find(
+            &self.segments,
+            &self.headless,
+            self.stable,
+            &Mark::default(),
+        )
+        .end;
+        let end = end.unwrap_or(u64::MAX);
+        // Marks come in order; the last one counts.
+        self.marks.retain(|(sequence, _)| *sequence < end);
+        self.checkpoints.retain(|(sequence, ..)| *sequence < end);
+        self.mark = self.marks.pop().unwrap_or_default().1;
+        let gaps = gaps::find(&self.segments, &self.headless, self.stable, &self.mark);
+        for segment in &mut self.segments {
+            segment.spans.retain(|span| span.first_sequence < end);
+        }
+        recovery.faults.extend(gaps.faults.iter().cloned());
+        gaps
+    }
+
+    pub(super) fn checkpoints<D: Disk>(&mut self, disk: &mut D) -> Result<Checkpoints, OpenError> {
+        let mut checkpoints = Checkpoints::new();
+        let mut current: Option<(&FoundSegment, D::File)> = None;
+        for (sequence, generation, at) in &self.checkpoints {
+            let path = path_of(*generation);
+            if current
+                .as_ref()
+                .is_none_or(|(segment, _)| segment.header.generation != *generation)
+            {
+                let segment = self
+                    .segments
+                    .iter()
+                    .find(|segment| segment.header.generation == *generation);
+                let file = disk
+                    .open(&path, Access::Read)
+                    .map_err(OpenError::io("open", &path))?;
+                current = segment.map(|segment| (segment, file));
+                self.window.forget();
+            }
+            let Some((segment, file)) = &current else {
+                continue;
+            };
+            let read = read_frame(disk, file, &segment.header, *at, &mut self.window);
+            if let Some((found, _)) = read.map_err(OpenError::io("read", &path))? {
+                checkpoints.scan(*sequence, found.payload);
+            }
+        }
+        Ok(checkpoints)
+    }
+}

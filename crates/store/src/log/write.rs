@@ -1,0 +1,255 @@
+//! Appending: frames gather in a buffer, and reach the file with one write for all of them.
+
+use std::io;
+use std::sync::Arc;
+
+use super::frame::{FrameHeader, Kind, frame_len};
+use super::scan::Span;
+use super::segment::{FRAMES_AT, SegmentHeader};
+use super::settings::Durability;
+use super::{Log, Segment};
+use crate::disk::{Disk, write_full};
+use crate::store::{FullBecause, StoreError};
+
+/// The segment that is written to.
+#[derive(Debug)]
+pub(super) struct Head<F> {
+    pub(super) segment: Segment,
+    pub(super) file: F,
+    /// Up to here the file is written.
+    written: u64,
+    /// What is to be written there, at once.
+    group: Vec<u8>,
+}
+
+/// Where a frame's payload will lie.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Put {
+    pub(super) generation: u64,
+    pub(super) payload_at: u64,
+}
+
+/// For what a frame is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// The broker's work: refused while the last part of the last segment is needed to make room again.
+    Ordinary,
+    /// To make room.
+    Cleaning,
+}
+
+impl<F> Head<F> {
+    pub(super) fn new(segment: Segment, file: F) -> Self {
+        Self {
+            written: segment.end(),
+            segment,
+            file,
+            group: Vec::new(),
+        }
+    }
+
+    const fn end(&self) -> u64 {
+        self.written + self.group.len() as u64
+    }
+
+    pub(super) const fn room(&self) -> u64 {
+        self.segment.header.size.saturating_sub(self.end())
+    }
+
+    /// Gathers a frame; gives where its payload will be.
+    fn push(&mut self, header: &FrameHeader, payload: &[u8]) -> u64 {
+        let start = self.end();
+        header.encode(self.segment.header.salt(), payload, &mut self.group);
+        let end = self.end();
+        match self.segment.spans.last_mut() {
+            Some(span) if span.end == start && span.last_sequence + 1 == header.sequence => {
+                span.end = end;
+                span.last_sequence = header.sequence;
+            }
+            _ => self.segment.spans.push(Span {
+                start,
+                end,
+                first_sequence: header.sequence,
+                last_sequence: header.sequence,
+            }),
+        }
+        start + super::frame::HEADER_BYTES as u64
+    }
+}
+
+impl Segment {
+    /// A segment without frames.
+    pub(super) const fn empty(header: SegmentHeader) -> Self {
+        Self {
+            header,
+            spans: Vec::new(),
+            live: 0,
+        }
+    }
+
+    /// Where the next frame would begin.
+    pub(super) fn end(&self) -> u64 {
+        self.spans.last().map_or(FRAMES_AT, |span| span.end)
+    }
+}
+
+impl<D: Disk> Log<D> {
+    /// Gathers a frame. It is written with the group, or before if the group grows large.
+    pub(super) fn put_frame(
+        &mut self,
+        kind: Kind,
+        checkpoint: bool,
+        payload: &[u8],
+        purpose: Use,
+    ) -> Result<Put, StoreError> {
+        self.healthy()?;
+        let gathered = self.head.as_ref().map_or(0, |head| head.group.len());
+        if gathered > GROUP_BYTES_MAX {
+            self.write_group()?;
+        }
+        let len = frame_len(payload.len()) as u64;
+        let kept = match purpose {
+            Use::Ordinary if self.no_room.is_some() => self.settings.segment_bytes / KEPT_PART,
+            Use::Ordinary | Use::Cleaning => 0,
+        };
+        let fits = |head: &Head<_>| len + kept <= head.room();
+        if !self.head.as_ref().is_some_and(fits) {
+            self.rotate(len)?;
+        }
+        let sequence = self.next_sequence;
+        let header = FrameHeader {
+            kind,
+            checkpoint,
+            sequence,
+            unstable: u32::try_from(sequence - 1 - self.stable_sequence).unwrap_or(u32::MAX),
+            epoch: self.epoch,
+        };
+        // `rotate` has made one.
+        let Some(head) = &mut self.head else {
+            return Err(StoreError::Full(FullBecause::Disk));
+        };
+        let payload_at = head.push(&header, payload);
+        self.next_sequence += 1;
+        Ok(Put {
+            generation: head.segment.header.generation,
+            payload_at,
+        })
+    }
+
+    /// Goes on in the next segment, made ready before or made now, with room for a frame of this length.
+    fn rotate(&mut self, frame_len: u64) -> Result<(), StoreError> {
+        self.write_group()?;
+        let (header, file) = self.take_reserve(frame_len)?;
+        let head = Head::new(Segment::empty(header), file);
+        if let Some(full) = self.head.replace(head) {
+            self.retired.push(full.file);
+            self.sealed.push_back(full.segment);
+        }
+        Ok(())
+    }
+
+    /// Writes what has gathered.
+    fn write_group(&mut self) -> Result<(), StoreError> {
+        let Some(head) = &mut self.head else {
+            return Ok(());
+        };
+        if head.group.is_empty() {
+            return Ok(());
+        }
+        let result = write_full(&mut self.disk, &head.file, &head.group, head.written);
+        let len = head.group.len() as u64;
+        if result.is_ok() {
+            head.written += len;
+            head.group.clear();
+            head.group.shrink_to(GROUP_BYTES_MAX);
+        }
+        // A full disk has taken nothing, or nothing that is not written again in the same place.
+        self.check(result)?;
+        self.counters.written_bytes += len;
+        Ok(())
+    }
+
+    /// Makes everything stable that was put.
+    pub(super) fn sync_as_promised(&mut self) -> Result<(), StoreError> {
+        self.healthy()?;
+        if self.stable_sequence + 1 == self.next_sequence {
+            return Ok(());
+        }
+        self.write_group()?;
+        if self.settings.durability == Durability::Fsync {
+            self.sync_files()?;
+        }
+        self.stable_sequence = self.next_sequence - 1;
+        self.counters.syncs += 1;
+        Ok(())
+    }
+
+    /// Makes everything survive a power loss, whatever was promised: before something older is overwritten.
+    pub(super) fn sync_hard(&mut self) -> Result<(), StoreError> {
+        self.healthy()?;
+        self.write_group()?;
+        self.sync_files()?;
+        self.stable_sequence = self.next_sequence - 1;
+        Ok(())
+    }
+
+    fn sync_files(&mut self) -> Result<(), StoreError> {
+        while let Some(file) = self.retired.last() {
+            let result = self.disk.sync(file);
+            self.check_sync(result)?;
+            self.retired.pop();
+        }
+        if let Some(head) = &self.head {
+            let result = self.disk.sync(&head.file);
+            self.check_sync(result)?;
+        }
+        Ok(())
+    }
+
+    /// Where only the end of the process is survived, segments that were left still reach the disk some time.
+    pub(super) fn sync_one_retired(&mut self) -> Result<bool, StoreError> {
+        let Some(file) = self.retired.pop() else {
+            return Ok(false);
+        };
+        let result = self.disk.sync(&file);
+        self.check_sync(result)?;
+        Ok(true)
+    }
+
+    /// An error once was an error for ever.
+    pub(super) fn healthy(&self) -> Result<(), StoreError> {
+        match &self.poison {
+            Some(error) => Err(StoreError::Poisoned(Arc::clone(error))),
+            None => Ok(()),
+        }
+    }
+
+    /// A full disk is told from a broken one.
+    pub(super) fn check<T>(&mut self, result: io::Result<T>) -> Result<T, StoreError> {
+        match result {
+            Err(error) if is_full(&error) => Err(StoreError::Full(FullBecause::Disk)),
+            result => self.check_sync(result),
+        }
+    }
+
+    /// After a failed sync nobody knows what is on the disk: the pages count as clean, and a second sync would say yes.
+    pub(super) fn check_sync<T>(&mut self, result: io::Result<T>) -> Result<T, StoreError> {
+        result.map_err(|error| {
+            let error = Arc::new(error);
+            self.poison = Some(Arc::clone(&error));
+            StoreError::Poisoned(error)
+        })
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+/// A group that has grown larger is written before the next frame is put to it.
+const GROUP_BYTES_MAX: usize = 4 << 20;
+/// This part of a segment is kept for cleaning while there is no next one.
+const KEPT_PART: u64 = 8;
