@@ -7,14 +7,14 @@
 
 use core::num::NonZeroU64;
 
-use martlet_codec::{PacketId, Publish, QoS, ReasonCode};
+use martlet_codec::{Ack, Packet, PacketId, Properties, Publish, QoS, ReasonCode};
 
 use crate::connection::{HeldAnswer, Parked, Waits};
 use crate::effects::{ConnId, Effects};
 use crate::shard::Shard;
 use crate::slab::Key;
 use crate::time::Time;
-use crate::writing::AckKind;
+use crate::writing::{AckKind, give_buffer};
 
 /// The answers of other shards that one publish waits for.
 #[derive(Debug)]
@@ -49,7 +49,10 @@ impl Shard {
             //= mqtt5 4.3.3-8
             QoS::ExactlyOnce => AckKind::PubRec,
         };
-        let reason = if self.version_of(conn).is_v5() {
+        let Some(connection) = self.connections.get_mut(conn) else {
+            return;
+        };
+        let reason = if connection.version().is_v5() {
             reason
         } else {
             ReasonCode::Success
@@ -57,7 +60,7 @@ impl Shard {
         self.answer(conn, (kind, packet_id), reason, waits, now, fx);
     }
 
-    /// Sends an acknowledgement when what it waits for is done, and those before it have left.
+    /// Sends PUBACK, PUBREC, PUBREL or PUBCOMP when what it waits for is done, and those before it have left.
     pub(crate) fn answer(
         &mut self,
         conn: Key,
@@ -70,17 +73,59 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(conn) else {
             return;
         };
-        if waits == Waits::default() && connection.held_answers.is_empty() {
-            self.write_ack(conn, (kind, packet_id), reason, now, fx);
+        if !waits.is_nothing() || !connection.held_answers.is_empty() {
+            self.hold_answer(conn, (kind, packet_id), reason, waits);
             return;
         }
-        if let (Some(batch), Some(durable)) = (waits.batch, self.durable.as_mut())
-            && connection
-                .held_answers
-                .back()
-                .is_none_or(|last| last.waits.batch != waits.batch)
+        // Success is four bytes in every version.
+        let short = connection.packet_bytes_max >= 4
+            && connection.outbox.len() < self.config.limits.outbox_bytes_max;
+        if reason == ReasonCode::Success && short {
+            give_buffer(connection, &mut self.scratch.pool);
+            let [high, low] = packet_id.get().to_be_bytes();
+            connection
+                .outbox
+                .bytes()
+                .extend_from_slice(&[kind as u8, 2, high, low]);
+            connection.counted_bytes += 4;
+            self.memory_bytes += 4;
+            if !connection.dirty {
+                connection.dirty = true;
+                fx.dirty.push(ConnId(conn));
+            }
+            return;
+        }
+        let ack = Ack {
+            packet_id,
+            reason,
+            properties: Properties::EMPTY,
+        };
+        let packet = match kind {
+            AckKind::PubAck => Packet::PubAck(ack),
+            AckKind::PubRec => Packet::PubRec(ack),
+            AckKind::PubRel => Packet::PubRel(ack),
+            AckKind::PubComp => Packet::PubComp(ack),
+        };
+        self.write(conn, &packet, now, fx);
+    }
+
+    fn hold_answer(
+        &mut self,
+        conn: Key,
+        (kind, packet_id): (AckKind, PacketId),
+        reason: ReasonCode,
+        waits: Waits,
+    ) {
+        let Some(connection) = self.connections.get_mut(conn) else {
+            return;
+        };
+        let last = connection.held_answers.back();
+        let is_looked_at = last.is_some_and(|last| last.waits.batch == waits.batch);
+        if waits.batch != Waits::NOTHING.batch
+            && !is_looked_at
+            && let Some(durable) = &mut self.durable
         {
-            durable.wait_for_answer(conn, batch);
+            durable.wait_for_answer(conn, waits.batch);
         }
         connection.held_answers.make().push_back(HeldAnswer {
             kind,
@@ -88,18 +133,10 @@ impl Shard {
             reason,
             waits,
         });
-    }
-
-    /// Whether the connection has so many answers outstanding that it is not read until some have gone.
-    pub(crate) fn has_too_many_held_answers(&mut self, conn: Key) -> bool {
-        let Some(connection) = self.connections.get_mut(conn) else {
-            return false;
-        };
-        let full = connection.held_answers.len() >= HELD_ANSWERS_MAX;
-        if full {
+        if connection.held_answers.len() >= HELD_ANSWERS_MAX && connection.parked.is_none() {
+            // Not read until some have gone.
             connection.parked = Some(Parked::Answers);
         }
-        full
     }
 
     /// Another shard (or this one, later than the publish itself) has stored its part of a publish.
@@ -120,8 +157,8 @@ impl Shard {
             return;
         };
         for answer in connection.held_answers.existing().into_iter().flatten() {
-            if answer.waits.publish == Some(publish) {
-                answer.waits.publish = None;
+            if answer.waits.publish == publish.get() {
+                answer.waits.publish = 0;
             }
         }
         self.release_answers(conn, now, fx);
@@ -129,23 +166,25 @@ impl Shard {
 
     /// Sends the acknowledgements that need not wait any longer.
     pub(crate) fn release_answers(&mut self, conn: Key, now: Time, fx: &mut Effects) {
-        loop {
-            let Some(connection) = self.connections.get_mut(conn) else {
-                return;
-            };
-            let Some(answer) = connection.held_answers.front().copied() else {
-                break;
-            };
-            let unstable = |batch| self.durable.as_ref().is_some_and(|d| !d.is_stable(batch));
-            if answer.waits.publish.is_some() || answer.waits.batch.is_some_and(unstable) {
+        let Some(connection) = self.connections.get_mut(conn) else {
+            return;
+        };
+        let mut held = core::mem::take(&mut connection.held_answers);
+        while let Some(answer) = held.front().copied() {
+            let batch = answer.waits.batch;
+            let unstable = self.durable.as_ref().is_some_and(|d| !d.is_stable(batch));
+            if answer.waits.publish != 0 || unstable {
                 break;
             }
-            if let Some(held) = connection.held_answers.existing() {
+            if let Some(held) = held.existing() {
                 held.pop_front();
             }
-            connection.held_answers.release_memory();
             let what = (answer.kind, answer.packet_id);
-            self.write_ack(conn, what, answer.reason, now, fx);
+            self.answer(conn, what, answer.reason, Waits::NOTHING, now, fx);
+        }
+        held.release_memory();
+        if let Some(connection) = self.connections.get_mut(conn) {
+            connection.held_answers = held;
         }
         self.read_again(conn, fx);
     }

@@ -11,7 +11,6 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::num::NonZeroU64;
 
 use martlet_codec::{PacketId, ReasonCode, Version};
 use martlet_session::{InboundAliases, KeepAlive, OutboundAliases};
@@ -64,13 +63,25 @@ pub(crate) struct HeldAnswer {
     pub(crate) waits: Waits,
 }
 
-/// What an acknowledgement waits for, besides those before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What an acknowledgement waits for, besides those before it. Two words, 0 for nothing: it goes through registers on
+/// the way of every message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Waits {
     /// A batch of this shard to be stable.
-    pub(crate) batch: Option<StoreTicket>,
+    pub(crate) batch: StoreTicket,
     /// Other shards to have stored their part of a publish; its number.
-    pub(crate) publish: Option<NonZeroU64>,
+    pub(crate) publish: u64,
+}
+
+impl Waits {
+    pub(crate) const NOTHING: Self = Self {
+        batch: StoreTicket(0),
+        publish: 0,
+    };
+
+    pub(crate) const fn is_nothing(self) -> bool {
+        self.batch.0 | self.publish == 0
+    }
 }
 
 /// What a connection that is not read waits for.

@@ -1,7 +1,6 @@
 //! PUBLISH from a client: is it allowed, is it new, what does it say; then routing, then the acknowledgement.
 
 use alloc::vec::Vec;
-use core::num::NonZeroU64;
 
 use martlet_codec::{Ack, PacketType, Publish, QoS, ReasonCode};
 use martlet_session::InboundPublish;
@@ -36,10 +35,6 @@ impl Shard {
         {
             return Flow::NotNow;
         }
-        // Also without RETAIN: answers queue behind one that waits.
-        if self.has_too_many_held_answers(conn) {
-            return Flow::NotNow;
-        }
         let mut alias_topic = core::mem::take(&mut self.scratch.topic);
         let topic = self
             .connections
@@ -49,14 +44,22 @@ impl Shard {
             });
         let mut flow = Flow::Taken;
         match topic {
-            Ok(topic) => match self.admit((conn, session), publish, topic) {
-                Admission::Take => self.publish_to((conn, session), publish, raw, topic, now, fx),
-                Admission::Refuse => {
-                    let reason = ReasonCode::QuotaExceeded;
-                    self.refuse_publish(conn, session, publish, reason, now, fx);
+            Ok(topic) => {
+                let admission = match &self.durable {
+                    None => Admission::Take,
+                    Some(_) => self.admit((conn, session), publish, topic),
+                };
+                match admission {
+                    Admission::Take => {
+                        self.publish_to((conn, session), publish, raw, topic, now, fx);
+                    }
+                    Admission::Refuse => {
+                        let reason = ReasonCode::QuotaExceeded;
+                        self.refuse_publish(conn, session, publish, reason, now, fx);
+                    }
+                    Admission::Wait => flow = Flow::NotNow,
                 }
-                Admission::Wait => flow = Flow::NotNow,
-            },
+            }
             Err(fault) => self.violate(conn, fault.violation(), now, fx),
         }
         self.scratch.topic = alias_topic;
@@ -77,14 +80,7 @@ impl Shard {
             InboundPublish::Duplicate => {
                 //= mqtt5 4.3.3-10
                 //= mqtt311 4.3.3-2
-                self.acknowledge(
-                    conn,
-                    publish,
-                    ReasonCode::Success,
-                    Waits::default(),
-                    now,
-                    fx,
-                );
+                self.acknowledge(conn, publish, ReasonCode::Success, Waits::NOTHING, now, fx);
                 return;
             }
             InboundPublish::ReceiveMaximumExceeded => {
@@ -143,7 +139,9 @@ impl Shard {
             routed
         };
         self.scratch.shared = shared;
-        self.answer_publish((conn, session), publish, routed, records, now, fx);
+        if publish.packet_id.is_some() {
+            self.answer_publish((conn, session), publish, routed, records, now, fx);
+        }
     }
 
     /// What is to be recorded of a message that was taken, and its answer. `records`: how far the batch was before.
@@ -156,24 +154,25 @@ impl Shard {
         now: Time,
         fx: &mut Effects,
     ) {
-        let (reason, publish_number) = match routed {
-            Routed::Matched => (ReasonCode::Success, None),
-            Routed::NobodyMatched => (ReasonCode::NoMatchingSubscribers, None),
-            Routed::Storing(number) => (ReasonCode::Success, Some(number)),
+        let reason = match routed {
+            Routed::NobodyMatched => ReasonCode::NoMatchingSubscribers,
+            Routed::Matched | Routed::Storing(_) => ReasonCode::Success,
         };
-        if publish.qos == QoS::ExactlyOnce
-            && let Some(id) = publish.packet_id
-        {
-            self.record_received(session, id, publish_number.map(NonZeroU64::get), fx);
-        }
-        if let Some(number) = publish_number {
+        let mut waits = Waits::NOTHING;
+        if let Routed::Storing(number) = routed {
             let parts = AwaitedParts { conn, missing: 1 };
             self.awaited_parts.insert(number, parts);
+            waits.publish = number.get();
         }
-        let waits = Waits {
-            batch: (fx.store.len() != records).then(|| fx.store.newest()),
-            publish: publish_number,
-        };
+        if let (true, QoS::ExactlyOnce, Some(id)) =
+            (self.durable.is_some(), publish.qos, publish.packet_id)
+        {
+            let number = Some(waits.publish).filter(|number| *number != 0);
+            self.record_received(session, id, number, fx);
+        }
+        if fx.store.len() != records {
+            waits.batch = fx.store.newest();
+        }
         self.acknowledge(conn, publish, reason, waits, now, fx);
     }
 
@@ -217,7 +216,7 @@ impl Shard {
             state.inbound.release(id);
         }
         //= mqtt311 3.3.5-2
-        self.acknowledge(conn, publish, reason, Waits::default(), now, fx);
+        self.acknowledge(conn, publish, reason, Waits::NOTHING, now, fx);
     }
 
     /// PUBREL from a client: the identifier of its QoS 2 message is free again.
@@ -228,16 +227,13 @@ impl Shard {
         ack: &Ack<'_>,
         now: Time,
         fx: &mut Effects,
-    ) -> Flow {
-        if self.has_too_many_held_answers(conn) {
-            return Flow::NotNow;
-        }
+    ) {
         let Some(state) = self.sessions.get_mut(session) else {
-            return Flow::Taken;
+            return;
         };
         let known = state.inbound.release(ack.packet_id);
-        let mut waits = Waits::default();
-        if known {
+        let mut waits = Waits::NOTHING;
+        if known && self.durable.is_some() {
             waits = self.record_completed(session, ack.packet_id, fx);
         }
         let reason = if known || !self.version_of(conn).is_v5() {
@@ -248,7 +244,6 @@ impl Shard {
         //= mqtt5 4.3.3-11
         let answer = (AckKind::PubComp, ack.packet_id);
         self.answer(conn, answer, reason, waits, now, fx);
-        Flow::Taken
     }
 
     /// Whether a topic name or filter is within the operator's limits.

@@ -362,7 +362,7 @@ impl Shard {
     }
 
     /// The route of a topic, from the cache if it is there.
-    fn lookup(&mut self, topic: &str) -> Arc<Route> {
+    pub(crate) fn lookup(&mut self, topic: &str) -> Arc<Route> {
         let generations = self.generations();
         if self.routes.generations != generations
             || self.routes.routes.len() >= self.config.limits.route_cache_entries_max

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use martlet_codec::{PacketId, PropertiesBuf, QoS, ReasonCode};
 use martlet_session::{PubRec, Resend};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Waits};
 use crate::delivery::{Attempt, Delivery, SubscriptionIds, Terms, write_publish};
 use crate::durable::{Source, Step, record_last_queued, stored_terms};
 use crate::effects::Effects;
@@ -283,7 +283,7 @@ impl Shard {
             None => return false,
             Some(Resend::PubRel(packet_id)) => {
                 let what = (AckKind::PubRel, packet_id);
-                self.write_ack(conn, what, ReasonCode::Success, now, fx);
+                self.answer(conn, what, ReasonCode::Success, Waits::NOTHING, now, fx);
                 return true;
             }
             Some(Resend::Publish(id, _, delivery)) => {
@@ -331,6 +331,7 @@ impl Shard {
         };
         if let Some(delivery) = delivery {
             self.record_finished(key, id, delivery.body, fx);
+            self.record_replayed(key, fx);
             self.finish_delivery(key, &delivery, ReasonCode::Success, fx);
         }
     }

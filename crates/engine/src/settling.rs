@@ -7,7 +7,7 @@ use crate::connection::Waits;
 use crate::delivery::{Delivery, GroupTag};
 use crate::effects::Effects;
 use crate::peers::{Peer, PeerMessage};
-use crate::shard::{Flow, Shard};
+use crate::shard::Shard;
 use crate::slab::Key;
 use crate::time::Time;
 use crate::writing::AckKind;
@@ -21,7 +21,10 @@ impl Shard {
         let Some(delivery) = state.outbound.on_puback(ack.packet_id) else {
             return;
         };
-        self.record_finished(session, ack.packet_id, delivery.body, fx);
+        if self.durable.is_some() {
+            self.record_finished(session, ack.packet_id, delivery.body, fx);
+            self.record_replayed(session, fx);
+        }
         self.finish_delivery(session, &delivery, ack.reason, fx);
         self.pump(session, now, fx);
     }
@@ -34,31 +37,30 @@ impl Shard {
         ack: &Ack<'_>,
         now: Time,
         fx: &mut Effects,
-    ) -> Flow {
-        if self.has_too_many_held_answers(conn) {
-            return Flow::NotNow;
-        }
+    ) {
         let Some(state) = self.sessions.get_mut(session) else {
-            return Flow::Taken;
+            return;
         };
         let refused = ack.reason.is_error();
-        let mut waits = Waits::default();
+        let mut waits = Waits::NOTHING;
         let reason = match state.outbound.on_pubrec(ack.packet_id, refused) {
             PubRec::Refused(delivery) => {
                 //= mqtt5 4.8.2-6
                 self.record_finished(session, ack.packet_id, delivery.body, fx);
                 self.finish_delivery(session, &delivery, ack.reason, fx);
                 self.pump(session, now, fx);
-                return Flow::Taken;
+                return;
             }
             PubRec::Release(delivery) => {
                 if let Some(delivery) = delivery {
-                    waits = self.record_released(session, ack.packet_id, delivery.body, fx);
+                    if self.durable.is_some() {
+                        waits = self.record_released(session, ack.packet_id, delivery.body, fx);
+                    }
                     self.finish_delivery(session, &delivery, ack.reason, fx);
                 }
                 ReasonCode::Success
             }
-            PubRec::Unknown if refused => return Flow::Taken,
+            PubRec::Unknown if refused => return,
             PubRec::Unknown if self.version_of(conn).is_v5() => {
                 ReasonCode::PacketIdentifierNotFound
             }
@@ -68,7 +70,6 @@ impl Shard {
         let answer = (AckKind::PubRel, ack.packet_id);
         self.answer(conn, answer, reason, waits, now, fx);
         self.pump(session, now, fx);
-        Flow::Taken
     }
 
     /// PUBCOMP from a client.
@@ -77,7 +78,9 @@ impl Shard {
             return;
         };
         if state.outbound.on_pubcomp(ack.packet_id) {
-            self.record_ended_flow(session, ack.packet_id, fx);
+            if self.durable.is_some() {
+                self.record_ended_flow(session, ack.packet_id, fx);
+            }
             self.pump(session, now, fx);
         }
     }
@@ -91,7 +94,6 @@ impl Shard {
         fx: &mut Effects,
     ) {
         self.memory_bytes = self.memory_bytes.saturating_sub(delivery.message.size());
-        self.record_replayed(session, fx);
         if let Some(tag) = &delivery.terms.group {
             if reason.is_error() {
                 self.counters.dropped_by_member += 1;

@@ -387,8 +387,8 @@ impl Shard {
                 return self.on_publish(conn, session, &publish, raw, now, fx);
             }
             Packet::PubAck(ack) => self.on_puback(session, &ack, now, fx),
-            Packet::PubRec(ack) => return self.on_pubrec(conn, session, &ack, now, fx),
-            Packet::PubRel(ack) => return self.on_pubrel(conn, session, &ack, now, fx),
+            Packet::PubRec(ack) => self.on_pubrec(conn, session, &ack, now, fx),
+            Packet::PubRel(ack) => self.on_pubrel(conn, session, &ack, now, fx),
             Packet::PubComp(ack) => self.on_pubcomp(session, &ack, now, fx),
             Packet::Subscribe(subscribe) => {
                 self.on_subscribe(conn, session, &subscribe, now, fx);

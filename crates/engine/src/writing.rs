@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use martlet_codec::{Ack, Packet, PacketId, Properties, ReasonCode};
+use martlet_codec::Packet;
 
 use crate::connection::Connection;
 use crate::effects::{ConnId, Effects};
@@ -42,49 +42,6 @@ impl Shard {
             self.counters.closed_outbox_overflow += 1;
             self.close(conn, CloseCause::OutboxOverflow, now, fx);
         }
-    }
-
-    /// Writes PUBACK, PUBREC, PUBREL or PUBCOMP. Success is four bytes in every version.
-    pub(crate) fn write_ack(
-        &mut self,
-        conn: Key,
-        (kind, packet_id): (AckKind, PacketId),
-        reason: ReasonCode,
-        now: Time,
-        fx: &mut Effects,
-    ) {
-        let Some(connection) = self.connections.get_mut(conn) else {
-            return;
-        };
-        let short = connection.packet_bytes_max >= 4
-            && connection.outbox.len() < self.config.limits.outbox_bytes_max;
-        if reason == ReasonCode::Success && short {
-            give_buffer(connection, &mut self.scratch.pool);
-            let [high, low] = packet_id.get().to_be_bytes();
-            connection
-                .outbox
-                .bytes()
-                .extend_from_slice(&[kind as u8, 2, high, low]);
-            connection.counted_bytes += 4;
-            self.memory_bytes += 4;
-            if !connection.dirty {
-                connection.dirty = true;
-                fx.dirty.push(ConnId(conn));
-            }
-            return;
-        }
-        let ack = Ack {
-            packet_id,
-            reason,
-            properties: Properties::EMPTY,
-        };
-        let packet = match kind {
-            AckKind::PubAck => Packet::PubAck(ack),
-            AckKind::PubRec => Packet::PubRec(ack),
-            AckKind::PubRel => Packet::PubRel(ack),
-            AckKind::PubComp => Packet::PubComp(ack),
-        };
-        self.write(conn, &packet, now, fx);
     }
 
     /// The connection's outbox has grown.

@@ -200,10 +200,10 @@ impl Shard {
         fx: &mut Effects,
     ) -> Waits {
         if body.is_none() {
-            return Waits::default();
+            return Waits::NOTHING;
         }
         let Some(session) = self.stored(key) else {
-            return Waits::default();
+            return Waits::NOTHING;
         };
         fx.store.push(&Record::Released {
             session,
@@ -211,8 +211,8 @@ impl Shard {
             body,
         });
         Waits {
-            batch: Some(fx.store.newest()),
-            publish: None,
+            batch: fx.store.newest(),
+            ..Waits::NOTHING
         }
     }
 
@@ -252,12 +252,12 @@ impl Shard {
         fx: &mut Effects,
     ) -> Waits {
         let Some(session) = self.stored(key) else {
-            return Waits::default();
+            return Waits::NOTHING;
         };
         fx.store.push(&Record::Completed { session, packet_id });
         Waits {
-            batch: Some(fx.store.newest()),
-            publish: None,
+            batch: fx.store.newest(),
+            ..Waits::NOTHING
         }
     }
 }

@@ -52,7 +52,7 @@ impl Shard {
             Some(durable) if durable.pressure != StorePressure::Normal => durable.pressure,
             Some(_) | None => return Admission::Take,
         };
-        if !self.would_be_stored((conn, session), publish, topic) {
+        if !self.would_be_stored(session, publish, topic) {
             return Admission::Take;
         }
         let answers = publish.qos != QoS::AtMostOnce && self.version_of(conn).is_v5();
@@ -69,12 +69,7 @@ impl Shard {
         Admission::Wait
     }
 
-    fn would_be_stored(
-        &mut self,
-        (conn, session): (Key, Key),
-        publish: &Publish<'_>,
-        topic: &str,
-    ) -> bool {
+    fn would_be_stored(&mut self, session: Key, publish: &Publish<'_>, topic: &str) -> bool {
         let Some(state) = self.sessions.get(session) else {
             return false;
         };
@@ -85,12 +80,11 @@ impl Shard {
             (QoS::AtMostOnce, _) => return false,
             (QoS::AtLeastOnce | QoS::ExactlyOnce, _) => {}
         }
-        let route = self.route_for(conn, topic);
+        let route = self.lookup(topic);
         let here = route
             .subscribers()
             .any(|subscriber| self.is_durable(subscriber));
         let elsewhere = route.durable_elsewhere(self.config.index);
-        self.keep_route(conn, route);
         here || elsewhere != 0
     }
 

@@ -7,7 +7,7 @@ use core::num::NonZeroU64;
 
 use hashbrown::{HashMap, HashSet};
 use martlet_codec::{PacketId, QoS, Version};
-use martlet_session::{PubRec, Stage};
+use martlet_session::Stage;
 
 use crate::client_session::{ClientSession, Membership, Will};
 use crate::client_slots::owner_of_topic;
@@ -271,15 +271,7 @@ impl Shard {
             }
             Record::Dropped { position, .. } => gone = session.queue.take(position),
             Record::Released { packet_id, .. } => {
-                match session.outbound.on_pubrec(packet_id, false) {
-                    PubRec::Release(delivery) => gone = delivery,
-                    PubRec::Refused(delivery) => gone = Some(delivery),
-                    PubRec::Unknown => {
-                        session
-                            .outbound
-                            .restore(packet_id, Stage::AwaitPubComp, None);
-                    }
-                }
+                gone = session.outbound.restore_released(packet_id);
             }
             Record::Finished { packet_id, .. } => gone = session.outbound.forget(packet_id),
             _ => {}

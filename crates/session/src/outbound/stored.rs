@@ -47,6 +47,17 @@ impl<T> Outbound<T> {
         window.resend_count += 1;
     }
 
+    /// PUBREC had come in an earlier life: PUBREL is sent on the next connection. Returns the message.
+    pub fn restore_released(&mut self, id: PacketId) -> Option<T> {
+        let found = self.window.as_mut().and_then(|window| window.find(id));
+        if let Some((_, entry)) = found {
+            entry.state = State::AwaitPubComp;
+            return entry.message.take();
+        }
+        self.restore(id, Stage::AwaitPubComp, None);
+        None
+    }
+
     /// Ends a flow, however far it has come; returns its message, if that was still held.
     pub fn forget(&mut self, id: PacketId) -> Option<T> {
         let window = self.window.as_mut()?;
