@@ -63,6 +63,12 @@ impl Builder {
         self
     }
 
+    /// The version that will be spoken.
+    #[must_use]
+    pub const fn spoken_version(&self) -> Version {
+        self.config.version
+    }
+
     /// The client identifier. Without one the server chooses.
     pub fn client_id(mut self, id: impl Into<String>) -> Self {
         self.config.client_id = id.into();

@@ -147,6 +147,13 @@ impl Client {
         }
     }
 
+    /// How many futures of this client are waiting: for tests that look for leaks.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn pending_operations(&self) -> usize {
+        self.handle.shared.with(|core, _| core.ops.count())
+    }
+
     pub(crate) fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.handle.shared)
     }

@@ -81,7 +81,6 @@ impl Ops {
     }
 
     /// How many slots are in use.
-    #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
         self.slots.len() - self.free.len()
     }

@@ -2,33 +2,14 @@
 
 use std::time::Duration;
 
-use martlet_broker::{Broker, RunningBroker};
-use martlet_client::{Builder, Client, ErrorKind, State};
+use martlet_client::test::Broker;
+use martlet_client::{Client, ErrorKind, State};
 
-fn broker() -> (RunningBroker, String) {
-    let broker = Broker::builder()
-        .listen("127.0.0.1:0")
-        .shards(1)
-        .start()
-        .unwrap();
-    let url = format!("mqtt://{}", broker.local_addrs()[0]);
-    (broker, url)
-}
-
-async fn both(run: impl AsyncFn(Builder)) {
-    let (_broker, url) = broker();
-    let limit = Duration::from_secs(30);
-    tokio::time::timeout(limit, run(Client::builder(&url).v5()))
-        .await
-        .unwrap();
-    tokio::time::timeout(limit, run(Client::builder(&url).v311()))
-        .await
-        .unwrap();
-}
+use crate::both;
 
 #[tokio::test]
 async fn what_is_published_is_received() {
-    both(async |builder| {
+    both(async |builder, _| {
         let client = builder.connect().await.unwrap();
         let mut sub = client.subscribe("a/+").qos(2).await.unwrap();
         for qos in 0..3 {
@@ -47,10 +28,9 @@ async fn what_is_published_is_received() {
 
 #[tokio::test]
 async fn a_client_waits_for_its_server() {
-    let (broker, url) = broker();
-    let address = broker.local_addrs()[0].to_string();
-    drop(broker);
-    let client = Client::builder(&url).start().unwrap();
+    let mut broker = Broker::start().await.unwrap();
+    broker.stop().await;
+    let client = Client::builder(broker.url()).start().unwrap();
     let mut state = client.state();
     let failed = |state: &State| {
         matches!(
@@ -63,7 +43,7 @@ async fn a_client_waits_for_its_server() {
     };
     state.wait_for(failed).await.unwrap();
     let delivery = client.publish("a", "b").qos(1).enqueue().await.unwrap();
-    let _broker = Broker::builder().listen(address).shards(1).start().unwrap();
+    broker.restart().await.unwrap();
     delivery.await.unwrap();
     assert!(client.state().borrow().is_connected());
     let refused = Client::builder("mqtt://127.0.0.1:1")
@@ -75,7 +55,7 @@ async fn a_client_waits_for_its_server() {
 
 #[tokio::test]
 async fn requests_get_their_answers() {
-    both(async |builder| {
+    both(async |builder, _| {
         let client = builder.connect().await.unwrap();
         let server = client.clone();
         let serving = tokio::spawn(async move {
@@ -109,7 +89,7 @@ async fn requests_get_their_answers() {
 
 #[tokio::test]
 async fn the_retained_set_is_complete_when_the_marker_comes() {
-    both(async |builder| {
+    both(async |builder, _| {
         let client = builder.connect().await.unwrap();
         for i in 0..300 {
             let topic = format!("r/{i}");

@@ -383,7 +383,6 @@ fn ack(id: u16, reason: ReasonCode) -> Ack<'static> {
 
 /// One packet as one line.
 fn line(packet: &Packet<'_>) -> String {
-    let flag = |set: bool, text: &'static str| if set { text } else { "" };
     match packet {
         Packet::Connect(connect) => {
             let clean = flag(connect.clean_start, " clean");
@@ -395,30 +394,7 @@ fn line(packet: &Packet<'_>) -> String {
                 connect.keep_alive_s
             )
         }
-        Packet::Publish(publish) => {
-            let id = publish
-                .packet_id
-                .map(|id| format!(" #{id}"))
-                .unwrap_or_default();
-            let topic = publish.topic.map_or("", TopicName::as_str);
-            let payload = if publish.payload.len() > 40 {
-                format!("({} bytes)", publish.payload.len())
-            } else {
-                String::from_utf8_lossy(publish.payload).into_owned()
-            };
-            let properties = publish.properties;
-            let alias = properties.topic_alias().map(|one| format!(" alias={one}"));
-            let expiry = properties.message_expiry_interval();
-            let expiry = expiry.map(|one| format!(" expiry={one}"));
-            format!(
-                "PUBLISH{}{} q{}{id} {topic}={payload}{}{}",
-                flag(publish.dup, " dup"),
-                flag(publish.retain, " retain"),
-                publish.qos.bits(),
-                alias.unwrap_or_default(),
-                expiry.unwrap_or_default(),
-            )
-        }
+        Packet::Publish(publish) => publish_line(publish),
         Packet::PubAck(ack) => format!("PUBACK #{}{}", ack.packet_id, reason(ack.reason)),
         Packet::PubRec(ack) => format!("PUBREC #{}{}", ack.packet_id, reason(ack.reason)),
         Packet::PubRel(ack) => format!("PUBREL #{}{}", ack.packet_id, reason(ack.reason)),
@@ -457,6 +433,35 @@ fn line(packet: &Packet<'_>) -> String {
         | Packet::PingResp
         | Packet::Auth(_) => format!("{packet:?}"),
     }
+}
+
+fn publish_line(publish: &Publish<'_>) -> String {
+    let id = publish
+        .packet_id
+        .map(|id| format!(" #{id}"))
+        .unwrap_or_default();
+    let topic = publish.topic.map_or("", TopicName::as_str);
+    let payload = if publish.payload.len() > 40 {
+        format!("({} bytes)", publish.payload.len())
+    } else {
+        String::from_utf8_lossy(publish.payload).into_owned()
+    };
+    let properties = publish.properties;
+    let alias = properties.topic_alias().map(|one| format!(" alias={one}"));
+    let expiry = properties.message_expiry_interval();
+    let expiry = expiry.map(|one| format!(" expiry={one}"));
+    format!(
+        "PUBLISH{}{} q{}{id} {topic}={payload}{}{}",
+        flag(publish.dup, " dup"),
+        flag(publish.retain, " retain"),
+        publish.qos.bits(),
+        alias.unwrap_or_default(),
+        expiry.unwrap_or_default(),
+    )
+}
+
+fn flag(set: bool, text: &'static str) -> &'static str {
+    if set { text } else { "" }
 }
 
 fn reason(reason: ReasonCode) -> String {
