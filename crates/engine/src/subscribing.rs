@@ -374,7 +374,6 @@ impl Shard {
             options,
             window,
             ticket,
-            durable: self.stored(session).is_some(),
         };
         let join = Peer::GroupJoin { filter: name, join };
         self.send_to(owner, join, fx);

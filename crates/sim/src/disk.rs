@@ -24,7 +24,6 @@ use std::sync::Arc;
 use self::file::File;
 use crate::rng::Rng;
 
-#[cfg(test)]
 pub(crate) use self::device::Device;
 
 /// A disk, as the simulation holds it; clones share it. A program holds a [`Device`].
@@ -72,7 +71,9 @@ struct State {
     /// After so many more changes the power, or the process, is gone: the last one is done in part.
     fuse: Option<u32>,
     dead: bool,
-    calls: u64,
+    /// A failed sync takes nothing away from what programs see.
+    keeps: bool,
+    talks: bool,
 }
 
 type FileId = u64;
@@ -102,8 +103,19 @@ impl SimDisk {
             error_in: None,
             fuse: None,
             dead: false,
-            calls: 0,
+            keeps: false,
+            talks: false,
         })
+    }
+
+    /// A failed sync takes nothing away from what programs see: for programs that promise nothing but that.
+    pub(crate) fn keeps_what_is_seen(&self) {
+        self.with(|state| state.keeps = true);
+    }
+
+    /// Says to the error output what programs do to it, or does not.
+    pub(crate) fn talk(&self, talks: bool) {
+        self.with(|state| state.talks = talks);
     }
 
     fn from_state(state: State) -> Self {
@@ -121,6 +133,7 @@ impl SimDisk {
         let mut state = self.with(|state| state.clone());
         state.heal();
         state.locked = false;
+        state.talks = false;
         Self::from_state(state)
     }
 
@@ -129,6 +142,7 @@ impl SimDisk {
         self.with(|state| {
             state.heal();
             state.locked = false;
+            state.say(|| format!("{how:?}"));
             if how == Crash::Power {
                 state.lose_power();
             }
@@ -155,36 +169,64 @@ impl SimDisk {
         self.with(|state| state.full = full);
     }
 
-    /// Damages one bit of one file that has any bytes, where `chosen` accepts its name.
-    pub(crate) fn flip_bit(&self, chosen: impl Fn(&str) -> bool) -> Option<(String, usize)> {
+    /// No faults are to come.
+    pub(crate) fn heal(&self) {
+        self.with(State::heal);
+    }
+
+    /// Damages a file: a bit, some bytes, its end, all of it. Says what was done, and whether that
+    /// was at the end of the log.
+    pub(crate) fn damage(&self, rng: &mut Rng) -> (String, bool) {
         self.with(|state| {
-            let mut rng = state.rng.clone();
             let names: Vec<(String, FileId)> = state
                 .names
                 .iter()
-                .filter(|(name, id)| chosen(name) && state.files[*id].len() > 0)
+                .filter(|(_, id)| state.files[*id].len() > 0)
                 .map(|(name, id)| (name.clone(), *id))
                 .collect();
             if names.is_empty() {
-                return None;
+                return ("nothing to damage".to_owned(), false);
             }
             let (name, id) = rng.pick(&names).clone();
-            let file = state.files.get_mut(&id)?;
-            let at = rng.below(file.written_end().clamp(1, file.len()));
-            file.flip(at, 1 << rng.below(8));
-            state.rng = rng;
-            Some((name, at))
+            let file = state.file(id);
+            let written = file.written_end().clamp(1, file.len());
+            let at = rng.below(written);
+            let is_segment = |name: &&String| name.starts_with("log/0");
+            let segments: Vec<_> = names.iter().map(|n| &n.0).filter(is_segment).collect();
+            // The last one may be in reserve.
+            let at_end = segments.iter().rev().take(2).any(|last| **last == name);
+            let file = state.file(id);
+            let what = match rng.below(8) {
+                0..=3 => {
+                    let mask = 1 << rng.below(8);
+                    file.change(at, |byte| byte ^ mask);
+                    format!("a bit of {name} at {at}")
+                }
+                4 | 5 => {
+                    let count = rng.between(1, 600);
+                    let zero = rng.one_in(2);
+                    for at in at..at + count {
+                        let byte = if zero {
+                            0
+                        } else {
+                            u8::try_from(rng.below(256)).unwrap_or(0)
+                        };
+                        file.change(at, |_| byte);
+                    }
+                    format!("{count} bytes of {name} at {at}")
+                }
+                6 => {
+                    file.cut(at);
+                    format!("{name} is cut at {at}")
+                }
+                _ => {
+                    state.names.remove(&name);
+                    state.stable_names.remove(&name);
+                    format!("{name} is missing")
+                }
+            };
+            (what, at_end)
         })
-    }
-
-    /// How many bytes all files have.
-    pub(crate) fn bytes(&self) -> usize {
-        self.with(|state| state.names.values().map(|id| state.files[id].len()).sum())
-    }
-
-    /// How many calls it has had.
-    pub(crate) fn calls(&self) -> u64 {
-        self.with(|state| state.calls)
     }
 }
 
@@ -196,9 +238,14 @@ impl State {
         self.dead = false;
     }
 
+    fn say(&self, what: impl FnOnce() -> String) {
+        if self.talks {
+            eprintln!("  disk: {}", what());
+        }
+    }
+
     /// Each call begins here; it may be the one that fails.
     fn call(&mut self) -> io::Result<()> {
-        self.calls += 1;
         if self.dead {
             return Err(out());
         }

@@ -1,9 +1,9 @@
 //! Where batches are kept: in plain memory, which has no faults of its own, or in the log on the simulated disk.
 
 use martlet_engine::{Record, Records};
-use martlet_store::{Maintenance, Memory, Store, StoreError};
+use martlet_store::{Durability, Log, Maintenance, Memory, Settings, Store, StoreError};
 
-use crate::disk::Crash;
+use crate::disk::{Crash, Device, SimDisk};
 use crate::rng::Rng;
 use crate::stored::Stored;
 
@@ -11,6 +11,7 @@ use crate::stored::Stored;
 #[derive(Debug)]
 pub(crate) enum Keeper {
     Plain(Plain),
+    Log(Box<OnDisk>),
 }
 
 /// Why it did not do what it was asked for.
@@ -20,6 +21,8 @@ pub(crate) enum KeeperError {
     Full,
     /// The process has to end: the disk has failed, or is gone.
     Broken(String),
+    /// Our own fault.
+    Nonsense(String),
 }
 
 /// Batches in memory, of which the first ones are stable.
@@ -29,14 +32,48 @@ pub(crate) struct Plain {
     stable: usize,
 }
 
+/// The log on its disk.
+#[derive(Debug)]
+pub(crate) struct OnDisk {
+    disk: SimDisk,
+    settings: Settings,
+    log: Option<Log<Device>>,
+}
+
 impl Keeper {
-    pub(crate) fn choose(_rng: &mut Rng) -> Self {
-        Self::Plain(Plain::default())
+    /// What the seed wants.
+    pub(crate) fn choose(rng: &mut Rng) -> Self {
+        if rng.one_in(4) {
+            return Self::Plain(Plain::default());
+        }
+        let mut settings = Settings::new(rng.number());
+        settings.segment_bytes = 0;
+        if rng.one_in(4) {
+            settings.durability = Durability::Os;
+        }
+        let disk = SimDisk::new(rng.number());
+        if settings.durability == Durability::Os {
+            disk.keeps_what_is_seen();
+        }
+        Self::Log(Box::new(OnDisk {
+            disk,
+            settings,
+            log: None,
+        }))
     }
 
     fn store(&mut self) -> &mut dyn Store {
         match self {
             Self::Plain(plain) => &mut plain.memory,
+            Self::Log(on_disk) => on_disk.log.as_mut().expect("it was opened"),
+        }
+    }
+
+    /// The disk, if there is one.
+    pub(crate) const fn disk(&self) -> Option<&SimDisk> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Log(on_disk) => Some(&on_disk.disk),
         }
     }
 
@@ -46,8 +83,8 @@ impl Keeper {
 
     pub(crate) fn sync(&mut self) -> Result<(), KeeperError> {
         self.store().sync()?;
-        match self {
-            Self::Plain(plain) => plain.stable = plain.memory.batches().count(),
+        if let Self::Plain(plain) = self {
+            plain.stable = plain.memory.batches().count();
         }
         Ok(())
     }
@@ -56,15 +93,42 @@ impl Keeper {
         Ok(self.store().maintain()?)
     }
 
+    /// One of the crashes that are survived without loss.
+    pub(crate) fn choose_crash(&self, rng: &mut Rng) -> Crash {
+        match self {
+            Self::Log(on_disk) if on_disk.settings.durability == Durability::Os => Crash::Kill,
+            Self::Plain(_) | Self::Log(_) => *rng.pick(&[Crash::Power, Crash::Power, Crash::Kill]),
+        }
+    }
+
     /// The process is gone.
     pub(crate) fn crash(&mut self, how: Crash, rng: &mut Rng) {
         match self {
             Self::Plain(plain) => plain.crash(how, rng),
+            Self::Log(on_disk) => {
+                on_disk.log = None;
+                on_disk.disk.crash(how);
+            }
         }
     }
 
+    /// What the store still has: calls `each` with every record and its shard, in order. Returns the next counters.
+    pub(crate) fn recover(
+        &mut self,
+        shard_count: usize,
+        rng: &mut Rng,
+        each: &mut dyn FnMut(usize, &Record<'_>),
+    ) -> Result<(u64, u64), KeeperError> {
+        let next = match self {
+            Self::Plain(plain) => plain.next_counters(),
+            Self::Log(on_disk) => on_disk.open(rng)?,
+        };
+        self.store().replay(shard_count, each)?;
+        Ok(next)
+    }
+
     /// A picture of what is stored, without disturbing it.
-    pub(crate) fn picture(&mut self) -> Result<Stored, String> {
+    pub(crate) fn picture(&mut self, rng: &mut Rng) -> Result<Stored, String> {
         let mut stored = Stored::default();
         let mut sense = Ok(());
         let mut each = |_, record: &Record<'_>| {
@@ -72,24 +136,30 @@ impl Keeper {
                 sense = stored.apply(record);
             }
         };
-        let replayed = self.store().replay(1, &mut each);
-        replayed.map_err(|error| error.to_string())?;
+        match self {
+            Self::Plain(plain) => plain.memory.replay(1, &mut each),
+            Self::Log(on_disk) => {
+                let mut fork = on_disk.fork();
+                fork.open(rng).map_err(|error| format!("{error:?}"))?;
+                fork.log.as_mut().expect("just opened").replay(1, &mut each)
+            }
+        }
+        .map_err(|error| error.to_string())?;
         sense?;
         stored.settle()?;
         Ok(stored)
     }
 
-    /// What the store still has: calls `each` with every record and its shard, in order. Returns the next counters.
-    pub(crate) fn recover(
-        &mut self,
-        shard_count: usize,
-        each: &mut dyn FnMut(usize, &Record<'_>),
-    ) -> Result<(u64, u64), KeeperError> {
-        let next = match self {
-            Self::Plain(plain) => plain.next_counters(),
+    /// What a damaged copy of the disk gives: `None` if there is nothing to damage, or it does not open.
+    pub(crate) fn damaged_copy(&self, rng: &mut Rng) -> Option<Self> {
+        let Self::Log(on_disk) = self else {
+            return None;
         };
-        self.store().replay(shard_count, each)?;
-        Ok(next)
+        let fork = on_disk.fork();
+        for _ in 0..rng.between(1, 3) {
+            fork.disk.damage(rng);
+        }
+        Some(Self::Log(Box::new(fork)))
     }
 }
 
@@ -117,10 +187,38 @@ impl Plain {
     }
 }
 
+impl OnDisk {
+    /// Opens the log. Returns the next counters.
+    fn open(&mut self, rng: &mut Rng) -> Result<(u64, u64), KeeperError> {
+        self.log = None;
+        self.settings.seed = rng.number();
+        let opened = Log::open(Device::new(&self.disk), self.settings.clone());
+        let (log, recovery) = opened.map_err(|error| KeeperError::Broken(error.to_string()))?;
+        if recovery.has_loss() {
+            let what = format!("loss is reported: {:?}", recovery.faults);
+            return Err(KeeperError::Nonsense(what));
+        }
+        self.log = Some(log);
+        Ok((
+            recovery.highest_session_counter + 1,
+            recovery.highest_number_counter + 1,
+        ))
+    }
+
+    fn fork(&self) -> Self {
+        Self {
+            disk: self.disk.fork(),
+            settings: self.settings.clone(),
+            log: None,
+        }
+    }
+}
+
 impl From<StoreError> for KeeperError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Full(_) => Self::Full,
+            StoreError::Invalid(error) => Self::Nonsense(error.to_string()),
             error => Self::Broken(error.to_string()),
         }
     }

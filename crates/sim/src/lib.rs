@@ -67,10 +67,6 @@
 )]
 
 mod client;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the log comes onto it with the next change")
-)]
 mod disk;
 mod hostile;
 mod interest;
@@ -78,6 +74,7 @@ mod invariants;
 mod keeper;
 mod ledger;
 mod link;
+mod log_world;
 mod rest;
 mod rng;
 mod server_view;
@@ -86,6 +83,7 @@ mod storage;
 mod stored;
 mod world;
 
+pub use log_world::{LogReport, run_log};
 pub use rest::{Report, run};
 pub use setup::{Options, fresh_seeds};
 pub use storage::StorageFacts;

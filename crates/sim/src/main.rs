@@ -1,9 +1,11 @@
-//! Runs simulated worlds: one seed, or seeds that nobody has run before.
+//! Runs simulated worlds: one seed, some in a row, or seeds that nobody has run before.
 #![expect(clippy::print_stdout, reason = "it is there to print")]
 
+use std::fmt::Debug;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use martlet_sim::{Options, run};
+use martlet_sim::{Failure, Options, run, run_log};
 
 fn main() -> ExitCode {
     match Arguments::parse(std::env::args().skip(1)) {
@@ -16,12 +18,16 @@ fn main() -> ExitCode {
 }
 
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each flag")]
 struct Arguments {
     seed: Option<u64>,
+    count: u64,
     fresh: u64,
     steps: Option<usize>,
     shards: Option<usize>,
     store: bool,
+    log: bool,
+    shrink: bool,
     trace: bool,
 }
 
@@ -29,12 +35,15 @@ impl Arguments {
     fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut arguments = Self::default();
         while let Some(word) = words.next() {
-            if word == "--trace" {
-                arguments.trace = true;
-                continue;
-            }
-            if word == "--store" {
-                arguments.store = true;
+            let flag = match word.as_str() {
+                "--trace" => Some(&mut arguments.trace),
+                "--store" => Some(&mut arguments.store),
+                "--log" => Some(&mut arguments.log),
+                "--shrink" => Some(&mut arguments.shrink),
+                _ => None,
+            };
+            if let Some(flag) = flag {
+                *flag = true;
                 continue;
             }
             let value = words
@@ -46,6 +55,7 @@ impl Arguments {
             let size = usize::try_from(number).map_err(|error| error.to_string())?;
             match word.as_str() {
                 "--seed" => arguments.seed = Some(number),
+                "--count" => arguments.count = number,
                 "--fresh" => arguments.fresh = number,
                 "--steps" => arguments.steps = Some(size),
                 "--shards" if (1..=64).contains(&size) => arguments.shards = Some(size),
@@ -57,31 +67,17 @@ impl Arguments {
 
     fn run(&self) -> ExitCode {
         let seeds: Vec<u64> = match self.seed {
-            Some(seed) => vec![seed],
+            Some(seed) => (seed..seed + self.count.max(1)).collect(),
             None => martlet_sim::fresh_seeds(self.fresh.max(1)),
         };
         let mut failed = 0;
         for seed in &seeds {
-            for shards in self
-                .shards
-                .map_or_else(|| vec![1, 2, 4], |shards| vec![shards])
-            {
-                let mut options = Options::new(*seed, shards);
-                options.steps = self.steps.unwrap_or(options.steps);
-                options.store = self.store;
-                options.trace = self.trace;
-                match run(&options) {
-                    Ok(report) if self.seed.is_some() => {
-                        println!("seed {seed}, {shards} shards: {report:#?}");
-                    }
-                    Ok(_) => {}
-                    Err(failure) => {
-                        failed += 1;
-                        println!("seed {seed}, {shards} shards: {failure}");
-                        println!("  again: {}", options.command());
-                    }
-                }
-            }
+            let works = if self.log {
+                self.run_log(*seed)
+            } else {
+                self.run_worlds(*seed)
+            };
+            failed += works;
         }
         println!("{} seeds, {failed} failures", seeds.len());
         if failed == 0 {
@@ -90,12 +86,87 @@ impl Arguments {
             ExitCode::FAILURE
         }
     }
+
+    /// How many of the runs of a seed failed.
+    fn run_worlds(&self, seed: u64) -> usize {
+        let shards = self.shards.map_or_else(|| vec![1, 2, 4], |n| vec![n]);
+        let mut failed = 0;
+        for shards in shards {
+            let mut options = Options::new(seed, shards);
+            options.steps = self.steps.unwrap_or(options.steps);
+            options.store = self.store;
+            options.trace = self.trace;
+            let Err(what) = caught(|| run(&options)).map(|report| self.show(&report)) else {
+                continue;
+            };
+            failed += 1;
+            println!("seed {seed}, {shards} shards: {what}");
+            if self.shrink {
+                options.steps = fewest(options.steps, |steps| {
+                    let mut options = options.clone();
+                    options.steps = steps;
+                    caught(|| run(&options)).is_err()
+                });
+            }
+            println!("  again: {}", options.command());
+        }
+        failed
+    }
+
+    fn run_log(&self, seed: u64) -> usize {
+        let mut steps = self.steps.unwrap_or(LOG_STEPS);
+        let Err(what) =
+            caught(|| run_log(seed, steps, self.trace)).map(|report| self.show(&report))
+        else {
+            return 0;
+        };
+        println!("seed {seed}: {what}");
+        if self.shrink {
+            steps = fewest(steps, |steps| {
+                caught(|| run_log(seed, steps, false)).is_err()
+            });
+        }
+        println!("  again: cargo run -p martlet-sim -- --log --seed {seed} --steps {steps}");
+        1
+    }
+
+    fn show(&self, report: &impl Debug) {
+        if self.seed.is_some() && self.count <= 1 {
+            println!("{report:#?}");
+        }
+    }
 }
 
-const USAGE: &str = "usage: martlet-sim [--store] [--seed N | --fresh N] [--steps N] [--shards N]
+/// A panic is a failure as well.
+fn caught<T>(what: impl FnOnce() -> Result<T, Failure>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(what)) {
+        Ok(result) => result.map_err(|failure| failure.to_string()),
+        Err(_) => Err("a panic".to_owned()),
+    }
+}
+
+/// The fewest steps that still fail, as far as a few attempts show.
+fn fewest(steps: usize, fails: impl Fn(usize) -> bool) -> usize {
+    let mut fewer = 50;
+    while fewer < steps {
+        if fails(fewer) {
+            return fewer;
+        }
+        fewer += fewer / 4;
+    }
+    steps
+}
+
+/// Steps of a usual run of the log.
+const LOG_STEPS: usize = 3_000;
+
+const USAGE: &str = "usage: martlet-sim [--store | --log] [--seed N [--count N] | --fresh N] [--steps N] [--shards N]
+  --store     with a store, and crashes
+  --log       the log of the store alone
   --seed N    run this seed
+  --count N   run so many seeds from that one on
   --fresh N   run N seeds that nobody has run before (default: 1)
   --steps N   steps of each run
   --shards N  shards of each run (default: 1, 2 and 4, one after the other)
-  --store     with a store, and crashes
+  --shrink    look for fewer steps that fail as well
   --trace     print every event to the error output";

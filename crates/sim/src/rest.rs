@@ -32,6 +32,9 @@ pub struct Report {
 /// Runs a world from its first step to its end.
 pub fn run(options: &Options) -> Result<Report, Failure> {
     let mut world = World::new(options);
+    if options.store {
+        world.open_store(options.shards)?;
+    }
     world.begin()?;
     let rounds = world.setup.rounds;
     for _ in 0..rounds {
@@ -134,7 +137,7 @@ impl World {
     fn end_faults(&mut self) {
         self.release_mail();
         if let Some(storage) = &mut self.storage {
-            storage.space_returns();
+            storage.end_faults();
         }
         let current: Vec<_> = self.clients.iter().map(|client| client.link).collect();
         for link in self.links.values_mut() {

@@ -22,6 +22,11 @@ pub(crate) fn has_passed(since: Time, seconds: u32, ledger: &Ledger) -> Option<b
     if seconds == 0 {
         return Some(true);
     }
+    timer_has_passed(since, seconds, ledger)
+}
+
+/// The same for what is left to a timer even if it is due at once.
+pub(crate) fn timer_has_passed(since: Time, seconds: u32, ledger: &Ledger) -> Option<bool> {
     if seconds == u32::MAX {
         return Some(false);
     }

@@ -15,7 +15,6 @@ use crate::disk::Crash;
 use crate::keeper::{Keeper, KeeperError};
 use crate::ledger::Tick;
 use crate::rng::Rng;
-use crate::stored::Stored;
 
 /// The store of a run.
 #[derive(Debug)]
@@ -33,8 +32,8 @@ pub(crate) struct Storage {
     told: Vec<StorePressure>,
     busy_bytes: usize,
     full: bool,
-    /// One of so many steps of the store is a crash; 0: none.
-    pub(crate) crash_one_in: usize,
+    /// One of so many steps of the store is a crash, or has to do with a fault of the disk; 0: none.
+    pub(crate) fault_one_in: usize,
     pub(crate) facts: StorageFacts,
 }
 
@@ -63,7 +62,7 @@ impl Storage {
     /// What the seed wants.
     pub(crate) fn choose(rng: &mut Rng) -> Self {
         Self {
-            crash_one_in: *rng.pick(&[0, 40, 120, 120, 400]),
+            fault_one_in: *rng.pick(&[0, 20, 60, 60, 200]),
             busy_bytes: *rng.pick(&[200, 2_000, usize::MAX]),
             keeper: Keeper::choose(rng),
             waiting: VecDeque::new(),
@@ -194,8 +193,11 @@ impl Storage {
         Some((shard, self.pressure))
     }
 
-    /// Space returns.
-    pub(crate) fn space_returns(&mut self) {
+    /// The disk works, and has space.
+    pub(crate) fn end_faults(&mut self) {
+        if let Some(disk) = self.keeper.disk().filter(|disk| !disk.is_dead()) {
+            disk.heal();
+        }
         self.full = false;
         self.look_at_pressure();
     }
@@ -236,13 +238,27 @@ impl Storage {
     pub(crate) fn recover(
         &mut self,
         shard_count: usize,
+        rng: &mut Rng,
         each: &mut dyn FnMut(usize, &Record<'_>),
     ) -> Result<(u64, u64), KeeperError> {
-        self.keeper.recover(shard_count, each)
+        self.keeper.recover(shard_count, rng, each)
     }
 
-    /// A picture of what is stored, without disturbing it.
-    pub(crate) fn picture(&mut self) -> Result<Stored, String> {
-        self.keeper.picture()
+    /// Where batches are kept.
+    pub(crate) const fn keeper(&mut self) -> &mut Keeper {
+        &mut self.keeper
+    }
+
+    /// Something happens to the disk, now or soon.
+    pub(crate) fn disk_fault(&mut self, rng: &mut Rng) {
+        let Some(disk) = self.keeper.disk() else {
+            return;
+        };
+        let soon = u32::try_from(rng.below(20)).unwrap_or(0);
+        match rng.below(4) {
+            0 => disk.fail_in(soon),
+            1 => disk.die_in(soon),
+            _ => disk.set_full(rng.one_in(2)),
+        }
     }
 }

@@ -4,14 +4,15 @@
 //! that is not in flight, a reference to a body that is not there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use martlet_codec::{QoS, Version};
 use martlet_engine::{Body, BodyId, Record, SessionId, WallTime, slot_of};
 
 /// Everything that is stored.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Stored {
-    pub(crate) bodies: BTreeMap<BodyId, StoredBody>,
+    pub(crate) bodies: BTreeMap<BodyId, Arc<StoredBody>>,
     pub(crate) sessions: BTreeMap<SessionId, StoredSession>,
     /// By slot: a body names its topic.
     pub(crate) retained: BTreeMap<u8, BTreeSet<BodyId>>,
@@ -24,7 +25,7 @@ pub(crate) struct Stored {
 }
 
 /// A message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct StoredBody {
     pub(crate) topic: String,
     pub(crate) payload: Vec<u8>,
@@ -33,7 +34,7 @@ pub(crate) struct StoredBody {
 }
 
 /// A session.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct StoredSession {
     pub(crate) client_id: String,
     pub(crate) version: Version,
@@ -44,22 +45,21 @@ pub(crate) struct StoredSession {
     pub(crate) will: Option<(String, Vec<u8>, u32)>,
     /// By filter: QoS, No Local, and whether retained messages are still to be sent.
     pub(crate) subscriptions: BTreeMap<String, (QoS, bool, bool)>,
-    /// By position.
-    pub(crate) queue: BTreeMap<u64, StoredEntry>,
-    /// PUBREC has come.
-    pub(crate) released: BTreeSet<u16>,
+    /// What waits, by position.
+    pub(crate) waiting: BTreeMap<u64, StoredEntry>,
+    /// What is in flight, in order; without a message from PUBREC on.
+    pub(crate) in_flight: Vec<(u16, Option<StoredEntry>)>,
     /// QoS 2 messages of the client between PUBLISH and PUBREL, with the number of those that other shards have a part in.
     pub(crate) received: BTreeMap<u16, Option<u64>>,
 }
 
 /// A message for a session.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct StoredEntry {
     pub(crate) body: BodyId,
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
     pub(crate) group: Option<(String, u64)>,
-    pub(crate) packet_id: Option<u16>,
 }
 
 impl Stored {
@@ -94,8 +94,8 @@ impl Stored {
             }
             Record::SlotEnd { .. } => Err("the end of no checkpoint"),
             Record::Body { body, message } => {
-                let message = StoredBody::new(&message);
-                match self.bodies.insert(body, message.clone()) {
+                let message = Arc::new(StoredBody::new(&message));
+                match self.bodies.insert(body, Arc::clone(&message)) {
                     Some(other) if other != message => Err("another body of this name"),
                     _ => Ok(()),
                 }
@@ -157,7 +157,10 @@ impl Stored {
             }
             Record::SessionEnded { session } => {
                 let stored = self.sessions.remove(&session).ok_or("no such session")?;
-                ok(stored.queue.is_empty(), "messages were not let go")
+                ok(
+                    stored.messages().next().is_none(),
+                    "messages were not let go",
+                )
             }
             Record::Offline { session, .. }
             | Record::Will { session, .. }
@@ -186,7 +189,7 @@ impl Stored {
         }
         let mut live = BTreeSet::new();
         for session in self.sessions.values() {
-            for entry in session.queue.values() {
+            for entry in session.messages() {
                 self.require(entry.body, &session.client_id)?;
                 live.insert(entry.body);
             }
@@ -220,13 +223,20 @@ impl Stored {
         Err(format!("{who} refers to {body:?}, which is not there"))
     }
 
+    /// The highest counters of sessions and numbers in it.
+    pub(crate) fn highest(&self) -> (u64, u64) {
+        let sessions = self.sessions.keys().map(|id| id.counter()).max();
+        let numbers = self.bodies.keys().map(|id| id.as_u64() / 64).max();
+        (sessions.unwrap_or(0), numbers.unwrap_or(0))
+    }
+
     /// The session of a client.
     pub(crate) fn session_of(&self, client_id: &str) -> Option<&StoredSession> {
         self.sessions.values().find(|s| s.client_id == client_id)
     }
 
     /// The retained message of each topic.
-    pub(crate) fn retained(&self) -> impl Iterator<Item = &StoredBody> {
+    pub(crate) fn retained(&self) -> impl Iterator<Item = &Arc<StoredBody>> {
         let bodies = self.retained.values().flatten();
         bodies.filter_map(|id| self.bodies.get(id))
     }
@@ -282,8 +292,8 @@ impl StoredSession {
             offline: None,
             will: None,
             subscriptions: BTreeMap::new(),
-            queue: BTreeMap::new(),
-            released: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+            in_flight: Vec::new(),
             received: BTreeMap::new(),
         }
     }
@@ -333,49 +343,53 @@ impl StoredSession {
                 packet_id,
                 ..
             } => {
-                let packet_id = packet_id.map(martlet_codec::PacketId::get);
-                let free = packet_id.is_none_or(|id| !self.in_flight(id));
                 let entry = StoredEntry {
                     body,
                     qos: terms.qos,
                     retain: terms.retain,
                     group: terms.group.map(|(filter, at)| (filter.to_owned(), at)),
-                    packet_id,
                 };
-                let before = self.queue.insert(position, entry);
-                ok(before.is_none() && free, "the place is taken")
+                let Some(packet_id) = packet_id else {
+                    let before = self.waiting.insert(position, entry);
+                    return ok(before.is_none(), "the place is taken");
+                };
+                self.begin(packet_id.get(), entry)
             }
             Record::Sent {
                 position,
                 packet_id,
                 ..
             } => {
-                let free = !self.in_flight(packet_id.get());
-                let entry = self.queue.get_mut(&position).ok_or("not in the queue")?;
-                let waiting = entry.packet_id.replace(packet_id.get()).is_none();
-                ok(free && waiting, "in flight already")
+                let entry = self.waiting.remove(&position).ok_or("not in the queue")?;
+                self.begin(packet_id.get(), entry)
             }
             Record::Dropped { position, body, .. } => {
-                let entry = self.queue.remove(&position).ok_or("not in the queue")?;
+                let entry = self.waiting.remove(&position).ok_or("not in the queue")?;
                 ok(entry.body == body, "another message is there")
             }
             Record::Released {
-                packet_id, body, ..
-            } => {
-                if let Some(body) = body {
-                    self.end(packet_id.get(), body)?;
-                }
-                let new = self.released.insert(packet_id.get());
-                ok(new, "it was released before")
-            }
-            Record::Finished {
                 packet_id,
                 body: Some(body),
                 ..
-            } => self.end(packet_id.get(), body),
-            Record::Finished { packet_id, .. } => {
-                let was = self.released.remove(&packet_id.get());
-                ok(was, "no such flow")
+            } => {
+                let flow = self.flow(packet_id.get())?;
+                let was = self.in_flight[flow].1.take();
+                ok(
+                    was.is_some_and(|e| e.body == body),
+                    "another message is there",
+                )
+            }
+            Record::Released { packet_id, .. } => {
+                let new = self.flow(packet_id.get()).is_err();
+                self.in_flight.push((packet_id.get(), None));
+                ok(new, "in flight already")
+            }
+            Record::Finished {
+                packet_id, body, ..
+            } => {
+                let flow = self.flow(packet_id.get())?;
+                let (_, was) = self.in_flight.remove(flow);
+                ok(was.map(|e| e.body) == body, "another message is there")
             }
             Record::Received {
                 packet_id, publish, ..
@@ -391,20 +405,25 @@ impl StoredSession {
         }
     }
 
-    fn in_flight(&self, packet_id: u16) -> bool {
-        let mut entries = self.queue.values();
-        self.released.contains(&packet_id) || entries.any(|e| e.packet_id == Some(packet_id))
+    /// Every message that it has a reference to.
+    pub(crate) fn messages(&self) -> impl Iterator<Item = &StoredEntry> {
+        let in_flight = self
+            .in_flight
+            .iter()
+            .filter_map(|(_, entry)| entry.as_ref());
+        in_flight.chain(self.waiting.values())
     }
 
-    fn end(&mut self, packet_id: u16, body: BodyId) -> Result<(), &'static str> {
-        let mut entries = self.queue.iter();
-        let found = entries.find(|(_, entry)| entry.packet_id == Some(packet_id));
-        let position = *found.ok_or("not in flight")?.0;
-        let entry = self.queue.remove(&position);
-        ok(
-            entry.is_some_and(|e| e.body == body),
-            "another message is there",
-        )
+    fn begin(&mut self, packet_id: u16, entry: StoredEntry) -> Result<(), &'static str> {
+        let new = self.flow(packet_id).is_err();
+        self.in_flight.push((packet_id, Some(entry)));
+        ok(new, "in flight already")
+    }
+
+    fn flow(&self, packet_id: u16) -> Result<usize, &'static str> {
+        let mut flows = self.in_flight.iter();
+        let found = flows.position(|(id, _)| *id == packet_id);
+        found.ok_or("not in flight")
     }
 }
 

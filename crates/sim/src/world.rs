@@ -121,7 +121,9 @@ impl World {
             setup,
             seed: options.seed,
         };
-        world.start_shards(count);
+        if world.storage.is_none() {
+            world.start_shards(count);
+        }
         world
     }
 

@@ -32,6 +32,7 @@ impl Device {
             let naming = what(state)?;
             let (names, folders) = (&mut state.names, &mut state.folders);
             naming.clone().apply(names, folders);
+            state.say(|| format!("{naming:?}"));
             state.namings.push(naming);
             if last { Err(out()) } else { Ok(()) }
         })
@@ -147,6 +148,12 @@ impl Disk for Device {
                 // In part, and nobody gets to know how much.
                 Ok(true) | Err(_) => state.rng.below(bytes.len() + 1),
             };
+            state.say(|| {
+                format!(
+                    "write {count} of {} to {file} at {at}: {change:?}",
+                    bytes.len()
+                )
+            });
             state.file(*file).write(at, &bytes[..count]);
             match change {
                 Ok(false) => Ok(count),
@@ -162,9 +169,13 @@ impl Disk for Device {
             if state.dead {
                 return Err(out());
             }
+            state.say(|| format!("sync {file}: {change:?}"));
             if change.is_ok() {
                 state.file(*file).sync();
                 return Ok(());
+            }
+            if state.keeps {
+                return change.map(|_| ());
             }
             let mut rng = state.rng.clone();
             state.file(*file).fail_to_sync(&mut rng);
@@ -178,6 +189,7 @@ impl Disk for Device {
             if state.change()? {
                 return Err(out());
             }
+            state.say(|| format!("sync names in {folder:?}"));
             state.sync_folder(folder);
             Ok(())
         })

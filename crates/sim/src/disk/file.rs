@@ -83,12 +83,19 @@ impl File {
         self.cached = cached;
     }
 
-    pub(super) fn flip(&mut self, at: usize, mask: u8) {
+    /// Damage: of what is seen, and of what is on the medium.
+    pub(super) fn change(&mut self, at: usize, to: impl Fn(u8) -> u8) {
         for bytes in [&mut self.cached, &mut self.stable] {
             if let Some(byte) = bytes.get_mut(at) {
-                *byte ^= mask;
+                *byte = to(*byte);
             }
         }
+    }
+
+    pub(super) fn cut(&mut self, length: usize) {
+        self.cached.truncate(length);
+        self.stable.truncate(length);
+        self.pending.clear();
     }
 
     /// What is left when the power fails: see the module `disk`.

@@ -229,9 +229,7 @@ fn one_program_has_the_lock() {
 fn a_fork_is_a_disk_of_its_own() {
     let disk = disk_with_ones(1);
     let fork = disk.fork();
-    let (_, at) = fork.flip_bit(|name| name == "f").unwrap();
-    assert_ne!(content(&fork)[at], 1);
+    write(&fork, 7, &[9]).unwrap();
+    assert_eq!(content(&fork)[7], 9);
     assert_eq!(content(&disk), vec![1; 4096]);
-    assert_eq!((disk.bytes(), fork.bytes()), (4096, 4096));
-    assert!(disk.calls() > 0);
 }

@@ -38,13 +38,11 @@ impl Invariant for AckedIsDurable {
     }
 }
 
-/// Messages of a queue.
+/// The messages that a session has a reference to.
 fn queued(session: &StoredSession, stored: &Stored) -> BTreeSet<MessageId> {
-    let bodies = session
-        .queue
-        .values()
-        .filter_map(|e| stored.bodies.get(&e.body));
-    bodies
+    session
+        .messages()
+        .filter_map(|entry| stored.bodies.get(&entry.body))
         .filter_map(|body| message_in(&body.payload))
         .collect()
 }
@@ -58,7 +56,7 @@ fn missing(stored: &Stored, ledger: &Ledger) -> Vec<String> {
         let name = &ledger.actors[session.actor].name;
         let queued = stored.session_of(name).map(|s| queued(s, stored));
         for message in &ledger.messages {
-            if is_obliged(message, ledger)
+            if is_obliged(message)
                 && !session.receipts.contains_key(&message.id)
                 && !queued
                     .as_ref()
@@ -75,7 +73,7 @@ fn missing(stored: &Stored, ledger: &Ledger) -> Vec<String> {
 }
 
 /// Whether the broker has answered for it.
-fn is_obliged(message: &MessageFact, _ledger: &Ledger) -> bool {
+const fn is_obliged(message: &MessageFact) -> bool {
     message.acked.is_some() && !message.clear && !message.will
 }
 
@@ -105,7 +103,7 @@ fn missing_in_groups(stored: &Stored, ledger: &Ledger) -> Vec<String> {
             kept.extend(queued(session, stored));
         }
         for message in &ledger.messages {
-            if !is_obliged(message, ledger)
+            if !is_obliged(message)
                 || !topic_matches(plain, &message.topic)
                 || kept.contains(&message.id)
                 || members.iter().any(|s| {

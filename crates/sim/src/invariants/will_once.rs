@@ -16,7 +16,7 @@ use martlet_engine::{CloseCause, ConnId, Time};
 
 use super::Invariant;
 use crate::ledger::{ConnectTerms, Event, Ledger, MessageId, Tick};
-use crate::server_view::{expiry_of, has_passed};
+use crate::server_view::{expiry_of, timer_has_passed};
 
 #[derive(Default)]
 pub(super) struct WillOnce {
@@ -116,7 +116,7 @@ impl Invariant for WillOnce {
             let due = match will.fate {
                 Fate::Due | Fate::Published => Some(true),
                 Fate::Either => None,
-                Fate::Waiting { since, seconds } => has_passed(since, seconds, ledger),
+                Fate::Waiting { since, seconds } => timer_has_passed(since, seconds, ledger),
                 Fate::Armed | Fate::Gone => Some(false),
             };
             least += u64::from(due == Some(true));
@@ -165,7 +165,7 @@ impl WillOnce {
         if let Some(old) = self.clients.get(client).and_then(|client| client.will)
             && let Some(Fate::Waiting { since, seconds }) = self.wills.get(&old).map(|w| w.fate)
         {
-            let fate = match has_passed(since, seconds, ledger) {
+            let fate = match timer_has_passed(since, seconds, ledger) {
                 Some(true) => Fate::Due,
                 _ if terms.clean => Fate::Due,
                 Some(false) => Fate::Gone,
@@ -231,7 +231,6 @@ impl WillOnce {
                 // Nothing of the session is stored.
                 _ if expiry_s == 0 => Fate::Either,
                 _ if will.since > self.stable => Fate::Either,
-                0 => Fate::Due,
                 seconds => Fate::Waiting {
                     since: ledger.now,
                     seconds,
@@ -242,7 +241,7 @@ impl WillOnce {
         }
         for (id, will) in &mut self.wills {
             let doubtful = will.since > self.stable;
-            let passed = |since, seconds| has_passed(since, seconds, ledger) != Some(false);
+            let passed = |since, seconds| timer_has_passed(since, seconds, ledger) != Some(false);
             match will.fate {
                 Fate::Waiting { since, seconds } => {
                     if doubtful {

@@ -1,5 +1,7 @@
 //! The store at work beside the shards, crashes, and what the next process finds.
 
+use martlet_engine::Shard;
+
 use super::{Failure, World, fail};
 use crate::disk::Crash;
 use crate::keeper::KeeperError;
@@ -24,6 +26,14 @@ impl World {
             return Ok(());
         };
         let rng = &mut self.rng;
+        if storage.fault_one_in > 0 && rng.one_in(storage.fault_one_in) {
+            if rng.one_in(2) {
+                storage.disk_fault(rng);
+                return Ok(());
+            }
+            let how = storage.keeper().choose_crash(rng);
+            return self.crash(how);
+        }
         let done = match rng.below(100) {
             0..=29 => storage.append_some(rng),
             30..=44 => {
@@ -31,25 +41,18 @@ impl World {
                 Ok(())
             }
             45..=59 => storage.end_sync(),
-            60..=82 => {
+            60..=83 => {
                 self.ticket_comes_back();
                 return Ok(());
             }
-            83..=90 => storage.maintain().map(|_| ()),
-            91..=94 => {
+            84..=91 => storage.maintain().map(|_| ()),
+            92..=96 => {
                 self.checkpoint();
                 return Ok(());
             }
-            95..=97 => {
+            _ => {
                 self.tell_pressure();
                 return Ok(());
-            }
-            _ => {
-                if storage.crash_one_in > 0 && rng.one_in(storage.crash_one_in / 20) {
-                    let how = *rng.pick(&[Crash::Power, Crash::Power, Crash::Kill]);
-                    return self.crash(how);
-                }
-                Ok(())
             }
         };
         self.survive(done)
@@ -60,11 +63,18 @@ impl World {
         match result {
             Ok(_) | Err(KeeperError::Full) => Ok(()),
             Err(KeeperError::Broken(what)) => {
-                if self.talks {
-                    eprintln!("{:?} the store: {what}", self.ledger.now);
-                }
-                self.crash(Crash::Kill)
+                self.say(&format!("the store fails: {what}"));
+                let storage = self.storage.as_mut().expect("it has failed");
+                let how = storage.keeper().choose_crash(&mut self.rng);
+                self.crash(how)
             }
+            Err(KeeperError::Nonsense(what)) => Err(fail("log_is_sound", what)),
+        }
+    }
+
+    fn say(&self, what: &str) {
+        if self.talks {
+            eprintln!("{:?} {what}", self.ledger.now);
         }
     }
 
@@ -137,14 +147,14 @@ impl World {
         let Some(storage) = &mut self.storage else {
             return Ok(());
         };
-        let before = sound(storage.picture())?;
+        let before = sound(storage.keeper().picture(&mut self.rng))?;
         if self.rng.one_in(2) {
             return Ok(());
         }
         (0..=u8::MAX).for_each(|slot| self.checkpoint_slot(slot));
         self.come_to_rest()?;
         let storage = self.storage.as_mut().expect("it was there");
-        let after = sound(storage.picture())?;
+        let after = sound(storage.keeper().picture(&mut self.rng))?;
         match before.difference(&after) {
             None => Ok(()),
             Some(what) => Err(fail("log_is_state", what)),
@@ -154,9 +164,7 @@ impl World {
     /// The process ends without being asked, and another one begins.
     pub(super) fn crash(&mut self, how: Crash) -> Result<(), Failure> {
         self.trace(6, usize::from(how == Crash::Power), &[]);
-        if self.talks {
-            eprintln!("{:?} CRASH {how:?}", self.ledger.now);
-        }
+        self.say(&format!("CRASH {how:?}"));
         // What has happened until now is looked at first.
         self.observe()?;
         self.end_process(how);
@@ -173,36 +181,72 @@ impl World {
         } else {
             self.ledger.shards.len()
         };
-        self.recover(count)
+        if self.rng.one_in(2) {
+            self.try_damaged_copy(count);
+        }
+        self.start(count, ATTEMPTS_MAX)
     }
 
-    /// New shards get what the store has.
-    fn recover(&mut self, count: usize) -> Result<(), Failure> {
+    /// The first start.
+    pub(crate) fn open_store(&mut self, count: usize) -> Result<(), Failure> {
+        self.start(count, 1)
+    }
+
+    /// Starts a process; all attempts but the last meet faults.
+    fn start(&mut self, count: usize, attempts: u32) -> Result<(), Failure> {
+        for attempt in 1..=attempts {
+            if attempt < attempts && self.rng.one_in(3) {
+                let storage = self.storage.as_mut().expect("it is there");
+                storage.disk_fault(&mut self.rng);
+            }
+            match self.recover(count) {
+                Ok(stored) => return self.begin_again(stored),
+                Err(KeeperError::Nonsense(what)) => return Err(fail("log_is_sound", what)),
+                Err(error) if attempt == attempts => {
+                    return Err(fail("always_starts", format!("{error:?}")));
+                }
+                Err(error) => {
+                    self.say(&format!("does not start: {error:?}"));
+                    let storage = self.storage.as_mut().expect("it is there");
+                    let how = storage.keeper().choose_crash(&mut self.rng);
+                    storage.crash(how, &mut self.rng);
+                }
+            }
+        }
+        Err(fail("always_starts", "it does not".into()))
+    }
+
+    /// New shards get what the store has. Returns what that is.
+    fn recover(&mut self, count: usize) -> Result<Stored, KeeperError> {
         self.start_shards(count);
         let now = self.shard_now();
         let (shards, storage) = (&mut self.shards, self.storage.as_mut());
         let storage = storage.expect("it is there");
         let mut stored = Stored::default();
         let mut sense = Ok(());
-        let recovered = storage.recover(count, &mut |shard, record| {
+        let next = storage.recover(count, &mut self.rng, &mut |shard, record| {
             if sense.is_ok() {
                 sense = stored.apply(record);
             }
             shards[shard].restore(record, now);
-        });
-        let next = match recovered {
-            Ok(next) => next,
-            Err(error) => return Err(fail("always_starts", format!("{error:?}"))),
-        };
+        })?;
         sense
             .and_then(|()| stored.settle())
-            .map_err(|what| fail("log_is_sound", what))?;
+            .map_err(KeeperError::Nonsense)?;
         for shard in 0..count {
             self.shards[shard].restored(next.0, next.1, now, &mut self.effects[shard]);
             self.harvest(shard);
         }
+        Ok(stored)
+    }
+
+    /// The shards tell each other that they are there; then clients are let in.
+    fn begin_again(&mut self, stored: Stored) -> Result<(), Failure> {
+        if let Some(storage) = &mut self.storage {
+            storage.end_faults();
+        }
         for _ in 0..MESSAGES_TO_RECOVER {
-            if !self.shards.iter().any(martlet_engine::Shard::is_recovering) {
+            if !self.shards.iter().any(Shard::is_recovering) {
                 self.ledger.recovered = Some(stored);
                 self.ledger.events.push(Event::Recovered);
                 return self.observe();
@@ -211,7 +255,29 @@ impl World {
         }
         Err(fail("always_starts", "recovery does not end".into()))
     }
+
+    /// Whatever damage has made of the log, shards take what can be read of it and do not panic.
+    fn try_damaged_copy(&mut self, count: usize) {
+        let storage = self.storage.as_mut().expect("it is there");
+        let Some(mut copy) = storage.keeper().damaged_copy(&mut self.rng) else {
+            return;
+        };
+        self.start_shards(count);
+        let now = self.shard_now();
+        let shards = &mut self.shards;
+        let next = copy.recover(count, &mut self.rng, &mut |shard, record| {
+            shards[shard].restore(record, now);
+        });
+        if let Ok(next) = next {
+            for (shard, fx) in self.shards.iter_mut().zip(&mut self.effects) {
+                shard.restored(next.0, next.1, now, fx);
+                shard.on_timer(now.plus_secs(60), fx);
+            }
+        }
+    }
 }
 
 /// After so many portions of mail the shards must know that all are restored.
 const MESSAGES_TO_RECOVER: usize = 10_000;
+/// The last attempt to start is one without faults.
+const ATTEMPTS_MAX: u32 = 4;
