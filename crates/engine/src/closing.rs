@@ -272,7 +272,7 @@ impl Shard {
     }
 
     /// Publishes the session's will, if it has one, and forgets it.
-    fn publish_will(&mut self, key: Key, now: Time, fx: &mut Effects) {
+    pub(crate) fn publish_will(&mut self, key: Key, now: Time, fx: &mut Effects) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };

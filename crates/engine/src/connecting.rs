@@ -198,6 +198,13 @@ impl Shard {
         //= mqtt5 3.1.2-5
         //= mqtt311 3.1.2-4
         let known = self.session_of(client_id);
+        if let Some(key) = known
+            && let Some(will_at) = self.sessions.get(key).and_then(ClientSession::will_at)
+            && will_at <= now
+        {
+            // It was due before the client came back; only its timer has not gone off yet.
+            self.publish_will(key, now, fx);
+        }
         //= mqtt5 3.1.2-6
         let key = known.unwrap_or_else(|| self.new_session(client_id, connect.version));
         let mut had_will = false;

@@ -89,6 +89,30 @@ fn a_delayed_will_is_cancelled_by_a_resume_and_published_when_due() {
     assert_eq!(w.shards[0].session_count(), 1, "the session has expired");
 }
 
+/// Timers go off up to a tenth of a second late: a client that comes back in between is late all the same.
+#[test]
+fn a_will_that_is_due_goes_out_though_its_client_is_back_before_the_timer() {
+    let mut w = World::new(1);
+    let watcher = watcher(&mut w);
+    let (mut session, mut will) = (PropertiesBuf::new(), PropertiesBuf::new());
+    session.push(Property::SessionExpiryInterval(100));
+    will.push(Property::WillDelayInterval(5));
+    let connect = with_will(
+        Version::V5,
+        "c",
+        false,
+        session.as_properties(),
+        will.as_properties(),
+    );
+    let c = w.connect_packet(&connect);
+    w.drop_connection(c);
+    w.now = w.now.plus_millis(5_000);
+    w.connect_packet(&connect);
+    assert_eq!(w.payloads(watcher), ["gone"]);
+    w.advance(9_000);
+    assert!(w.payloads(watcher).is_empty(), "once");
+}
+
 #[test]
 fn disconnect_drops_the_will_and_0x04_sends_it() {
     for (reason, expected) in [
