@@ -30,6 +30,8 @@ pub(crate) enum Scenario {
     Retained,
     /// Queue messages for sessions that are away, then let them come back
     Offline,
+    /// Pairs with sessions that outlive their connections: throughput, and how long acknowledgements take
+    Durable,
 }
 
 /// Load for any MQTT broker. The report separates what was attempted, accepted, acknowledged, delivered, lost,
@@ -62,10 +64,10 @@ pub(crate) struct Arguments {
     #[arg(short, long, value_parser = clap::value_parser!(u8).range(0..=2))]
     pub(crate) qos: Option<u8>,
 
-    /// Number of clients: of both sides in p2p and latency, of the side that has many elsewhere
+    /// Number of clients: of both sides in p2p, durable and latency, of the side that has many elsewhere
     #[arg(short = 'c', long, value_name = "COUNT", help_heading = "Size")]
     pub(crate) count: Option<usize>,
-    /// Number of pairs [p2p: 50, latency: 10]
+    /// Number of pairs [p2p, durable: 50, latency: 10]
     #[arg(
         long,
         value_name = "COUNT",
@@ -79,15 +81,9 @@ pub(crate) struct Arguments {
     /// Number of subscribers [fan-out: 500, shared: 4, wildcard: 1000, fan-in: 1]
     #[arg(long, value_name = "COUNT", help_heading = "Size")]
     pub(crate) subscribers: Option<usize>,
-    /// Payload bytes, at least 24
-    #[arg(
-        short = 's',
-        long,
-        value_name = "BYTES",
-        default_value_t = 64,
-        help_heading = "Size"
-    )]
-    pub(crate) size: usize,
+    /// Payload bytes, at least 24 [durable: 256, else 64]
+    #[arg(short = 's', long, value_name = "BYTES", help_heading = "Size")]
+    pub(crate) size: Option<usize>,
     /// wildcard: filters of each subscriber [20]; idle: exact filters of each connection [0]
     #[arg(long, value_name = "COUNT", help_heading = "Size")]
     pub(crate) filters: Option<usize>,
@@ -104,7 +100,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "COUNT", help_heading = "Size")]
     pub(crate) concurrency: Option<usize>,
 
-    /// Undelivered messages that each publisher may have [p2p, wildcard: 256, latency: 4096, else 64]
+    /// Undelivered messages that each publisher may have [p2p, wildcard: 256, latency: 4096, durable: 65536,
+    /// else 64]
     #[arg(short = 'w', long, value_name = "COUNT", help_heading = "Pace")]
     pub(crate) window: Option<u64>,
     /// QoS 1 and 2: unacknowledged messages that each publisher may have, no more than the broker allows [20]
@@ -212,7 +209,7 @@ pub(crate) struct Arguments {
     /// Fail if more deliveries are lost: a number, or a share such as 0.1%
     #[arg(long, value_name = "COUNT", value_parser = share, help_heading = "Report")]
     pub(crate) max_loss: Option<Share>,
-    /// Fail if the 99th percentile is longer, such as 2ms
+    /// Fail if the 99th percentile (durable: of the acknowledgements) is longer, such as 2ms
     #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Report")]
     pub(crate) p99: Option<Duration>,
     /// Fail if fewer messages are delivered (or connections made) per second
@@ -264,6 +261,7 @@ Examples:
   martlet bench p2p -q 1 -F 20 --duration 10s
   martlet bench fan-out --subscribers 500 -V 3.1.1 -h broker -p 1884
   martlet bench latency --rate 5000 --p99 2ms         a gate: exit code 1 if missed
+  martlet bench durable -F 100 -q 1                   what durability costs
   martlet bench p2p -c 100 -I 1000 -L 5000 -t 'home/%i/power' --max-loss 0 --json
 
 Exit codes: 0 done; 1 the broker failed the run or a gate; 2 the arguments are wrong";

@@ -67,6 +67,8 @@ fn fill(report: &mut Report, swarm: &Swarm, traffic: &mut Traffic, measured: Mea
     }
     report.measured = Some(measured);
     report.latency_us = Percentiles::of(&traffic.latency, traffic.sampled_every());
+    let answers = traffic.answers.as_ref();
+    report.acknowledged_us = answers.and_then(|answers| Percentiles::of(answers, 1));
     report.schedule_lag_us = Percentiles::of(&traffic.lag, 1);
     if let Some(churn) = &traffic.churn {
         let (done, refused) = churn.done();

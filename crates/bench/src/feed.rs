@@ -71,7 +71,7 @@ struct Feeder {
 impl Handler for Feeder {
     fn opened(&mut self, _conn: usize, _connack: &ConnAck<'_>) {}
 
-    fn acked(&mut self, conn: usize, packet_id: u16, accepted: bool) {
+    fn acked(&mut self, conn: usize, packet_id: u16, accepted: bool, _now_ns: u64) {
         if conn == self.conn {
             self.acknowledged += 1;
             self.refused += u64::from(!accepted);

@@ -92,7 +92,8 @@ fn run(settings: &Settings) -> Result<Report, Error> {
         | Scenario::FanOut
         | Scenario::Shared
         | Scenario::Wildcard
-        | Scenario::Latency => messages::run(&mut swarm, settings, &mut report)?,
+        | Scenario::Latency
+        | Scenario::Durable => messages::run(&mut swarm, settings, &mut report)?,
         Scenario::Connect => connect::run(&mut swarm, settings, &mut report)?,
         Scenario::Idle => idle::run(&mut swarm, settings, &mut report)?,
         Scenario::Retained => retained::run(&mut swarm, settings, &mut report)?,

@@ -7,6 +7,7 @@ use crate::book::{Book, Routing};
 use crate::churn::Churn;
 use crate::drive::drive;
 use crate::error::Error;
+use crate::offline::end_sessions;
 use crate::report::Report;
 use crate::settings::Settings;
 use crate::setup::{Client, Welcome, bring_up};
@@ -25,7 +26,7 @@ pub(crate) fn run(
     let mut clients = vec![Client::default(); settings.publishers];
     clients.extend(plan.filters.into_iter().map(|filters| Client {
         filters,
-        keep_session: false,
+        keep_session: settings.scenario == Scenario::Durable,
     }));
     let churn_conn = clients.len();
     if settings.churn > 0.0 {
@@ -45,7 +46,12 @@ pub(crate) fn run(
     if settings.churn > 0.0 {
         traffic.churn = Some(Churn::new(churn_conn, settings.churn, start_ns));
     }
-    drive(swarm, &mut traffic, settings, report)
+    drive(swarm, &mut traffic, settings, report)?;
+    if settings.scenario == Scenario::Durable {
+        let subscribers = settings.publishers..settings.publishers + settings.subscribers;
+        end_sessions(swarm, settings, subscribers)?;
+    }
+    Ok(())
 }
 
 /// Topics of each publisher, filters of each subscriber.
@@ -98,6 +104,7 @@ impl Plan {
             }
             Scenario::P2p
             | Scenario::Latency
+            | Scenario::Durable
             | Scenario::Connect
             | Scenario::Idle
             | Scenario::Retained

@@ -1,5 +1,6 @@
 //! Scenario `offline`: sessions subscribe and go away, messages queue up, the sessions come back.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use martlet_codec::{ConnAck, TopicName};
@@ -32,7 +33,7 @@ pub(crate) fn run(
     }));
     let bare = rss();
     let welcomes = bring_up(swarm, settings, &clients)?;
-    leave(swarm, sessions)?;
+    leave(swarm, 1..sessions + 1)?;
     settle(swarm, settings)?;
     let before = rss();
     report.memory.extend(Memory::new(
@@ -85,45 +86,53 @@ pub(crate) fn run(
     book.counts.acknowledged = total - refused;
     book.counts.refused = refused;
     let start = Snapshot::take(settings, swarm.clock().now_ns(), 0, 0);
-    return_all(swarm, settings, sessions, false)?;
+    return_all(swarm, settings, 1..sessions + 1, false)?;
     Collector::new(settings, 1, book, Order::Kept).collect(swarm, settings, report, start)?;
 
-    // Nothing of the run stays behind: a clean start ends the sessions.
-    leave(swarm, sessions)?;
-    return_all(swarm, settings, sessions, true)?;
-    leave(swarm, sessions)
+    end_sessions(swarm, settings, 1..sessions + 1)
+}
+
+/// Nothing of a run stays behind: a clean start ends the sessions.
+pub(crate) fn end_sessions(
+    swarm: &mut Swarm,
+    settings: &Settings,
+    conns: Range<usize>,
+) -> Result<(), Error> {
+    leave(swarm, conns.clone())?;
+    return_all(swarm, settings, conns.clone(), true)?;
+    leave(swarm, conns)
 }
 
 fn return_all(
     swarm: &mut Swarm,
     settings: &Settings,
-    sessions: usize,
+    conns: Range<usize>,
     clean: bool,
 ) -> Result<(), Error> {
-    for session in 1..=sessions {
+    for session in conns.clone() {
         let connect = connect_packet(settings, session, clean, !clean)?;
         let from = settings.local_address(session);
         swarm.reopen(session, settings.address, from, &connect)?;
     }
     let mut open = Count::default();
     let deadline_ns = swarm.clock().now_ns() + LEAVE_NS;
-    while clean && open.opened < sessions && swarm.clock().now_ns() < deadline_ns {
+    while clean && open.opened < conns.len() && swarm.clock().now_ns() < deadline_ns {
         swarm.turn(&mut open, Duration::from_millis(5))?;
     }
     Ok(())
 }
 
 /// DISCONNECT on every session's connection, and the broker's close.
-fn leave(swarm: &mut Swarm, sessions: usize) -> Result<(), Error> {
-    for session in 1..=sessions {
+fn leave(swarm: &mut Swarm, conns: Range<usize>) -> Result<(), Error> {
+    for session in conns.clone() {
         swarm.send(session, 0, |out| out.extend_from_slice(&DISCONNECT));
     }
     let mut gone = Count::default();
     let deadline_ns = swarm.clock().now_ns() + LEAVE_NS;
-    while gone.closed < sessions && swarm.clock().now_ns() < deadline_ns {
+    while gone.closed < conns.len() && swarm.clock().now_ns() < deadline_ns {
         swarm.turn(&mut gone, Duration::from_millis(5))?;
     }
-    for session in 1..=sessions {
+    for session in conns {
         swarm.close(session);
     }
     Ok(())

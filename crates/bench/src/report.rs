@@ -28,6 +28,9 @@ pub(crate) struct Report {
     /// Of deliveries, or of what the scenario does; microseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) latency_us: Option<Percentiles>,
+    /// durable: from PUBLISH to the end of its flow, PUBACK or PUBCOMP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) acknowledged_us: Option<Percentiles>,
     /// On a schedule: how late the tool itself was; microseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) schedule_lag_us: Option<Percentiles>,
@@ -209,6 +212,7 @@ impl Report {
             measured: None,
             counts: None,
             latency_us: None,
+            acknowledged_us: None,
             schedule_lag_us: None,
             memory: Vec::new(),
             churned: None,
@@ -232,7 +236,11 @@ impl Report {
         }
         if let Some(limit) = self.settings.p99 {
             let limit_us = limit.as_secs_f64() * 1e6;
-            let p99 = self.latency_us.as_ref().map(|latency| latency.p99);
+            let p99 = self
+                .acknowledged_us
+                .as_ref()
+                .or(self.latency_us.as_ref())
+                .map(|latency| latency.p99);
             let passed = p99.is_some_and(|p99| p99 <= limit_us);
             self.gate("p99", limit_us, p99, passed);
         }
@@ -296,6 +304,9 @@ impl Report {
                 String::new()
             };
             let _ = writeln!(text, "latency       {}{every}", latency.line());
+        }
+        if let Some(answers) = &self.acknowledged_us {
+            let _ = writeln!(text, "acknowledged  {}", answers.line());
         }
         if let Some(lag) = &self.schedule_lag_us {
             let _ = writeln!(

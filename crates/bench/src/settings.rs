@@ -83,10 +83,14 @@ impl Settings {
     pub(crate) fn new(arguments: Arguments) -> Result<Self, Error> {
         let scenario = arguments.scenario;
         let (publishers, subscribers) = sizes(&arguments)?;
-        if arguments.size < HEADER_BYTES {
+        let size = arguments.size.unwrap_or(if scenario == Scenario::Durable {
+            256
+        } else {
+            64
+        });
+        if size < HEADER_BYTES {
             return Err(Error::Arguments(format!(
-                "--size {}: a payload carries publisher, sequence number and time, {HEADER_BYTES} bytes at least",
-                arguments.size
+                "--size {size}: a payload carries publisher, sequence number and time, {HEADER_BYTES} bytes at least"
             )));
         }
         let run = random_run();
@@ -108,7 +112,7 @@ impl Settings {
                 .unwrap_or_else(|| default_qos(scenario)),
             publishers,
             subscribers,
-            size: arguments.size,
+            size,
             filters: arguments
                 .filters
                 .unwrap_or(if scenario == Scenario::Wildcard {
@@ -204,16 +208,16 @@ fn sizes(arguments: &Arguments) -> Result<(usize, usize), Error> {
         )
     };
     let sizes = match arguments.scenario {
-        Scenario::P2p | Scenario::Latency => {
+        Scenario::P2p | Scenario::Latency | Scenario::Durable => {
             if count.is_some_and(|count| count % 2 == 1) {
                 return Err(Error::Arguments(
                     "--count: pairs need an even number of clients".to_owned(),
                 ));
             }
-            let default = if arguments.scenario == Scenario::P2p {
-                50
-            } else {
+            let default = if arguments.scenario == Scenario::Latency {
                 10
+            } else {
+                50
             };
             let pairs = pairs
                 .or_else(|| count.map(|count| count / 2))
@@ -263,6 +267,8 @@ const fn default_window(scenario: Scenario) -> u64 {
         // Enough for batches: with less, every delivery is a write of its own and hides what matching costs.
         Scenario::P2p | Scenario::Wildcard => 256,
         Scenario::Latency => 4_096,
+        // What limits it is the number of unacknowledged messages.
+        Scenario::Durable => 65_536,
         Scenario::FanIn
         | Scenario::FanOut
         | Scenario::Shared
@@ -275,7 +281,7 @@ const fn default_window(scenario: Scenario) -> u64 {
 
 const fn default_qos(scenario: Scenario) -> QoS {
     match scenario {
-        Scenario::Latency | Scenario::Offline => QoS::AtLeastOnce,
+        Scenario::Latency | Scenario::Offline | Scenario::Durable => QoS::AtLeastOnce,
         Scenario::P2p
         | Scenario::FanIn
         | Scenario::FanOut

@@ -29,7 +29,7 @@ pub(crate) trait Handler {
     /// PUBLISH; the acknowledgement is already on its way.
     fn message(&mut self, _conn: usize, _message: &Message<'_>, _now_ns: u64) {}
     /// PUBACK, PUBCOMP, or a PUBREC that ends the flow.
-    fn acked(&mut self, _conn: usize, _packet_id: u16, _accepted: bool) {}
+    fn acked(&mut self, _conn: usize, _packet_id: u16, _accepted: bool, _now_ns: u64) {}
     /// The connection is gone.
     fn closed(&mut self, conn: usize, why: &str);
 }
@@ -401,7 +401,7 @@ impl Split<'_> {
             }
             AckKind::Release => put_ack(self.acks, AckKind::Complete, ack.packet_id),
             AckKind::Ack | AckKind::Received | AckKind::Complete => {
-                handler.acked(self.index, ack.packet_id, ack.accepted);
+                handler.acked(self.index, ack.packet_id, ack.accepted, self.now_ns);
             }
         }
     }

@@ -7,6 +7,7 @@
 use hdrhistogram::Histogram;
 use martlet_codec::{ConnAck, QoS};
 
+use crate::arguments::Scenario;
 use crate::book::Book;
 use crate::churn::Churn;
 use crate::clock::nanoseconds;
@@ -24,6 +25,8 @@ pub(crate) struct Traffic {
     /// Publishers that may send.
     ready: Vec<usize>,
     pub(crate) latency: Histogram<u64>,
+    /// How long acknowledgements took, if somebody wants to know.
+    pub(crate) answers: Option<Histogram<u64>>,
     /// How late the tool itself was, on a schedule.
     pub(crate) lag: Histogram<u64>,
     /// Messages sent (or due) in this time are measured.
@@ -94,6 +97,8 @@ impl Schedule {
 struct Slots {
     free: Vec<u16>,
     busy: Vec<bool>,
+    /// When each message was sent, or due.
+    times_ns: Vec<u64>,
 }
 
 impl Slots {
@@ -101,16 +106,27 @@ impl Slots {
         Self {
             free: (1..=size).rev().collect(),
             busy: vec![false; usize::from(size)],
+            times_ns: vec![0; usize::from(size)],
         }
     }
 
     #[inline]
-    fn take(&mut self) -> Option<u16> {
+    fn take(&mut self, time_ns: u64) -> Option<u16> {
         let id = self.free.pop()?;
         if let Some(busy) = self.busy.get_mut(usize::from(id) - 1) {
             *busy = true;
         }
+        if let Some(place) = self.times_ns.get_mut(usize::from(id) - 1) {
+            *place = time_ns;
+        }
         Some(id)
+    }
+
+    /// When the message with this identifier was sent.
+    fn time_ns(&self, id: u16) -> u64 {
+        let slot = usize::from(id).checked_sub(1);
+        slot.and_then(|slot| self.times_ns.get(slot).copied())
+            .unwrap_or_default()
     }
 
     /// False if it was not in use.
@@ -149,6 +165,7 @@ impl Traffic {
             book,
             ready: Vec::new(),
             latency: histogram(),
+            answers: (settings.scenario == Scenario::Durable).then(histogram),
             lag: histogram(),
             measured_ns: 0..0,
             sample_mask: if schedule.is_some() {
@@ -346,7 +363,7 @@ impl Traffic {
                 let packet_id = if *qos == QoS::AtMostOnce {
                     0
                 } else {
-                    publisher.slots.take().unwrap_or_default()
+                    publisher.slots.take(time_ns).unwrap_or_default()
                 };
                 if let Some(template) = publisher.templates.get_mut(topic) {
                     template.put(out, packet_id, sequence, time_ns);
@@ -405,7 +422,7 @@ impl Handler for Traffic {
     }
 
     #[inline]
-    fn acked(&mut self, conn: usize, packet_id: u16, accepted: bool) {
+    fn acked(&mut self, conn: usize, packet_id: u16, accepted: bool, now_ns: u64) {
         let Some(publisher) = self.publishers.get_mut(conn) else {
             self.book.counts.unexpected_acks += 1;
             return;
@@ -413,6 +430,12 @@ impl Handler for Traffic {
         if !publisher.slots.give_back(packet_id) {
             self.book.counts.unexpected_acks += 1;
             return;
+        }
+        let sent_ns = publisher.slots.time_ns(packet_id);
+        if let Some(answers) = &mut self.answers
+            && self.measured_ns.contains(&sent_ns)
+        {
+            answers.saturating_record(now_ns.saturating_sub(sent_ns));
         }
         if accepted {
             self.book.counts.acknowledged += 1;

@@ -69,6 +69,19 @@ fn an_honest_broker_is_found_honest_at_every_qos_and_version() {
 }
 
 #[test]
+fn the_durable_scenario_times_every_acknowledgement() {
+    for (version, qos) in [("3.1.1", 1), ("5", 2)] {
+        let words = format!("durable --pairs 3 -L 3000 -q {qos} -V {version} --max-loss 0");
+        let (report, code) = bench(Lie::Honest, &words);
+        assert_clean(&report);
+        assert!(is(code, 0), "{report}");
+        assert_eq!(count(&report, "acknowledged"), 3_000);
+        let at = |name: &str| report["acknowledged_us"][name].as_f64().unwrap();
+        assert!(at("p50") > 0.0 && at("p50") <= at("max"), "{report}");
+    }
+}
+
+#[test]
 fn each_scenario_counts_the_deliveries_that_it_is_owed() {
     for (words, expected) in [
         ("fan-in --publishers 5 -L 1000", 1_000),
