@@ -2,7 +2,7 @@
 //!
 //! [`suite`] is the list of steps behind `test` and `check`, [`steps`] runs them one after the other, [`tools`] gets
 //! the clients that nobody here wrote, [`spec`] checks the citations, [`tidy`] the rules that no lint knows and
-//! [`dependencies`] what we depend on; [`bench_peers`] compares brokers, [`icount`] counts instructions. It has no dependencies itself:
+//! [`dependencies`] what we depend on; [`bench_peers`] compares brokers, [`crash`] kills them, [`icount`] counts instructions. It has no dependencies itself:
 //! it is built before everything else, and whatever it needed would be built a second time with other features.
 
 #![expect(
@@ -11,6 +11,7 @@
 )]
 
 mod bench_peers;
+mod crash;
 mod dependencies;
 mod files;
 mod icount;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         ["spec", "--check"] => spec::run(&project, Page::Compare),
         ["tidy"] => tidy::run(&project),
         ["bench-peers", options @ ..] => bench_peers::run(&project, options),
+        ["crash", options @ ..] => crash::run_with(&project, options),
         ["icount"] => icount::run(&project, false),
         ["icount", "--bless"] => icount::run(&project, true),
         ["deny"] => dependencies::run(&project),
@@ -62,6 +64,8 @@ cargo xtask check         the part of it that needs no test run: format, tidy, s
 cargo xtask spec          check the citations and write docs/conformance.md (--check: fail if the page is stale)
 cargo xtask tidy          the rules that no lint knows
 cargo xtask deny          licences, sources and duplicates of what we depend on
+cargo xtask crash         kill -9 real brokers under load and count what they lost (--rounds N, --durability os|fsync,
+                          --seed S, --shards K, --release)
 cargo xtask icount        instructions per operation against a baseline (--bless: make it the baseline)
 cargo xtask bench-peers   the same load on Martlet and on other brokers; writes docs/benchmarks.md
 cargo xtask tools         install the clients that the interop tests use";

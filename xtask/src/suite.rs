@@ -9,7 +9,7 @@ use std::process::Command;
 use crate::files::Project;
 use crate::spec::Page;
 use crate::steps::{Failure, Steps, Tally, cargo, run, run_tests};
-use crate::{dependencies, spec, tidy, tools};
+use crate::{crash, dependencies, spec, tidy, tools};
 
 /// Everything that can fail.
 pub(crate) fn test(project: &Project) -> Result<(), Failure> {
@@ -65,6 +65,7 @@ pub(crate) fn test(project: &Project) -> Result<(), Failure> {
         });
     }
     fresh_simulations(project, &mut steps)?;
+    crash::in_suite(project, &mut steps)?;
 
     steps.summary();
     println!("\n{} passed, {} failed", tally.passed, tally.failed);

@@ -32,7 +32,9 @@ impl Peer {
         let mut peers = vec![Self {
             name: "Martlet".to_owned(),
             version: version(martlet, "--version"),
-            command: format!("{martlet} broker --listen 127.0.0.1:{{port}} --shards 1"),
+            command: format!(
+                "{martlet} broker --listen 127.0.0.1:{{port}} --shards 1 --durability memory"
+            ),
             config: None,
             // One packet of 1 MiB and its header must fit.
             environment: &[
