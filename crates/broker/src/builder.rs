@@ -1,24 +1,28 @@
-//! Starting and stopping a broker.
+//! Starting a broker.
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use foldhash::quality::RandomState;
 use martlet_engine::{
-    AllowAll, Authentication, Interest, Limits, LocalInterest, Policy, SHARDS_MAX, ShardConfig,
+    AllowAll, Authentication, Effects, Interest, Limits, LocalInterest, Policy, SHARDS_MAX, Shard,
+    ShardConfig, StoreConfig,
 };
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::unbounded_channel;
 
 use crate::auth::{AuthLine, Authenticator};
-use crate::config::{self, Access, Config, Listener};
-use crate::driver::{Lanes, Mail, Post, ShardReport, ShardThread, Shared};
+use crate::config::{self, Access, Config, Durability, Listener};
+use crate::driver::{Lanes, Shared};
 use crate::interest::SharedInterest;
+use crate::listening::{bind, connections_max, listen, remedy};
+use crate::running::RunningBroker;
+use crate::storage::{self, RecoveryProgress, Seat, StorageError, StoreLine};
 
 /// The way in: [`Broker::builder`].
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +43,7 @@ pub struct Builder {
     listen: Vec<String>,
     allow_anonymous: bool,
     authenticator: Option<Arc<dyn Authenticator>>,
+    on_recovery: Option<Box<dyn FnMut(RecoveryProgress) + Send>>,
 }
 
 impl Builder {
@@ -72,6 +77,28 @@ impl Builder {
         self
     }
 
+    /// Keeps what has to survive in this directory, which is made if it is not there. Without one, everything is
+    /// kept in memory, whatever is said of [`durability`](Self::durability).
+    #[must_use]
+    pub fn data_directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.config.storage.directory = Some(directory.into());
+        self
+    }
+
+    /// What acknowledgements promise; [`Durability::Fsync`] unless said.
+    #[must_use]
+    pub const fn durability(mut self, durability: Durability) -> Self {
+        self.config.storage.durability = Some(durability);
+        self
+    }
+
+    /// Hears how far the recovery is while [`start`](Self::start) restores what was kept.
+    #[must_use]
+    pub fn on_recovery(mut self, hear: impl FnMut(RecoveryProgress) + Send + 'static) -> Self {
+        self.on_recovery = Some(Box::new(hear));
+        self
+    }
+
     /// Keeps these bounds. `connections_max` does not count: the process-wide limit does.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
@@ -100,30 +127,36 @@ impl Builder {
         self
     }
 
-    /// Starts the broker: when this returns, clients can connect. On an error nothing is left running.
+    /// Starts the broker: when this returns, everything that was kept is restored and clients can connect. On an
+    /// error nothing is left running.
     ///
     /// Raises the process's soft limit of open files as far as the system allows.
     pub fn start(mut self) -> Result<RunningBroker, StartError> {
         let shard_count = self.shard_count()?;
-        let connections_max = connections_max(self.config.connections_max);
+        self.config.limits.connections_max = connections_max(self.config.connections_max);
+        // Taken before the recovery, which may take a while, but opened behind it.
         let mut bound = Vec::new();
-        let listeners = self.listeners()?;
-        for listener in &listeners {
-            bound.push(bind(listener.address, &listeners)?);
+        for listener in &self.listeners()? {
+            bound.push(bind(listener.address, &self.listeners()?)?);
         }
-        let addresses = bound
-            .iter()
-            .map(TcpListener::local_addr)
-            .collect::<io::Result<Vec<_>>>()
-            .map_err(StartError::System)?;
-
+        let lanes = Lanes::connect(shard_count);
+        let storage = &self.config.storage;
+        let mut progress = self.on_recovery.take();
+        let opened = storage::open(storage, random_seed(), &mut |at| {
+            if let Some(hear) = &mut progress {
+                hear(at);
+            }
+        })?;
+        let line = opened.is_some().then(|| {
+            let bells = lanes.iter().map(Lanes::bell).collect();
+            Arc::new(StoreLine::new(bells, storage.waiting_bytes_max()))
+        });
         let auth = self.authenticator.take().map(AuthLine::start);
         let auth = auth.transpose().map_err(StartError::System)?;
         self.config.policy.authentication = match auth {
             Some(_) => Authentication::Ask,
             None => Authentication::Anonymous,
         };
-        self.config.limits.connections_max = connections_max;
         let (mailboxes, receivers): (Vec<_>, Vec<_>) =
             (0..shard_count).map(|_| unbounded_channel()).unzip();
         let shared = Arc::new(Shared {
@@ -131,69 +164,46 @@ impl Builder {
             mailboxes,
             auth,
             connections: AtomicUsize::new(0),
-            connections_max,
+            connections_max: self.config.limits.connections_max,
+            store: line.clone(),
         });
-        self.start_shards(&shared, receivers, bound, addresses)
+        let mut seats = self.seats(shard_count, line.is_some());
+        let kept = match (opened, line) {
+            (Some(opened), Some(line)) => Some(opened.restore(&mut seats, &line, || shared.now())?),
+            _ => None,
+        };
+        let mut running = RunningBroker::new(shared, kept);
+        running.start_shards(seats, lanes, receivers, listen(bound)?)?;
+        Ok(running)
     }
 
-    fn start_shards(
-        self,
-        shared: &Arc<Shared>,
-        receivers: Vec<UnboundedReceiver<Mail>>,
-        bound: Vec<TcpListener>,
-        addresses: Vec<SocketAddr>,
-    ) -> Result<RunningBroker, StartError> {
-        let shard_count = receivers.len();
-        // The same for all shards: they must agree on which shard is a client's home.
+    /// The shards, empty.
+    fn seats(&self, shard_count: usize, with_store: bool) -> Vec<Seat> {
+        // The same for all shards: they must agree on which shard owns a topic.
         let seed = random_seed();
         let interest: Arc<dyn Interest> = if shard_count == 1 {
             Arc::new(LocalInterest)
         } else {
             Arc::new(SharedInterest::new(seed))
         };
-        let mut listeners: Vec<Vec<TcpListener>> = Vec::new();
-        listeners.resize_with(shard_count, Vec::new);
-        for (index, listener) in bound.into_iter().enumerate() {
-            if let Some(of_shard) = listeners.get_mut(index % shard_count) {
-                of_shard.push(listener);
-            }
-        }
-        let mut running = RunningBroker {
-            shared: Arc::clone(shared),
-            threads: Vec::new(),
-            addresses,
-        };
-        let (started, starts) = mpsc::channel();
-        let ends = Lanes::connect(shard_count)
-            .into_iter()
-            .zip(receivers)
-            .zip(listeners);
-        for (index, ((lanes, mailbox), listeners)) in ends.enumerate() {
-            let post = Post {
-                config: ShardConfig {
-                    index,
-                    shard_count,
-                    seed,
-                    limits: self.config.limits.clone(),
-                    policy: self.config.policy.clone(),
-                    store: None,
-                },
-                interest: Arc::clone(&interest),
-                acl: Box::new(AllowAll),
-                lanes,
-                shared: Arc::clone(shared),
-                mailbox,
-                listeners,
+        let store = with_store.then(|| StoreConfig {
+            unix_ms_at_zero: unix_ms(),
+        });
+        let seat = |index| {
+            let config = ShardConfig {
+                index,
+                shard_count,
+                seed,
+                limits: self.config.limits.clone(),
+                policy: self.config.policy.clone(),
+                store,
             };
-            // On an error `running` is dropped, which stops the shards that run already.
-            let thread = ShardThread::start(post, started.clone()).map_err(StartError::System)?;
-            running.threads.push(thread);
-        }
-        drop(started);
-        for start in starts.iter().take(shard_count) {
-            start.map_err(StartError::System)?;
-        }
-        Ok(running)
+            Seat {
+                shard: Shard::new(config, Arc::clone(&interest), Box::new(AllowAll)),
+                fx: Effects::new(shard_count),
+            }
+        };
+        (0..shard_count).map(seat).collect()
     }
 
     fn shard_count(&self) -> Result<usize, StartError> {
@@ -237,73 +247,7 @@ impl fmt::Debug for Builder {
             .field("listen", &self.listen)
             .field("allow_anonymous", &self.allow_anonymous)
             .field("authenticator", &self.authenticator.is_some())
-            .finish()
-    }
-}
-
-/// A broker at work. Dropping it stops it, as [`shutdown`](Self::shutdown) does.
-#[derive(Debug)]
-pub struct RunningBroker {
-    shared: Arc<Shared>,
-    threads: Vec<ShardThread>,
-    addresses: Vec<SocketAddr>,
-}
-
-impl RunningBroker {
-    /// Where it listens, in the order of the listeners.
-    #[must_use]
-    pub fn local_addrs(&self) -> &[SocketAddr] {
-        &self.addresses
-    }
-
-    /// How many shards it has.
-    #[must_use]
-    pub fn shard_count(&self) -> usize {
-        self.shared.mailboxes.len()
-    }
-
-    /// The most connections it takes at a time.
-    #[must_use]
-    pub fn connections_max(&self) -> usize {
-        self.shared.connections_max
-    }
-
-    /// What each shard has done so far. Asks every shard and waits for its answer: a few milliseconds, at most
-    /// a second (a shard that does not answer by then is left out).
-    #[must_use]
-    pub fn reports(&self) -> Vec<ShardReport> {
-        let mut reports = Vec::new();
-        for mailbox in &self.shared.mailboxes {
-            let (asker, answer) = mpsc::channel();
-            if mailbox.send(Mail::Report(asker)).is_ok()
-                && let Ok(report) = answer.recv_timeout(REPORT_TIMEOUT)
-            {
-                reports.push(report);
-            }
-        }
-        reports
-    }
-
-    /// Stops: no new connections, DISCONNECT 'server shutting down' to MQTT 5 clients, and up to one and a half
-    /// seconds for all of them to read it and close. Blocks until it is done.
-    pub fn shutdown(mut self) {
-        self.stop();
-    }
-
-    fn stop(&mut self) {
-        for mailbox in &self.shared.mailboxes {
-            // Fails only for a shard that has ended already.
-            drop(mailbox.send(Mail::Stop));
-        }
-        for thread in self.threads.drain(..) {
-            thread.join();
-        }
-    }
-}
-
-impl Drop for RunningBroker {
-    fn drop(&mut self) {
-        self.stop();
+            .finish_non_exhaustive()
     }
 }
 
@@ -331,69 +275,24 @@ pub enum StartError {
         /// Why not.
         source: io::Error,
     },
+    /// The directory for what has to survive cannot be used.
+    #[error("{0}")]
+    Storage(#[from] StorageError),
     /// A thread, a runtime or a socket could not be made.
     #[error("cannot start: {0}")]
     System(#[source] io::Error),
 }
 
-/// What an operator can do about a listener that could not be opened.
-fn remedy(error: &io::Error) -> &'static str {
-    let kind = error.kind();
-    if kind == io::ErrorKind::AddrInUse {
-        "; another program listens there: stop it, or choose another port"
-    } else if kind == io::ErrorKind::PermissionDenied {
-        "; ports below 1024 need special rights: choose a higher one, as 1883"
-    } else if kind == io::ErrorKind::AddrNotAvailable {
-        "; this machine has no such address: choose one of its own, or 127.0.0.1"
-    } else {
-        ""
-    }
-}
-
-fn bind(address: SocketAddr, all: &[Listener]) -> Result<TcpListener, StartError> {
-    let bind = || {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
-        // Without it a restart would have to wait for the old connections' last minute.
-        #[cfg(not(windows))]
-        socket.set_reuse_address(true)?;
-        if address.is_ipv6() {
-            // `[::]` serves IPv4, too, unless a listener of its own does.
-            let of_ipv4 = |other: &Listener| {
-                other.address.is_ipv4() && other.address.port() == address.port()
-            };
-            socket.set_only_v6(all.iter().any(of_ipv4))?;
-        }
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(ACCEPT_BACKLOG)?;
-        Ok(socket.into())
-    };
-    bind().map_err(|source| StartError::Bind { address, source })
-}
-
-/// Raises the soft limit of open files; 90 % of it are for connections, the rest for files, listeners and those
-/// that are just being closed.
-fn connections_max(wanted: Option<usize>) -> usize {
-    let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(FILES_ASSUMED);
-    let share = usize::try_from(files / 10 * 9)
-        .unwrap_or(usize::MAX)
-        .clamp(1, CONNECTIONS_MAX);
-    match wanted {
-        Some(wanted) if wanted > share => {
-            tracing::warn!(
-                wanted,
-                share,
-                "connections_max is more than 90 % of the limit of open files, which is kept; raise it \
-                 (ulimit -n)"
-            );
-            share
-        }
-        wanted => wanted.unwrap_or(share),
-    }
+/// The wall clock. It is read once; from then on time is counted from the monotonic one.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what survives a restart can only be timed by the wall clock"
+)]
+fn unix_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or_default()
 }
 
 /// From the operating system's randomness, by way of the seed of a hash map.
@@ -402,11 +301,3 @@ fn random_seed() -> u64 {
     let std = std::hash::RandomState::new().build_hasher().finish();
     std ^ RandomState::default().build_hasher().finish()
 }
-
-const REPORT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Connections that the kernel holds until we accept them.
-const ACCEPT_BACKLOG: i32 = 4_096;
-/// What to reckon with where the limit of open files cannot be read.
-const FILES_ASSUMED: u64 = 1_024;
-/// Connection numbers are 32 bits wide.
-const CONNECTIONS_MAX: usize = 1 << 31;

@@ -43,12 +43,13 @@ impl SharedInterest {
         self.stripes.get(index)
     }
 
-    fn found(&self, key: InterestKey<'_>) -> u64 {
+    fn found(&self, key: InterestKey<'_>, mask: impl Fn(&Entry, bool) -> u64) -> u64 {
         let Some(stripe) = self.stripe(key.prefix) else {
             return 0;
         };
         let map = stripe.read();
-        map.get(key.prefix).map_or(0, |entry| entry.mask(key.exact))
+        map.get(key.prefix)
+            .map_or(0, |entry| mask(entry, key.exact))
     }
 }
 
@@ -76,7 +77,7 @@ impl Interest for SharedInterest {
             return;
         };
         let vanished = entry.counts(key.exact).remove(shard);
-        if entry.exact.mask == 0 && entry.below.mask == 0 {
+        if entry.is_empty() {
             map.remove(key.prefix);
         }
         drop(map);
@@ -86,7 +87,52 @@ impl Interest for SharedInterest {
     }
 
     fn shards(&self, topic: &str) -> u64 {
-        prefixes_of(topic).fold(0, |mask, key| mask | self.found(key))
+        prefixes_of(topic).fold(0, |mask, key| mask | self.found(key, Entry::mask))
+    }
+
+    fn add_durable(&self, key: InterestKey<'_>, shard: usize) {
+        let Some(stripe) = self.stripe(key.prefix) else {
+            return;
+        };
+        let mut map = stripe.write();
+        let entry = map.entry_ref(key.prefix).or_default();
+        let appeared = entry
+            .durable
+            .get_or_insert_default()
+            .counts(key.exact)
+            .add(shard);
+        drop(map);
+        if appeared {
+            self.generation.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn remove_durable(&self, key: InterestKey<'_>, shard: usize) {
+        let Some(stripe) = self.stripe(key.prefix) else {
+            return;
+        };
+        let mut map = stripe.write();
+        let Some(entry) = map.get_mut(key.prefix) else {
+            return;
+        };
+        let Some(durable) = &mut entry.durable else {
+            return;
+        };
+        let vanished = durable.counts(key.exact).remove(shard);
+        if durable.is_empty() {
+            entry.durable = None;
+        }
+        if entry.is_empty() {
+            map.remove(key.prefix);
+        }
+        drop(map);
+        if vanished {
+            self.generation.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn durable_shards(&self, topic: &str) -> u64 {
+        prefixes_of(topic).fold(0, |mask, key| mask | self.found(key, Entry::durable_mask))
     }
 
     fn generation(&self) -> u64 {
@@ -97,13 +143,43 @@ impl Interest for SharedInterest {
 /// Who is interested in one prefix.
 #[derive(Debug, Default)]
 struct Entry {
+    all: Both,
+    /// Those with a durable subscription. Apart, because most prefixes have none.
+    durable: Option<Box<Both>>,
+}
+
+impl Entry {
+    const fn mask(&self, exact: bool) -> u64 {
+        self.all.mask(exact)
+    }
+
+    fn durable_mask(&self, exact: bool) -> u64 {
+        self.durable.as_ref().map_or(0, |both| both.mask(exact))
+    }
+
+    const fn counts(&mut self, exact: bool) -> &mut Counts {
+        self.all.counts(exact)
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.all.is_empty() && self.durable.is_none()
+    }
+}
+
+/// By the two kinds of filters that a prefix is the literal part of.
+#[derive(Debug, Default)]
+struct Both {
     /// By filters without wildcards: in this topic only.
     exact: Counts,
     /// By filters whose first wildcard comes behind the prefix.
     below: Counts,
 }
 
-impl Entry {
+impl Both {
+    const fn is_empty(&self) -> bool {
+        self.exact.mask == 0 && self.below.mask == 0
+    }
+
     const fn mask(&self, exact: bool) -> u64 {
         if exact {
             self.exact.mask
@@ -214,6 +290,33 @@ mod tests {
         map.add(key("#"), 0);
         map.add(key("$SYS/#"), 1);
         assert_eq!(map.shards("$SYS/uptime"), 1 << 1);
+    }
+
+    #[test]
+    fn durable_subscriptions_have_a_mask_of_their_own() {
+        let map = SharedInterest::new(1);
+        for (filter, shard) in [("a/b", 0), ("a/+", 1), ("a/#", 2)] {
+            map.add(key(filter), shard);
+        }
+        assert_eq!(map.durable_shards("a/b"), 0);
+        let before = map.generation();
+        map.add_durable(key("a/+"), 1);
+        map.add_durable(key("a/b"), 0);
+        map.add_durable(key("a/b"), 0);
+        assert_ne!(map.generation(), before);
+        assert_eq!(map.shards("a/b"), 0b111);
+        assert_eq!(map.durable_shards("a/b"), 0b011);
+        assert_eq!(map.durable_shards("a/c"), 0b010);
+        map.remove_durable(key("a/b"), 0);
+        assert_eq!(map.durable_shards("a/b"), 0b011, "there is another");
+        map.remove_durable(key("a/b"), 0);
+        map.remove_durable(key("a/+"), 1);
+        assert_eq!(map.durable_shards("a/b"), 0);
+        assert_eq!(map.shards("a/b"), 0b111);
+        for (filter, shard) in [("a/b", 0), ("a/+", 1), ("a/#", 2)] {
+            map.remove(key(filter), shard);
+        }
+        assert!(map.stripes.iter().all(|stripe| stripe.read().is_empty()));
     }
 
     #[test]

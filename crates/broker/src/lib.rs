@@ -27,8 +27,8 @@
 //! The broker brings its own threads, one per shard, and can be started from anywhere, from within an async
 //! runtime, too. What it has to say it says through `tracing`; install a subscriber to see it.
 //!
-//! Map: `builder` starts and stops, [`config`] reads files, environment and flags, `driver` runs the shards,
-//! `interest` tells them of each other's subscriptions, `auth` asks authentication backends, `layer` is the place
+//! Map: `builder` starts, `running` is what it starts, `listening` the addresses, [`config`] reads files, environment and flags, `driver` runs the shards,
+//! `interest` tells them of each other's subscriptions, `storage` keeps what has to survive, `auth` asks authentication backends, `layer` is the place
 //! for TLS and WebSocket.
 
 mod auth;
@@ -37,10 +37,15 @@ pub mod config;
 mod driver;
 mod interest;
 mod layer;
+mod listening;
+mod running;
+mod storage;
 
 pub use auth::{Answer, Authenticator};
-pub use builder::{Broker, Builder, RunningBroker, StartError};
+pub use builder::{Broker, Builder, StartError};
 pub use config::Config;
 pub use driver::{DriverCounters, ShardReport};
 pub use martlet_codec::ReasonCode;
 pub use martlet_engine::{AuthKind, AuthQuestion, Counters, Limits, Policy, Verdict};
+pub use running::RunningBroker;
+pub use storage::{Recovered, RecoveryProgress, StorageError, state_directory};

@@ -69,6 +69,15 @@ pub(crate) struct Serve {
     )]
     pub(crate) config: Option<PathBuf>,
 
+    /// The directory for what has to survive; by default a `martlet` folder under the user's state directory
+    /// (`$XDG_STATE_HOME`, or `~/.local/state`). [env: `MARTLET_DATA_DIR`]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+
+    /// What survives: a loss of power (fsync, the default), the death of the process (os), or nothing (memory).
+    #[arg(long, value_name = "MODE")]
+    pub(crate) durability: Option<String>,
+
     /// Let everybody in, at addresses that other machines can reach, too.
     #[arg(long)]
     pub(crate) allow_anonymous: bool,
@@ -86,7 +95,8 @@ Examples:
 
 Environment (stronger than the file, weaker than flags):
   MARTLET_CONFIG=FILE, MARTLET_LISTEN=ADDRESS:PORT[,...], MARTLET_ALLOW_ANONYMOUS=true,
-  MARTLET_SHARDS=COUNT, MARTLET_LOG_FORMAT=human|json, and so on for every setting of the file;
+  MARTLET_DATA_DIR=DIR, MARTLET_STORAGE_DURABILITY=fsync|os|memory, MARTLET_SHARDS=COUNT,
+  MARTLET_LOG_FORMAT=human|json, and so on for every setting of the file;
   RUST_LOG=info, SOCKET_ADDR=ADDRESS:PORT
 
 Exit codes:

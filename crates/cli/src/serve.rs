@@ -1,10 +1,13 @@
 //! `martlet broker`, and `martlet` alone.
 
 use std::env;
-use std::io::{self, Write};
+use std::future::Future;
+use std::io::{self, IsTerminal, Write};
+use std::pin::{Pin, pin};
+use std::task::Poll;
 
 use martlet_broker::config::{Access, Config, Flags, Sources};
-use martlet_broker::{Broker, RunningBroker};
+use martlet_broker::{Broker, Recovered, RecoveryProgress, RunningBroker, state_directory};
 
 use crate::arguments::Serve;
 use crate::check::read_into;
@@ -24,9 +27,12 @@ pub(crate) fn serve(serve: &Serve, out: &mut dyn Write) -> Result<(), Exit> {
         listen: serve.listen.clone(),
         shards: serve.shards,
         allow_anonymous: serve.allow_anonymous,
+        data_directory: serve.data_dir.clone(),
+        durability: serve.durability.clone(),
     });
     let warnings = sources.warnings().to_vec();
     let config = sources.check().map_err(Exit::configuration)?;
+    let config = config.or_directory(|| state_directory(|name| env::var_os(name)));
     let _logging = logging::start(config.log()).map_err(Exit::configuration)?;
     for warning in warnings {
         tracing::warn!("{warning}");
@@ -43,14 +49,91 @@ pub(crate) fn serve(serve: &Serve, out: &mut dyn Write) -> Result<(), Exit> {
     };
     let broker = Broker::builder()
         .config(config.clone())
+        .on_recovery(show_progress())
         .start()
         .map_err(Exit::failed)?;
+    if let Some(recovered) = broker.recovered() {
+        report(recovered);
+    }
     // Standard output may be closed: the broker runs all the same.
     let _ = greet(&broker, &config, out);
-    runtime.block_on(stop.received());
-    tracing::info!("stopping");
-    broker.shutdown();
-    Ok(())
+    let end = runtime.block_on(async {
+        let received = pin!(stop.received());
+        let failed = pin!(broker.store_failed());
+        first(received, failed).await
+    });
+    match end {
+        End::Stopped => {
+            tracing::info!("stopping");
+            broker.shutdown();
+            Ok(())
+        }
+        End::StoreFailed(why) => {
+            // At once: nobody is to be told anything that is not stored, and what is stored is on the disk.
+            std::mem::forget(broker);
+            Err(Exit::failed(why))
+        }
+    }
+}
+
+/// Why the broker ends.
+enum End {
+    Stopped,
+    StoreFailed(String),
+}
+
+/// Whatever comes first.
+async fn first(
+    mut stopped: Pin<&mut impl Future<Output = ()>>,
+    mut failed: Pin<&mut impl Future<Output = String>>,
+) -> End {
+    std::future::poll_fn(|context| {
+        if let Poll::Ready(why) = failed.as_mut().poll(context) {
+            Poll::Ready(End::StoreFailed(why))
+        } else {
+            stopped.as_mut().poll(context).map(|()| End::Stopped)
+        }
+    })
+    .await
+}
+
+/// On a terminal, a line that counts while the recovery takes more than a moment.
+fn show_progress() -> impl FnMut(RecoveryProgress) + Send + 'static {
+    let is_terminal = io::stderr().is_terminal();
+    let mut shown = None;
+    move |progress| {
+        if !is_terminal || shown == Some(progress) {
+            return;
+        }
+        shown = Some(progress);
+        let RecoveryProgress { doing, percent } = progress;
+        // The log lines overwrite it.
+        let _ = write!(io::stderr(), "\rrestoring, {doing}: {percent:3} %\r");
+    }
+}
+
+/// What was found in the directory, for the log.
+fn report(recovered: &Recovered) {
+    tracing::info!("{recovered}");
+    for fault in &recovered.faults {
+        if recovered.has_loss {
+            tracing::error!("{}: {fault}", recovered.directory.display());
+        } else {
+            tracing::warn!("{}: {fault}", recovered.directory.display());
+        }
+    }
+    if recovered.has_loss {
+        tracing::error!(
+            "something that was acknowledged may be missing; 'martlet store verify {}' tells more",
+            recovered.directory.display()
+        );
+    }
+    if let Some(doubt) = &recovered.doubt {
+        tracing::warn!(
+            "{}: {doubt}; to have what durability \"fsync\" promises, name a directory on a local disk (--data-dir)",
+            recovered.directory.display()
+        );
+    }
 }
 
 /// The few lines that a person sees first.
@@ -58,6 +141,15 @@ fn greet(broker: &RunningBroker, config: &Config, out: &mut dyn Write) -> io::Re
     writeln!(out, "martlet {}", env!("CARGO_PKG_VERSION"))?;
     for (address, listener) in broker.local_addrs().iter().zip(config.listeners()) {
         writeln!(out, "listening on {address} (tcp, {})", listener.access())?;
+    }
+    match broker.recovered() {
+        Some(recovered) => writeln!(
+            out,
+            "state in {} (durability: {}); {recovered}",
+            recovered.directory.display(),
+            recovered.durability
+        )?,
+        None => writeln!(out, "state in memory: nothing survives a restart")?,
     }
     let sources = if config.sources().is_empty() {
         "defaults".to_owned()
@@ -124,9 +216,9 @@ impl StopSignal {
         std::future::poll_fn(|context| {
             let interrupted = self.interrupt.poll_recv(context).is_ready();
             if interrupted || self.terminate.poll_recv(context).is_ready() {
-                std::task::Poll::Ready(())
+                Poll::Ready(())
             } else {
-                std::task::Poll::Pending
+                Poll::Pending
             }
         })
         .await;

@@ -24,6 +24,8 @@ fn martlet() -> Command {
 
 fn clean(command: &mut Command) {
     command.env_clear().stdin(Stdio::null());
+    // What a test leaves behind is gone with it.
+    command.env("MARTLET_STORAGE_DURABILITY", "memory");
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
 }
 
@@ -135,7 +137,7 @@ fn it_greets_serves_and_stops_on_both_signals() {
         command.args(["--listen", "127.0.0.1:0", "--shards", "2"]);
         let mut broker = Running::start(command);
         let address = broker.address;
-        let [version, listening, configuration] = broker.greeting.as_slice() else {
+        let [version, listening, state, configuration] = broker.greeting.as_slice() else {
             panic!("{:?}", broker.greeting);
         };
         assert_eq!(*version, format!("martlet {}", env!("CARGO_PKG_VERSION")));
@@ -143,7 +145,8 @@ fn it_greets_serves_and_stops_on_both_signals() {
             *listening,
             format!("listening on {address} (tcp, anonymous access allowed: loopback only)")
         );
-        let sources = "configuration: flag --listen, flag --shards; 2 shards, up to ";
+        assert_eq!(*state, "state in memory: nothing survives a restart");
+        let sources = "configuration: environment MARTLET_STORAGE_DURABILITY, flag --listen, flag --shards; 2 shards, up to ";
         assert!(configuration.starts_with(sources), "{configuration}");
         drop(broker.connect());
         broker.signal(signal);
@@ -326,4 +329,133 @@ fn used_up_file_descriptors_pause_accepting_and_are_logged() {
     }
     drop(flood);
     drop(broker.connect());
+}
+
+/// CONNECT of MQTT 3.1.1 with Clean Session 0, client identifier "a".
+const CONNECT_DURABLE: &[u8] = b"\x10\x0d\x00\x04MQTT\x04\x00\x00\x00\x00\x01a";
+
+/// Connects the durable session; says whether it was there.
+fn connect_durable(broker: &Running) -> (TcpStream, bool) {
+    let mut stream = broker.open();
+    stream.write_all(CONNECT_DURABLE).unwrap();
+    let mut connack = [0; 4];
+    stream.read_exact(&mut connack).unwrap();
+    assert_eq!(connack[3], 0);
+    (stream, connack[2] == 1)
+}
+
+/// A broker with a directory, durably.
+fn durable(directory: &Path) -> Command {
+    let mut command = martlet();
+    command.env_remove("MARTLET_STORAGE_DURABILITY");
+    command.args(["--listen", "127.0.0.1:0", "--data-dir"]);
+    command.arg(directory);
+    command
+}
+
+#[test]
+fn sessions_and_their_messages_survive_kill_9_and_a_stop() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("new/folder");
+    let mut broker = Running::start(durable(&data));
+    let shown = format!(
+        "state in {} (durability: fsync); restored 0 sessions",
+        data.display()
+    );
+    assert!(
+        broker.greeting[2].starts_with(&shown),
+        "{:?}",
+        broker.greeting
+    );
+    let (mut stream, was_there) = connect_durable(&broker);
+    assert!(!was_there);
+    // SUBSCRIBE to "t" at QoS 1, and its SUBACK.
+    stream.write_all(b"\x82\x06\x00\x01\x00\x01t\x01").unwrap();
+    let mut suback = [0; 5];
+    stream.read_exact(&mut suback).unwrap();
+    drop(stream);
+    // PUBLISH at QoS 1 with RETAIN from somebody else, and its PUBACK.
+    let mut publisher = broker.open();
+    publisher
+        .write_all(&[CONNECT.get(..14).unwrap(), b"b"].concat())
+        .unwrap();
+    publisher.read_exact(&mut [0; 4]).unwrap();
+    publisher.write_all(b"\x33\x07\x00\x01t\x00\x07hi").unwrap();
+    publisher.read_exact(&mut [0; 4]).unwrap();
+    broker.child.kill().unwrap();
+    broker.child.wait().unwrap();
+
+    for signal in ["-TERM", "-INT"] {
+        let mut broker = Running::start(durable(&data));
+        assert!(
+            broker.greeting[2].contains("; restored 1 sessions, 1 retained"),
+            "{:?}",
+            broker.greeting
+        );
+        let (mut stream, was_there) = connect_durable(&broker);
+        assert!(was_there);
+        // It is not acknowledged, so it comes again.
+        let mut publish = [0; 9];
+        stream.read_exact(&mut publish).unwrap();
+        assert_eq!(&publish[1..5], b"\x07\x00\x01t");
+        assert_eq!(&publish[7..], b"hi");
+        broker.signal(signal);
+        assert_eq!(broker.child.wait().unwrap().code(), Some(0));
+    }
+}
+
+#[test]
+fn state_goes_to_the_users_state_directory_unless_told_otherwise() {
+    let home = tempfile::tempdir().unwrap();
+    let start = |file: &str| {
+        let path = home.path().join("martlet.toml");
+        fs::write(&path, file).unwrap();
+        let mut command = martlet();
+        command.env_remove("MARTLET_STORAGE_DURABILITY");
+        command.env("HOME", home.path());
+        command
+            .args(["--listen", "127.0.0.1:0", "--config"])
+            .arg(path);
+        Running::start(command).greeting[2].clone()
+    };
+    let folder = home.path().join(".local/state/martlet");
+    assert!(start("").starts_with(&format!("state in {} (", folder.display())));
+    let elsewhere = home.path().join("elsewhere");
+    let file = format!(
+        "[storage]\ndirectory = '{}'\ndurability = 'os'",
+        elsewhere.display()
+    );
+    let shown = format!("state in {} (durability: os)", elsewhere.display());
+    assert!(start(&file).starts_with(&shown));
+    let before = fs::read_dir(&folder).unwrap().count();
+    start("[storage]\ndurability = 'memory'");
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), before);
+}
+
+#[test]
+fn a_directory_that_cannot_be_used_is_one_line_and_code_1() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    fs::write(&file, "").unwrap();
+    let output = durable(&file).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = text(&output.stderr);
+    let start = format!("martlet: cannot keep state in {}: ", file.display());
+    assert!(error.starts_with(&start), "{error}");
+    assert!(
+        error.contains("name another directory (--data-dir)"),
+        "{error}"
+    );
+
+    let data = directory.path().join("data");
+    let first = Running::start(durable(&data));
+    let output = durable(&data).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = text(&output.stderr);
+    assert!(error.contains(&data.display().to_string()), "{error}");
+    assert!(
+        error.contains(&format!("in use by another process ({})", first.child.id())),
+        "{error}"
+    );
+    assert_eq!(error.lines().count(), 1, "{error}");
 }

@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use std::{env, thread};
 
+use tempfile::TempDir;
+
 /// A broker on a free loopback port, in a process that ends with this value.
 ///
 /// If the test panics, or the broker ended before it, the broker's last log lines are printed.
@@ -19,6 +21,8 @@ pub struct BrokerUnderTest {
     /// None: somebody else's broker
     process: Option<Child>,
     log: Log,
+    /// For what has to survive; goes with it.
+    _directory: Option<TempDir>,
 }
 
 impl BrokerUnderTest {
@@ -31,6 +35,7 @@ impl BrokerUnderTest {
                 address,
                 process: None,
                 log: Log::default(),
+                _directory: None,
             });
         }
         let mut command = Command::new(binary()?);
@@ -43,6 +48,7 @@ impl BrokerUnderTest {
                 command.env_remove(name);
             }
         }
+        let directory = tempfile::Builder::new().prefix("martlet-").tempdir()?;
         let mut process = command
             .args([
                 "broker",
@@ -50,7 +56,9 @@ impl BrokerUnderTest {
                 "127.0.0.1:0",
                 "--shards",
                 &shards.to_string(),
+                "--data-dir",
             ])
+            .arg(directory.path())
             .env("RUST_LOG", "info")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -69,6 +77,7 @@ impl BrokerUnderTest {
             address: String::new(),
             process: Some(process),
             log,
+            _directory: Some(directory),
         };
         match address.recv_timeout(START) {
             Ok(address) => {

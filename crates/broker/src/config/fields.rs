@@ -3,7 +3,7 @@
 //! A new setting is one row; file key, environment variable, range check and suggestions follow from it.
 
 use super::value::{Kind, Value};
-use super::{Config, LogFormat};
+use super::{Config, Durability, LogFormat};
 
 /// One scalar setting.
 #[derive(Debug)]
@@ -242,6 +242,47 @@ pub(super) const FIELDS: &[Field] = &[
         kind: Kind::Switch,
         apply: |config, value| config.policy.wills_on_shutdown = *value == Value::Switch(true),
     },
+    Field {
+        path: "storage.durability",
+        kind: Kind::Choice(&["fsync", "os", "memory"]),
+        apply: |config, value| {
+            if let Value::Text(text) = value {
+                config.storage.durability = Some(match text.as_str() {
+                    "os" => Durability::Os,
+                    "memory" => Durability::Memory,
+                    _ => Durability::Fsync,
+                });
+            }
+        },
+    },
+    Field {
+        path: "storage.directory",
+        kind: Kind::Text,
+        apply: |config, value| {
+            if let Value::Text(text) = value {
+                config.storage.directory = (!text.is_empty()).then(|| text.into());
+            }
+        },
+    },
+    number!(
+        "storage.segment_bytes",
+        bytes(64 << 10, 1 << 30),
+        storage.segment_bytes
+    ),
+    Field {
+        path: "storage.size_bytes_max",
+        kind: bytes(1 << 20, BYTES_MAX),
+        apply: |config, value| {
+            if let Value::Number(number) = value {
+                config.storage.size_bytes_max = Some(*number);
+            }
+        },
+    },
+    number!(
+        "storage.waiting_bytes_max",
+        bytes(1 << 16, BYTES_MAX),
+        storage.waiting_bytes_max
+    ),
     Field {
         path: "log.filter",
         kind: Kind::Text,

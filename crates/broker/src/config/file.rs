@@ -238,7 +238,7 @@ fn path(section: &str, key: &str) -> String {
 /// The list of listeners, the only key that is no scalar.
 const LISTENERS: &str = "listeners";
 const LISTENER_KEYS: &[&str] = &["address", "allow_anonymous"];
-const SECTIONS: &[&str] = &["limits", "session", "log"];
+const SECTIONS: &[&str] = &["limits", "session", "storage", "log"];
 /// How an address is written, for messages.
 pub(super) const ADDRESS_FORM: &str =
     "an address and a port, as \"127.0.0.1:1883\", \"[::1]:1883\" or \"localhost:1883\"";

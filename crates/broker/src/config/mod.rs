@@ -13,6 +13,7 @@ mod value;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use martlet_engine::{Limits, Policy};
 
@@ -45,6 +46,7 @@ pub struct Config {
     pub(crate) connections_max: Option<usize>,
     pub(crate) limits: Limits,
     pub(crate) policy: Policy,
+    pub(crate) storage: Storage,
     pub(crate) log: Log,
     pub(crate) sources: Vec<String>,
 }
@@ -80,6 +82,23 @@ impl Config {
         &self.policy
     }
 
+    /// What is kept where, and how surely.
+    #[must_use]
+    pub const fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// Keeps sessions and retained messages in this directory if nothing was said about it. A broker without a
+    /// directory keeps them in memory.
+    #[must_use]
+    pub fn or_directory(mut self, directory: impl FnOnce() -> Option<PathBuf>) -> Self {
+        let storage = &mut self.storage;
+        if storage.durability != Some(Durability::Memory) && storage.directory.is_none() {
+            storage.directory = directory();
+        }
+        self
+    }
+
     /// How to log. The broker itself only emits `tracing` events; the program around it decides.
     #[must_use]
     pub const fn log(&self) -> &Log {
@@ -105,6 +124,7 @@ impl Default for Config {
             connections_max: None,
             limits: Limits::default(),
             policy: Policy::default(),
+            storage: Storage::default(),
             log: Log::default(),
             sources: Vec::new(),
         }
@@ -152,6 +172,86 @@ impl fmt::Display for Access {
             Self::AllowedExplicitly => "anonymous access allowed: allow_anonymous",
             Self::AllowedBySocketAddr => "anonymous access allowed: SOCKET_ADDR",
             Self::Authenticated => "clients are authenticated",
+        })
+    }
+}
+
+/// What is kept where, and how surely.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Storage {
+    pub(crate) durability: Option<Durability>,
+    pub(crate) directory: Option<PathBuf>,
+    pub(crate) segment_bytes: u64,
+    pub(crate) size_bytes_max: Option<u64>,
+    pub(crate) waiting_bytes_max: usize,
+}
+
+impl Storage {
+    /// What survives. Unless something else was said: [`Fsync`](Durability::Fsync) with a directory,
+    /// [`Memory`](Durability::Memory) without one.
+    #[must_use]
+    pub fn durability(&self) -> Durability {
+        let of_directory = || match self.directory {
+            Some(_) => Durability::Fsync,
+            None => Durability::Memory,
+        };
+        self.durability.unwrap_or_else(of_directory)
+    }
+
+    /// Where everything is kept that survives.
+    #[must_use]
+    pub fn directory(&self) -> Option<&Path> {
+        self.directory.as_deref()
+    }
+
+    /// How long one file of the log is.
+    #[must_use]
+    pub const fn segment_bytes(&self) -> u64 {
+        self.segment_bytes
+    }
+
+    /// The most that the log may take on the disk; beyond it durable publishes are refused or held.
+    #[must_use]
+    pub const fn size_bytes_max(&self) -> Option<u64> {
+        self.size_bytes_max
+    }
+
+    /// How much may wait to be written before those who publish it are slowed down.
+    #[must_use]
+    pub const fn waiting_bytes_max(&self) -> usize {
+        self.waiting_bytes_max
+    }
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self {
+            durability: None,
+            directory: None,
+            segment_bytes: 64 << 20,
+            size_bytes_max: None,
+            waiting_bytes_max: 16 << 20,
+        }
+    }
+}
+
+/// What an acknowledgement promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// What was acknowledged survives a loss of power.
+    Fsync,
+    /// What was acknowledged survives the death of the process, but not that of the machine.
+    Os,
+    /// Nothing is written.
+    Memory,
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fsync => "fsync",
+            Self::Os => "os",
+            Self::Memory => "memory",
         })
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use super::fields::{ENVIRONMENT_PREFIX, FIELDS, Field};
 use super::file;
@@ -19,6 +20,8 @@ pub struct Sources {
     pub(super) listeners: Option<Vec<RawListener>>,
     /// Stronger than what the file says of single listeners.
     allow_anonymous: Option<bool>,
+    /// Stronger than `storage.directory`.
+    data_directory: Option<PathBuf>,
     names: Vec<String>,
     warnings: Vec<String>,
     pub(super) problems: Vec<Problem>,
@@ -33,6 +36,10 @@ pub struct Flags {
     pub shards: Option<u64>,
     /// `--allow-anonymous`.
     pub allow_anonymous: bool,
+    /// `--data-dir`.
+    pub data_directory: Option<PathBuf>,
+    /// `--durability`.
+    pub durability: Option<String>,
 }
 
 impl Sources {
@@ -49,7 +56,7 @@ impl Sources {
     }
 
     /// Takes what the environment says: `MARTLET_*` of every setting, `MARTLET_LISTEN` (addresses with commas
-    /// between), `MARTLET_ALLOW_ANONYMOUS`, and of the seed broker `SOCKET_ADDR` and `RUST_LOG`.
+    /// between), `MARTLET_ALLOW_ANONYMOUS`, `MARTLET_DATA_DIR`, and of the seed broker `SOCKET_ADDR` and `RUST_LOG`.
     pub fn environment(&mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) {
         let mut ours = BTreeMap::new();
         for (name, value) in variables {
@@ -74,6 +81,14 @@ impl Sources {
             self.variable(field, "RUST_LOG", &filter);
         }
         self.listening_variables(&mut ours);
+        if let Some(directory) = ours.remove(DATA_DIR) {
+            self.names.push(format!("environment {DATA_DIR}"));
+            self.data_directory = Some(directory.into());
+            if ours.contains_key("MARTLET_STORAGE_DIRECTORY") {
+                let what = "MARTLET_STORAGE_DIRECTORY is set, too; unset one of them".to_owned();
+                self.variable_problem(DATA_DIR, "storage.directory", what);
+            }
+        }
         ours.remove("MARTLET_CONFIG");
         for (name, value) in &ours {
             let field = FIELDS.iter().find(|field| field.variable() == *name);
@@ -112,6 +127,27 @@ impl Sources {
             self.names.push("flag --allow-anonymous".to_owned());
             self.allow_anonymous = Some(true);
         }
+        if let Some(directory) = &flags.data_directory {
+            self.names.push("flag --data-dir".to_owned());
+            self.data_directory = Some(directory.clone());
+        }
+        if let Some(text) = &flags.durability {
+            self.names.push("flag --durability".to_owned());
+            let field = FIELDS
+                .iter()
+                .find(|field| field.path == "storage.durability");
+            if let Some(field) = field {
+                let origin = Origin::Flag("--durability");
+                match field.kind.text(text) {
+                    Some(value) => self.set(field, value, origin),
+                    None => self.problems.push(Problem {
+                        origin,
+                        field: field.path.to_owned(),
+                        what: format!("expected {}; found {text}", field.kind.expectation()),
+                    }),
+                }
+            }
+        }
     }
 
     /// Things that are allowed but that the operator should know, in words.
@@ -130,6 +166,9 @@ impl Sources {
                     config.log.filter_origin = set.origin.clone();
                 }
             }
+        }
+        if let Some(directory) = self.data_directory.take() {
+            config.storage.directory = Some(directory);
         }
         if let Some(listeners) = self.listeners.take() {
             config.listeners = self.check_listeners(listeners);
@@ -366,6 +405,8 @@ fn remedy(origin: &Origin) -> &'static str {
 
 /// The seed broker's variable for its one listener.
 const SOCKET_ADDR: &str = "SOCKET_ADDR";
+/// The short name of `storage.directory`.
+const DATA_DIR: &str = "MARTLET_DATA_DIR";
 const SEED_VARIABLES: &[&str] = &[SOCKET_ADDR, "RUST_LOG"];
 
 #[cfg(test)]

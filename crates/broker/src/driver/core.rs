@@ -11,7 +11,10 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 use hashbrown::HashMap;
-use martlet_engine::{AuthTicket, ConnId, Counters, Effects, PeerMessage, Shard, Time, Verdict};
+use martlet_engine::{
+    AuthTicket, ConnId, Counters, Effects, PeerMessage, Shard, StorePressure, StoreTicket, Time,
+    Verdict,
+};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::conn::Conn;
@@ -19,6 +22,7 @@ use super::lanes::Lanes;
 use super::limits::SCRATCH_BYTES;
 use super::ready::Ready;
 use crate::auth::AuthLine;
+use crate::storage::StoreLine;
 
 /// What every shard's thread may read: set once, before the threads start.
 #[derive(Debug)]
@@ -33,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) connections: AtomicUsize,
     /// The most there may be.
     pub(crate) connections_max: usize,
+    /// The way to the store, if there is one.
+    pub(crate) store: Option<Arc<StoreLine>>,
 }
 
 impl Shared {
@@ -128,6 +134,7 @@ pub(super) struct Core {
     pub(super) shard: Shard,
     pub(super) fx: Effects,
     pub(super) lanes: Lanes<PeerMessage>,
+    pub(super) store: Option<StorePort>,
     pub(super) shared: Arc<Shared>,
     /// Connections by `ConnId::index`.
     pub(super) slots: Vec<Option<Rc<Conn>>>,
@@ -156,18 +163,42 @@ pub(super) struct Core {
     pub(super) counters: DriverCounters,
 }
 
+/// A shard's end of the line to the store.
+#[derive(Debug)]
+pub(super) struct StorePort {
+    line: Arc<StoreLine>,
+    /// A buffer for the next batch.
+    spare: Vec<u8>,
+    /// What the shard has been told.
+    stable: StoreTicket,
+    pressure: StorePressure,
+}
+
+impl StorePort {
+    fn new(line: Arc<StoreLine>) -> Self {
+        Self {
+            line,
+            spare: Vec::new(),
+            stable: StoreTicket(0),
+            pressure: StorePressure::Normal,
+        }
+    }
+}
+
 impl Core {
     pub(super) fn new(
         index: usize,
         engine: Shard,
+        fx: Effects,
         lanes: Lanes<PeerMessage>,
         shared: Arc<Shared>,
     ) -> Self {
         Self {
             index,
             shard: engine,
-            fx: Effects::new(lanes.shard_count()),
+            fx,
             lanes,
+            store: shared.store.clone().map(StorePort::new),
             shared,
             slots: Vec::new(),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
@@ -244,6 +275,52 @@ impl Core {
         }
         self.after_event();
         more
+    }
+
+    /// Hands the tick's records to the store.
+    ///
+    /// Before the messages to other shards leave: what they write because of them then stands behind in the log, and
+    /// what a crash leaves of the log is a beginning of it.
+    pub(super) fn put_store_batch(&mut self) {
+        let Some(port) = &mut self.store else {
+            debug_assert!(
+                self.fx.store.is_empty(),
+                "without a store there are no records"
+            );
+            return;
+        };
+        if self.fx.store.is_empty() {
+            return;
+        }
+        let empty = std::mem::take(&mut port.spare);
+        if let Some((ticket, bytes)) = self.fx.store.take(empty) {
+            port.spare = port.line.put(self.index, ticket, bytes);
+        }
+    }
+
+    /// Takes what the store has to tell. Returns whether it wants more than was done.
+    pub(super) fn hear_store(&mut self) -> bool {
+        let Some(port) = &mut self.store else {
+            return false;
+        };
+        let now = self.shared.now();
+        let stable = port.line.stable(self.index);
+        if stable > port.stable {
+            port.stable = stable;
+            self.shard.on_store_done(stable, now, &mut self.fx);
+        }
+        let pressure = port.line.pressure(self.index);
+        if pressure != port.pressure {
+            port.pressure = pressure;
+            self.shard.on_store_pressure(pressure, now, &mut self.fx);
+        }
+        // One slot at a time: a checkpoint is as large as the slot.
+        let wish = port.line.take_wish(self.index);
+        if let Some(slot) = wish {
+            self.shard.checkpoint_slot(slot, now, &mut self.fx);
+        }
+        self.after_event();
+        wish.is_some()
     }
 
     pub(super) fn report(&self) -> ShardReport {

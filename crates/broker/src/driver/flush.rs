@@ -29,6 +29,7 @@ impl Core {
         }
         self.counters.flushes += 1;
         let now = self.shared.now();
+        self.put_store_batch();
         self.lanes.send(&mut self.fx.peers);
         self.pause_or_resume_reads();
         self.finish_handovers();

@@ -7,7 +7,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use martlet_engine::{Acl, Interest, PeerMessage, Shard, ShardConfig};
+use martlet_engine::{Effects, PeerMessage, Shard};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -22,9 +22,10 @@ use super::tick::Ticks;
 
 /// Everything a shard's thread gets at its start.
 pub(crate) struct Post {
-    pub(crate) config: ShardConfig,
-    pub(crate) interest: Arc<dyn Interest>,
-    pub(crate) acl: Box<dyn Acl>,
+    pub(crate) index: usize,
+    /// With everything that was restored, and the effects of that.
+    pub(crate) shard: Shard,
+    pub(crate) fx: Effects,
     pub(crate) lanes: Lanes<PeerMessage>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) mailbox: UnboundedReceiver<Mail>,
@@ -39,7 +40,7 @@ pub(crate) struct ShardThread(JoinHandle<()>);
 impl ShardThread {
     /// Starts the thread; `started` hears once whether that worked.
     pub(crate) fn start(post: Post, started: mpsc::Sender<io::Result<()>>) -> io::Result<Self> {
-        let name = format!("martlet-shard-{}", post.config.index);
+        let name = format!("martlet-shard-{}", post.index);
         let thread = thread::Builder::new().name(name).spawn(move || {
             let runtime = Builder::new_current_thread()
                 .enable_io()
@@ -63,24 +64,24 @@ impl ShardThread {
 
 async fn run(post: Post, started: mpsc::Sender<io::Result<()>>) {
     let Post {
-        config,
-        interest,
-        acl,
+        index,
+        shard,
+        fx,
         lanes,
         shared,
         mut mailbox,
         listeners,
     } = post;
-    let index = config.index;
     let bell = lanes.bell();
-    let shard = Shard::new(config, interest, acl);
-    let local = Local::new(Core::new(index, shard, lanes, Arc::clone(&shared)));
+    let core = Core::new(index, shard, fx, lanes, Arc::clone(&shared));
+    let local = Local::new(core);
     spawn_local(unconstrained(Ticks::new(Rc::clone(&local))));
+    local.with(Core::after_event);
     let neighbours = Rc::clone(&local);
     spawn_local(async move {
         loop {
             bell.notified().await;
-            while neighbours.with(Core::receive_batches) {
+            while neighbours.with(|core| core.hear_store() | core.receive_batches()) {
                 tokio::task::yield_now().await;
             }
         }
@@ -147,6 +148,8 @@ async fn stop(local: &Rc<Local>) {
     while local.with(|core| core.socket_count()) > 0 && tokio::time::Instant::now() < end {
         tokio::time::sleep(STOP_POLL).await;
     }
+    // What the last closes have to leave in the store.
+    local.with(Core::flush);
 }
 
 /// How often a stopping shard looks whether its last client has gone.

@@ -112,7 +112,7 @@ fn unknown_keys_are_refused_with_what_was_probably_meant() {
         ),
         (
             "[tls]\n",
-            "m.toml:1:2: tls: unknown key; known here: shards, listeners, limits, session, log",
+            "m.toml:1:2: tls: unknown key; known here: shards, listeners, limits, session, storage, log",
         ),
         (
             "[[listeners]]\nadress = 'localhost:1'\naddress = 'localhost:1'",
@@ -242,7 +242,7 @@ fn the_environment_overrides_the_file_and_flags_override_both() {
         sources.flags(&Flags {
             listen: vec!["127.0.0.1:4".into()],
             shards: Some(4),
-            allow_anonymous: false,
+            ..Flags::default()
         });
     })
     .unwrap();
@@ -329,8 +329,8 @@ fn an_open_listener_needs_an_explicit_word() {
     );
     let flags = |allow_anonymous| Flags {
         listen: vec!["0.0.0.0:1883".into()],
-        shards: None,
         allow_anonymous,
+        ..Flags::default()
     };
     assert_eq!(
         check(|sources| sources.flags(&flags(false))).unwrap_err(),
@@ -378,5 +378,66 @@ fn ipv4_loopback_written_as_ipv6_is_loopback_and_a_port_is_taken_once() {
     assert_eq!(
         of_file(twice).unwrap_err(),
         "m.toml:4:11: listeners.address: 127.0.0.1:5 is listed twice"
+    );
+}
+
+#[test]
+fn storage_is_durable_with_a_directory_and_in_memory_without() {
+    use std::path::Path;
+
+    use crate::config::Durability;
+
+    let config = check(|_| {}).unwrap();
+    assert_eq!(config.storage().durability(), Durability::Memory);
+    let config = config.or_directory(|| Some("/state".into()));
+    assert_eq!(config.storage().durability(), Durability::Fsync);
+    assert_eq!(config.storage().directory(), Some(Path::new("/state")));
+
+    let config = of_file("[storage]\ndurability = 'memory'").unwrap();
+    let config = config.or_directory(|| Some("/state".into()));
+    assert_eq!(config.storage().durability(), Durability::Memory);
+    assert_eq!(config.storage().directory(), None);
+
+    let config = check(|sources| {
+        sources.file(
+            "m.toml",
+            "storage.directory = '/file'\nstorage.durability = 'os'",
+        );
+        sources.environment(vars(&[("MARTLET_DATA_DIR", "/variable")]));
+    });
+    let config = config.unwrap().or_directory(|| Some("/state".into()));
+    assert_eq!(config.storage().directory(), Some(Path::new("/variable")));
+    assert_eq!(config.storage().durability(), Durability::Os);
+
+    let config = check(|sources| {
+        sources.environment(vars(&[("MARTLET_DATA_DIR", "/variable")]));
+        sources.flags(&Flags {
+            data_directory: Some("/flag".into()),
+            durability: Some("fsync".into()),
+            ..Flags::default()
+        });
+    });
+    assert_eq!(
+        config.unwrap().storage().directory(),
+        Some(Path::new("/flag"))
+    );
+}
+
+#[test]
+fn contradictory_storage_is_refused() {
+    let problems = check(|sources| {
+        sources.environment(vars(&[
+            ("MARTLET_DATA_DIR", "/a"),
+            ("MARTLET_STORAGE_DIRECTORY", "/b"),
+        ]));
+        sources.flags(&Flags {
+            durability: Some("raid".into()),
+            ..Flags::default()
+        });
+    });
+    assert_eq!(
+        problems.unwrap_err(),
+        "environment MARTLET_DATA_DIR: storage.directory: MARTLET_STORAGE_DIRECTORY is set, too; unset one of them\n\
+         flag --durability: storage.durability: expected one of \"fsync\", \"os\", \"memory\"; found raid"
     );
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
-use martlet_engine::{AllowAll, Limits, LocalInterest, Policy, Shard, ShardConfig};
+use martlet_engine::{AllowAll, Effects, Limits, LocalInterest, Policy, Shard, ShardConfig};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::super::core::{Core, Permit, Shared};
@@ -26,6 +26,7 @@ impl Bench {
             auth: None,
             connections: AtomicUsize::new(0),
             connections_max: 1_000,
+            store: None,
         });
         let config = ShardConfig {
             index: 0,
@@ -38,7 +39,7 @@ impl Bench {
         let engine = Shard::new(config, Arc::new(LocalInterest), Box::new(AllowAll));
         let lanes = Lanes::connect(1).pop().unwrap();
         Self {
-            core: Core::new(0, engine, lanes, shared),
+            core: Core::new(0, engine, Effects::new(1), lanes, shared),
             listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
         }
     }

@@ -1,0 +1,15 @@
+//! Durability in the driver: the directory, what is restored from it, and the thread that writes to it.
+//!
+//! Map: `directory` says where it is and whether it can keep the promise, `opening` opens the store and restores the
+//! shards, `line` is what shards and the store's thread share, `writer` is that thread.
+
+mod directory;
+mod line;
+mod opening;
+mod writer;
+
+pub use directory::state_directory;
+pub(crate) use line::StoreLine;
+pub use opening::{Recovered, RecoveryProgress, StorageError};
+pub(crate) use opening::{Seat, open};
+pub(crate) use writer::Writer;

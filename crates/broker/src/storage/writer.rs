@@ -1,0 +1,242 @@
+//! The store's thread: takes what all shards have put up while it was busy, appends it, syncs once, tells the shards.
+//!
+//! That is the whole of group commit: no timer, one sync under way, and the longer a sync takes, the more share the next.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use martlet_store::{Disk, Log, Maintenance, Store, StoreError};
+
+use super::line::{Batch, StoreLine};
+
+/// The running thread.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    line: Arc<StoreLine>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    /// Starts it. `place` is what a failure calls the store.
+    pub(super) fn start(
+        store: Box<dyn Closing>,
+        line: Arc<StoreLine>,
+        place: String,
+    ) -> io::Result<Self> {
+        let work = Work {
+            store,
+            line: Arc::clone(&line),
+            place,
+            more_maintenance: true,
+        };
+        let thread = thread::Builder::new()
+            .name("martlet-store".to_owned())
+            .spawn(move || {
+                let bomb = EndProcessOnPanic;
+                work.run();
+                std::mem::forget(bomb);
+            })?;
+        Ok(Self {
+            line,
+            thread: Some(thread),
+        })
+    }
+
+    /// Waits until everything that the shards have put up is stable, and ends the thread. The store is closed then.
+    pub(crate) fn stop(&mut self) {
+        self.line.end();
+        if let Some(thread) = self.thread.take() {
+            // A panic in there ends the process.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A store that knows when it is used for the last time.
+pub(super) trait Closing: Store {
+    /// Everything is in it; nothing comes any more.
+    fn close(self: Box<Self>) -> Result<(), StoreError>;
+}
+
+impl<D: Disk> Closing for Log<D> {
+    fn close(self: Box<Self>) -> Result<(), StoreError> {
+        Self::close(*self).map(drop)
+    }
+}
+
+/// What the thread owns.
+struct Work {
+    store: Box<dyn Closing>,
+    line: Arc<StoreLine>,
+    place: String,
+    /// The store has something to do while nothing is to be written.
+    more_maintenance: bool,
+}
+
+impl Work {
+    fn run(mut self) {
+        let mut empty = Vec::new();
+        loop {
+            let patience = if self.more_maintenance {
+                Some(Duration::ZERO)
+            } else {
+                None
+            };
+            let taken = self.line.take(std::mem::take(&mut empty), patience);
+            let mut batches = taken.batches;
+            let nothing = batches.is_empty();
+            if nothing && taken.ending {
+                if let Err(error) = self.store.close() {
+                    // What was acknowledged is stable all the same.
+                    tracing::error!("{}: closing: {error}", self.place);
+                }
+                return;
+            }
+            let done = self.store_all(&mut batches).and_then(|()| {
+                // While a stream of batches comes, maintenance has its share of the time as well: one short piece for
+                // each sync. Without it the space would only be given back in quiet hours.
+                if nothing || !taken.ending {
+                    self.maintain()
+                } else {
+                    Ok(())
+                }
+            });
+            if let Err(error) = done {
+                self.fail(&error);
+                return;
+            }
+            empty = batches;
+        }
+    }
+
+    /// Appends all, syncs once, and tells the shards. What does not fit waits for room; nothing overtakes it.
+    fn store_all(&mut self, batches: &mut Vec<Batch>) -> Result<(), StoreError> {
+        let mut full = false;
+        while !batches.is_empty() && !self.gives_up(full, batches) {
+            let mut count = 0;
+            let mut because = None;
+            for batch in &*batches {
+                match self.store.append(&batch.bytes) {
+                    Ok(()) => count += 1,
+                    Err(StoreError::Full(reason)) => {
+                        because = Some(reason);
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            if count > 0 {
+                match self.store.sync() {
+                    Ok(()) => {
+                        let left = batches.split_off(count);
+                        self.line.done(batches);
+                        *batches = left;
+                    }
+                    Err(StoreError::Full(reason)) => {
+                        // What was appended stays appended: only the sync is to be tried again.
+                        self.wait_for_room(&mut full, &reason.to_string());
+                        self.sync_when_there_is_room(&mut full)?;
+                        let left = batches.split_off(count);
+                        self.line.done(batches);
+                        *batches = left;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            if let Some(reason) = because {
+                self.wait_for_room(&mut full, &reason.to_string());
+                // Cleaning may make the room.
+                self.maintain()?;
+            }
+        }
+        if full {
+            tracing::warn!("{}: there is room again", self.place);
+            self.line.set_full(false);
+        }
+        Ok(())
+    }
+
+    /// A store that is full must not keep a broker from stopping. What is left was not acknowledged.
+    fn gives_up(&self, full: bool, batches: &mut Vec<Batch>) -> bool {
+        let gives_up = full && self.line.is_ending();
+        if gives_up {
+            tracing::error!(
+                "{}: full until the end; {} batches are lost",
+                self.place,
+                batches.len()
+            );
+            batches.clear();
+        }
+        gives_up
+    }
+
+    fn sync_when_there_is_room(&mut self, full: &mut bool) -> Result<(), StoreError> {
+        loop {
+            match self.store.sync() {
+                Err(StoreError::Full(reason)) if !self.line.is_ending() => {
+                    self.wait_for_room(full, &reason.to_string());
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Says once that the store is full, and lets some time pass.
+    fn wait_for_room(&self, full: &mut bool, reason: &str) {
+        if !*full {
+            *full = true;
+            tracing::error!(
+                "{}: {reason}; durable publishes are held or refused until there is room: free some space there, \
+                 or give the broker another directory (--data-dir)",
+                self.place
+            );
+            self.line.set_full(true);
+        }
+        thread::park_timeout(ROOM_POLL);
+    }
+
+    fn maintain(&mut self) -> Result<(), StoreError> {
+        self.more_maintenance = match self.store.maintain() {
+            // Full: nothing is lost by it; what has to be appended will find out for itself.
+            Ok(Maintenance::Idle) | Err(StoreError::Full(_)) => false,
+            Ok(Maintenance::Busy) => true,
+            Ok(Maintenance::WantsCheckpoint(slot)) => {
+                self.line.wish(slot);
+                // What comes next for it to do is the checkpoint.
+                false
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(())
+    }
+
+    /// Nothing is acknowledged from here on.
+    fn fail(&self, error: &StoreError) {
+        let of_the_disk = matches!(error, StoreError::Poisoned(_) | StoreError::Unreadable(_));
+        let what_to_do = if of_the_disk {
+            "check the disk (dmesg), then start the broker again: what was acknowledged before is on it"
+        } else {
+            "this is a fault of the broker: please report it"
+        };
+        self.line
+            .fail(format!("{}: {error}; {what_to_do}", self.place));
+    }
+}
+
+/// A store's thread that panics leaves shards behind that wait for ever.
+struct EndProcessOnPanic;
+
+impl Drop for EndProcessOnPanic {
+    fn drop(&mut self) {
+        tracing::error!("the store's thread is broken after a panic; the process ends");
+        std::process::abort();
+    }
+}
+
+/// How often a full store is tried again.
+const ROOM_POLL: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,235 @@
+//! The store's thread with a store that does what the test says.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use martlet_engine::{Record, StorePressure, StoreTicket};
+use martlet_store::{FullBecause, StoreStats};
+use tokio::sync::Notify;
+
+use super::*;
+
+/// What the store was asked to do.
+#[derive(Debug, PartialEq, Eq)]
+enum Call {
+    Append(Vec<u8>),
+    Sync,
+}
+
+/// Tells every call and does what it is told; without an order it succeeds.
+struct Puppet {
+    calls: Sender<Call>,
+    orders: Receiver<Result<(), StoreError>>,
+    wish: Option<u8>,
+}
+
+impl Puppet {
+    fn call(&mut self, call: Call) -> Result<(), StoreError> {
+        // The test may have seen enough.
+        let _ = self.calls.send(call);
+        self.orders.recv().unwrap_or(Ok(()))
+    }
+}
+
+impl Store for Puppet {
+    fn append(&mut self, batch: &[u8]) -> Result<(), StoreError> {
+        self.call(Call::Append(batch.to_owned()))
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        self.call(Call::Sync)
+    }
+
+    fn maintain(&mut self) -> Result<Maintenance, StoreError> {
+        Ok(match self.wish.take() {
+            Some(slot) => Maintenance::WantsCheckpoint(slot),
+            None => Maintenance::Idle,
+        })
+    }
+
+    fn replay(
+        &mut self,
+        _: usize,
+        _: &mut dyn FnMut(usize, &Record<'_>),
+    ) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn stats(&self) -> StoreStats {
+        StoreStats::default()
+    }
+}
+
+impl Closing for Puppet {
+    fn close(self: Box<Self>) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+struct World {
+    line: Arc<StoreLine>,
+    bells: Vec<Arc<Notify>>,
+    writer: Writer,
+    calls: Receiver<Call>,
+    orders: Sender<Result<(), StoreError>>,
+}
+
+impl World {
+    fn new(wish: Option<u8>) -> Self {
+        let bells: Vec<Arc<Notify>> = vec![Arc::default(), Arc::default()];
+        let line = Arc::new(StoreLine::new(bells.clone(), 1 << 20));
+        let (calls, of_thread) = channel();
+        let (orders, to_thread) = channel();
+        let puppet = Puppet {
+            calls,
+            orders: to_thread,
+            wish,
+        };
+        let writer = Writer::start(Box::new(puppet), Arc::clone(&line), "/data".to_owned());
+        Self {
+            line,
+            bells,
+            writer: writer.unwrap(),
+            calls: of_thread,
+            orders,
+        }
+    }
+
+    fn put(&self, shard: usize, ticket: u64, bytes: &[u8]) {
+        drop(self.line.put(shard, StoreTicket(ticket), bytes.to_vec()));
+    }
+
+    #[track_caller]
+    fn expect(&self, call: &Call) {
+        let seen = self.calls.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert_eq!(seen, *call);
+    }
+
+    fn answer(&self, answer: Result<(), StoreError>) {
+        self.orders.send(answer).unwrap();
+    }
+
+    /// Waits for a shard's bell.
+    fn hear(&self, shard: usize) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let heard = self.bells[shard].notified();
+            tokio::time::timeout(Duration::from_secs(10), heard)
+                .await
+                .unwrap();
+        });
+    }
+}
+
+fn append(bytes: &[u8]) -> Call {
+    Call::Append(bytes.to_vec())
+}
+
+#[test]
+fn a_shard_hears_of_its_batch_only_behind_the_sync() {
+    let world = World::new(None);
+    world.put(0, 1, b"a");
+    world.expect(&append(b"a"));
+    world.answer(Ok(()));
+    world.expect(&Call::Sync);
+    assert_eq!(
+        world.line.stable(0),
+        StoreTicket(0),
+        "the sync is under way"
+    );
+    world.answer(Ok(()));
+    world.hear(0);
+    assert_eq!(world.line.stable(0), StoreTicket(1));
+}
+
+#[test]
+fn what_comes_while_a_sync_is_under_way_shares_the_next() {
+    let mut world = World::new(None);
+    world.put(0, 1, b"a");
+    world.expect(&append(b"a"));
+    world.answer(Ok(()));
+    world.expect(&Call::Sync);
+    world.put(1, 1, b"b");
+    world.put(0, 2, b"c");
+    world.answer(Ok(()));
+    world.expect(&append(b"b"));
+    world.answer(Ok(()));
+    world.expect(&append(b"c"));
+    world.answer(Ok(()));
+    world.expect(&Call::Sync);
+    world.answer(Ok(()));
+    world.writer.stop();
+    assert!(world.calls.recv().is_err(), "one sync for both");
+    assert_eq!(
+        (world.line.stable(0), world.line.stable(1)),
+        (StoreTicket(2), StoreTicket(1))
+    );
+}
+
+#[test]
+fn a_full_store_gets_the_same_batch_again_and_the_shards_are_told() {
+    let mut world = World::new(None);
+    world.put(0, 1, b"a");
+    world.put(0, 2, b"b");
+    // Whether the two came as one group depends on the moment.
+    world.expect(&append(b"a"));
+    world.answer(Ok(()));
+    let mut next = world.calls.recv().unwrap();
+    if next == Call::Sync {
+        world.answer(Ok(()));
+        next = world.calls.recv().unwrap();
+    }
+    assert_eq!(next, append(b"b"));
+    world.answer(Err(StoreError::Full(FullBecause::Disk)));
+    let mut next = world.calls.recv().unwrap();
+    if next == Call::Sync {
+        world.answer(Ok(()));
+        next = world.calls.recv().unwrap();
+    }
+    assert_eq!(next, append(b"b"), "again");
+    assert_eq!(world.line.pressure(1), StorePressure::Full);
+    assert_eq!(world.line.stable(0), StoreTicket(1));
+    world.answer(Ok(()));
+    world.expect(&Call::Sync);
+    world.answer(Ok(()));
+    world.writer.stop();
+    assert_eq!(world.line.stable(0), StoreTicket(2));
+    assert_eq!(world.line.pressure(1), StorePressure::Normal);
+}
+
+#[test]
+fn after_a_failed_sync_nothing_is_acknowledged_and_everybody_hears_why() {
+    let world = World::new(None);
+    world.put(0, 1, b"a");
+    world.expect(&append(b"a"));
+    world.answer(Ok(()));
+    world.expect(&Call::Sync);
+    let broken = Arc::new(io::Error::from_raw_os_error(5));
+    world.answer(Err(StoreError::Poisoned(broken)));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    let why = runtime.block_on(async {
+        let failed = world.line.failure().wait();
+        tokio::time::timeout(Duration::from_secs(10), failed)
+            .await
+            .unwrap()
+    });
+    assert!(why.starts_with("/data: the store failed"), "{why}");
+    assert!(why.contains("check the disk"), "{why}");
+    world.put(0, 2, b"b");
+    drop(world.orders);
+    assert!(world.calls.recv().is_err(), "nothing more is tried");
+    assert_eq!(world.line.stable(0), StoreTicket(0));
+}
+
+#[test]
+fn a_wanted_checkpoint_is_passed_to_the_slots_shard() {
+    let world = World::new(Some(7));
+    world.hear(1);
+    assert_eq!(world.line.take_wish(1), Some(7));
+}
