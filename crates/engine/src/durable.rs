@@ -28,6 +28,7 @@
 
 mod checkpoint;
 mod deliveries;
+mod groups;
 mod kept;
 mod pressure;
 mod recovery;
@@ -84,6 +85,8 @@ struct Slot {
     sessions: HashMap<SessionId, Key, foldhash::fast::FixedState>,
     /// The retained messages.
     kept: KeptIndex,
+    /// The durable groups.
+    groups: Vec<Key>,
 }
 
 impl Durable {
@@ -93,6 +96,7 @@ impl Durable {
         slots.resize_with(SLOT_COUNT, || Slot {
             sessions: HashMap::with_hasher(state.clone()),
             kept: KeptIndex::new(state.clone()),
+            groups: Vec::new(),
         });
         Some(Self {
             unix_ms_at_zero: config.store?.unix_ms_at_zero,

@@ -12,7 +12,7 @@
 //! ```
 //! A QoS 2 message that was sent stays with its member's session [MQTT-4.8.2-4] and ends with it [MQTT-4.8.2-5].
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -22,6 +22,7 @@ use crate::effects::Effects;
 use crate::interest::InterestKey;
 use crate::message::Message;
 use crate::peers::Peer;
+use crate::record::BodyId;
 use crate::routing::{Publication, effective_qos};
 use crate::shard::{Shard, Subscriber};
 use crate::slab::Key;
@@ -29,11 +30,18 @@ use crate::subscriptions::SubscriptionOptions;
 use crate::time::Time;
 
 /// One shared subscription.
+///
+/// With a durable member it is durable itself: what waits in its queue, and what was offered and is not done, is recorded.
 #[derive(Debug)]
 pub(crate) struct Group {
+    /// The whole filter.
+    pub(crate) filter: Arc<str>,
     members: Vec<Member>,
     /// In the order of their sequence numbers.
-    queue: VecDeque<Waiting>,
+    pub(crate) queue: VecDeque<Waiting>,
+    durable: bool,
+    /// Recorded messages that members have, by sequence number.
+    pub(crate) offered: BTreeMap<u64, BodyId>,
     queue_bytes: usize,
     next_sequence: u64,
     /// The member after the one that got the last message.
@@ -49,6 +57,8 @@ struct Member {
     /// QoS 1 and 2 messages that may be offered; `window` at most.
     credit: u32,
     window: u32,
+    /// Whether its session outlives its connections.
+    durable: bool,
 }
 
 /// A session that subscribes.
@@ -60,19 +70,27 @@ pub(crate) struct GroupJoin {
     pub(crate) window: Option<u32>,
     /// The SUBACK that waits for the answer.
     pub(crate) ticket: Key,
+    /// Whether its session outlives its connections.
+    pub(crate) durable: bool,
 }
 
+/// A message in a group's queue.
 #[derive(Debug)]
-struct Waiting {
-    sequence: u64,
-    message: Message,
+pub(crate) struct Waiting {
+    pub(crate) sequence: u64,
+    pub(crate) message: Message,
+    /// Set if it is recorded.
+    pub(crate) body: Option<BodyId>,
 }
 
 impl Group {
-    const fn new() -> Self {
+    const fn new(filter: Arc<str>) -> Self {
         Self {
+            filter,
             members: Vec::new(),
             queue: VecDeque::new(),
+            durable: false,
+            offered: BTreeMap::new(),
             queue_bytes: 0,
             next_sequence: 0,
             turn: 0,
@@ -83,6 +101,24 @@ impl Group {
         self.members
             .iter_mut()
             .find(|m| m.shard == shard && m.session == session)
+    }
+
+    pub(crate) const fn is_durable(&self) -> bool {
+        self.durable
+    }
+
+    /// Looks at its members again; returns whether it was durable, and is.
+    pub(crate) fn update_durable(&mut self) -> (bool, bool) {
+        let was = self.durable;
+        self.durable = self.members.iter().any(|member| member.durable);
+        (was, self.durable)
+    }
+
+    /// A member that has room for one more message.
+    pub(crate) fn credit(&mut self, shard: usize, session: Key) {
+        if let Some(member) = self.member(shard, session) {
+            member.credit = (member.credit + 1).min(member.window);
+        }
     }
 
     /// The next member that can take a message of this QoS, in turn.
@@ -101,15 +137,13 @@ impl Group {
         self.members.get_mut(at)
     }
 
-    /// Puts messages that came back into their place.
-    fn take_back(&mut self, messages: Vec<(u64, Message)>) {
-        for (sequence, message) in messages {
-            let at = self
-                .queue
-                .partition_point(|waiting| waiting.sequence < sequence);
-            self.queue_bytes += message.size();
-            self.queue.insert(at, Waiting { sequence, message });
-        }
+    /// Puts a message that came back into its place.
+    pub(crate) fn take_back(&mut self, waiting: Waiting) {
+        let at = self
+            .queue
+            .partition_point(|other| other.sequence < waiting.sequence);
+        self.queue_bytes += waiting.message.size();
+        self.queue.insert(at, waiting);
     }
 
     fn pop(&mut self) -> Option<Waiting> {
@@ -144,6 +178,11 @@ impl Shard {
             self.counters.dropped_queue_full += 1;
             return;
         }
+        let mut body = None;
+        if let Some(durable) = &mut self.durable {
+            group.next_sequence = durable.next_number();
+            body = durable.record_group_queued(group, group.next_sequence, publication, fx);
+        }
         let sequence = group.next_sequence;
         group.next_sequence += 1;
         group.queue_bytes += size;
@@ -151,6 +190,7 @@ impl Shard {
         group.queue.push_back(Waiting {
             sequence,
             message: publication.message().clone(),
+            body,
         });
         self.pump_group(key, now, fx);
     }
@@ -168,11 +208,12 @@ impl Shard {
             options,
             window,
             ticket,
+            durable,
         } = join;
         let key = self.group_of(filter);
         if let Some(group) = self.groups.get_mut(key) {
             match group.member(from, session) {
-                Some(member) => member.options = options,
+                Some(member) => (member.options, member.durable) = (options, durable),
                 None => group.members.push(Member {
                     shard: from,
                     session,
@@ -180,14 +221,22 @@ impl Shard {
                     online: window.is_some(),
                     credit: window.unwrap_or(0),
                     window: window.unwrap_or(0),
+                    durable,
                 }),
             }
+            self.group_changed(key, fx);
         }
         self.send_to(from, Peer::GroupJoined { ticket }, fx);
         self.pump_group(key, now, fx);
     }
 
-    pub(crate) fn on_group_leave(&mut self, from: usize, filter: &str, session: Key) {
+    pub(crate) fn on_group_leave(
+        &mut self,
+        from: usize,
+        filter: &str,
+        session: Key,
+        fx: &mut Effects,
+    ) {
         let Some(key) = self.groups_by_filter.get(filter).copied() else {
             return;
         };
@@ -197,36 +246,39 @@ impl Shard {
         group
             .members
             .retain(|m| m.shard != from || m.session != session);
-        if group.members.is_empty() {
-            self.memory_bytes = self.memory_bytes.saturating_sub(group.queue_bytes);
-            self.groups.remove(key);
-            self.groups_by_filter.remove(filter);
-            let plain = plain_filter(filter);
-            if let Some(plain) = self.subscriptions.find(plain) {
-                self.remove_subscription(plain, Subscriber::Group(key));
-            }
+        let is_empty = group.members.is_empty();
+        self.group_changed(key, fx);
+        let Some(group) = self.groups.get_mut(key).filter(|_| is_empty) else {
+            return;
+        };
+        self.memory_bytes = self.memory_bytes.saturating_sub(group.queue_bytes);
+        self.groups.remove(key);
+        self.groups_by_filter.remove(filter);
+        let plain = plain_filter(filter);
+        if let Some(plain) = self.subscriptions.find(plain) {
+            self.remove_subscription(plain, Subscriber::Group(key));
         }
     }
 
     pub(crate) fn on_group_online(
         &mut self,
-        from: usize,
+        (from, session): (usize, Key),
         filter: &str,
-        session: Key,
-        window: u32,
+        (window, durable): (u32, bool),
         now: Time,
         fx: &mut Effects,
     ) {
         let Some(key) = self.groups_by_filter.get(filter).copied() else {
             return;
         };
-        let member = self
-            .groups
-            .get_mut(key)
-            .and_then(|group| group.member(from, session));
-        if let Some(member) = member {
+        let Some(group) = self.groups.get_mut(key) else {
+            return;
+        };
+        if let Some(member) = group.member(from, session) {
             (member.online, member.credit, member.window) = (true, window, window);
+            member.durable = durable;
         }
+        self.group_changed(key, fx);
         self.pump_group(key, now, fx);
     }
 
@@ -254,7 +306,18 @@ impl Shard {
             return;
         };
         let before = group.queue_bytes;
-        group.take_back(messages);
+        for (sequence, message) in messages {
+            let mut body = group.offered.remove(&sequence);
+            if let (None, Some(durable)) = (body, &mut self.durable) {
+                let mut publication = Publication::of(&message);
+                body = durable.record_group_queued(group, sequence, &mut publication, fx);
+            }
+            group.take_back(Waiting {
+                sequence,
+                message,
+                body,
+            });
+        }
         self.memory_bytes += group.queue_bytes - before;
         self.pump_group(key, now, fx);
     }
@@ -279,7 +342,11 @@ impl Shard {
     }
 
     /// Offers what waits, as far as members have room.
-    fn pump_group(&mut self, key: Key, now: Time, fx: &mut Effects) {
+    pub(crate) fn pump_group(&mut self, key: Key, now: Time, fx: &mut Effects) {
+        if self.is_recovering() {
+            // Members may have some of it.
+            return;
+        }
         loop {
             let Some(group) = self.groups.get_mut(key) else {
                 return;
@@ -291,20 +358,28 @@ impl Shard {
             if front.message.is_expired(now) {
                 //= mqtt5 3.3.2-5
                 self.counters.dropped_expired += 1;
-                let gone = group.pop().map_or(0, |waiting| waiting.message.size());
-                self.memory_bytes = self.memory_bytes.saturating_sub(gone);
+                let Some(gone) = group.pop() else {
+                    return;
+                };
+                group.record_done(gone.sequence, gone.body, fx);
+                self.memory_bytes = self.memory_bytes.saturating_sub(gone.message.size());
                 continue;
             }
             let Some(member) = group.pick(qos) else {
                 return;
             };
-            if effective_qos(qos, member.options.qos) != QoS::AtMostOnce {
+            let acknowledged = effective_qos(qos, member.options.qos) != QoS::AtMostOnce;
+            if acknowledged {
                 member.credit = member.credit.saturating_sub(1);
             }
             let (shard, session, options) = (member.shard, member.session, member.options);
-            let Some(Waiting { sequence, message }) = group.pop() else {
+            let Some(waiting) = group.pop() else {
                 return;
             };
+            let stored = group.record_offered(&waiting, acknowledged, fx);
+            let Waiting {
+                sequence, message, ..
+            } = waiting;
             self.memory_bytes = self.memory_bytes.saturating_sub(message.size());
             let offer = Peer::GroupOffer {
                 session,
@@ -312,6 +387,7 @@ impl Shard {
                 sequence,
                 message,
                 options,
+                stored,
             };
             self.send_to(shard, offer, fx);
         }
@@ -321,7 +397,7 @@ impl Shard {
         if let Some(key) = self.groups_by_filter.get(filter) {
             return *key;
         }
-        let key = self.groups.insert(Group::new());
+        let key = self.groups.insert(Group::new(filter.clone()));
         self.groups_by_filter.insert(filter.clone(), key);
         let plain = plain_filter(filter);
         let options = SubscriptionOptions {
@@ -339,6 +415,6 @@ impl Shard {
 }
 
 /// The filter behind `$share/name/`.
-fn plain_filter(filter: &str) -> &str {
+pub(crate) fn plain_filter(filter: &str) -> &str {
     filter.splitn(3, '/').nth(2).unwrap_or(filter)
 }

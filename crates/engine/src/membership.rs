@@ -11,6 +11,7 @@ use crate::delivery::{Delivery, GroupTag, SubscriptionIds, Terms};
 use crate::effects::Effects;
 use crate::message::Message;
 use crate::peers::Peer;
+use crate::record::BodyId;
 use crate::routing::{Publication, effective_qos};
 use crate::shard::Shard;
 use crate::slab::Key;
@@ -63,6 +64,7 @@ impl Shard {
                 filter: membership.filter,
                 session,
                 window,
+                durable: self.stored(session).is_some(),
             };
             self.send_to(owner, peer, fx);
         }
@@ -121,8 +123,11 @@ impl Shard {
         }
     }
 
-    /// The session ends.
+    /// The session ends, and what was sent to it at QoS 2 and not acknowledged ends with it.
     pub(crate) fn memberships_end(&mut self, session: Key, fx: &mut Effects) {
+        if self.durable.is_some() {
+            self.messages_of_groups_done(session, fx);
+        }
         for membership in self.memberships_of(session) {
             self.leave_group(session, &membership.filter, fx);
         }
@@ -133,7 +138,7 @@ impl Shard {
         &mut self,
         session: Key,
         tag: Box<GroupTag>,
-        message: Message,
+        (message, body): (Message, Option<BodyId>),
         options: SubscriptionOptions,
         now: Time,
         fx: &mut Effects,
@@ -163,7 +168,9 @@ impl Shard {
             // QoS 0 is not acknowledged: nothing will come back for it.
             group: (qos != QoS::AtMostOnce).then_some(tag),
         };
-        self.deliver(session, &mut Publication::of(&message), terms, now, fx);
+        let mut publication = Publication::of(&message);
+        publication.body = body;
+        self.deliver(session, &mut publication, terms, now, fx);
     }
 
     fn memberships_of(&self, session: Key) -> Vec<Membership> {

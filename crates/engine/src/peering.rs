@@ -26,7 +26,7 @@ impl Shard {
                 self.on_relay_peer(from, peer, now, fx);
             }
             Peer::Stored { sequence } => self.on_stored(sequence, now, fx),
-            Peer::Restored => self.on_restored(now),
+            Peer::Restored => self.on_restored(now, fx),
             Peer::RetainedRequest {
                 session,
                 replay,
@@ -55,6 +55,7 @@ impl Shard {
             | Peer::GroupOffline { .. }
             | Peer::GroupReturn { .. }
             | Peer::GroupOffer { .. }
+            | Peer::GroupDone { .. }
             | Peer::GroupCredit { .. }) => self.on_group_peer(from, peer, now, fx),
         }
     }
@@ -104,13 +105,17 @@ impl Shard {
         match peer {
             Peer::GroupJoin { filter, join } => self.on_group_join(from, &filter, join, now, fx),
             Peer::GroupJoined { ticket } => self.suback_part_done(ticket, now, fx),
-            Peer::GroupLeave { filter, session } => self.on_group_leave(from, &filter, session),
+            Peer::GroupLeave { filter, session } => {
+                self.on_group_leave(from, &filter, session, fx);
+            }
             Peer::GroupOnline {
                 filter,
                 session,
                 window,
+                durable,
             } => {
-                self.on_group_online(from, &filter, session, window, now, fx);
+                let member = (from, session);
+                self.on_group_online(member, &filter, (window, durable), now, fx);
             }
             Peer::GroupOffline { filter, session } => {
                 self.on_group_offline(from, &filter, session);
@@ -124,14 +129,24 @@ impl Shard {
                 sequence,
                 message,
                 options,
+                stored,
             } => {
+                let body = stored.as_ref().map(|stored| stored.body);
                 let tag = Box::new(GroupTag {
                     owner: from,
                     group,
                     sequence,
-                    stored: None,
+                    stored: stored.map(|stored| stored.filter),
                 });
-                self.on_group_offer(session, tag, message, options, now, fx);
+                let body = body.filter(|_| from == self.config.index);
+                self.on_group_offer(session, tag, (message, body), options, now, fx);
+            }
+            Peer::GroupDone {
+                filter,
+                sequence,
+                credit,
+            } => {
+                self.on_group_done(from, &filter, sequence, credit, now, fx);
             }
             Peer::GroupCredit {
                 group,

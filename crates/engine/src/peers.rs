@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 
 use crate::grouping::GroupJoin;
 use crate::message::Message;
+use crate::record::BodyId;
 use crate::slab::Key;
 use crate::subscriptions::SubscriptionOptions;
 
@@ -20,6 +21,15 @@ impl From<Peer> for PeerMessage {
     fn from(peer: Peer) -> Self {
         Self(peer)
     }
+}
+
+/// What a member needs to know of a message that its group has in its store.
+#[derive(Debug)]
+pub(crate) struct StoredOffer {
+    /// The group's whole filter.
+    pub(crate) filter: Arc<str>,
+    /// The body, of use on the group's own shard only.
+    pub(crate) body: BodyId,
 }
 
 /// The vocabulary.
@@ -73,6 +83,8 @@ pub(crate) enum Peer {
         filter: Arc<str>,
         session: Key,
         window: u32,
+        /// Whether its session outlives its connections.
+        durable: bool,
     },
     /// A member has lost its connection.
     GroupOffline { filter: Arc<str>, session: Key },
@@ -88,6 +100,16 @@ pub(crate) enum Peer {
         sequence: u64,
         message: Message,
         options: SubscriptionOptions,
+        /// Set if the group has it in its store.
+        stored: Option<Box<StoredOffer>>,
+    },
+    /// To a group's owner: this message is finished, dropped, or its member holds it for good. Instead of a credit
+    /// for those that the group has in its store.
+    GroupDone {
+        filter: Arc<str>,
+        sequence: u64,
+        /// The member that has room for one more.
+        credit: Option<Key>,
     },
     /// A member has finished this many messages.
     GroupCredit {

@@ -104,6 +104,15 @@ impl Shard {
 
     /// Tells a shared subscription that its member has room for one message more.
     pub(crate) fn credit_group(&mut self, tag: &GroupTag, session: Key, fx: &mut Effects) {
+        if let Some(filter) = &tag.stored {
+            let done = Peer::GroupDone {
+                filter: filter.clone(),
+                sequence: tag.sequence,
+                credit: Some(session),
+            };
+            self.send_to(tag.owner, done, fx);
+            return;
+        }
         if tag.owner != self.config.index
             && let Some(batch) = fx.peers.get_mut(tag.owner)
             && let Some(PeerMessage(Peer::GroupCredit {

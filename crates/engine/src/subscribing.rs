@@ -374,6 +374,7 @@ impl Shard {
             options,
             window,
             ticket,
+            durable: self.stored(session).is_some(),
         };
         let join = Peer::GroupJoin { filter: name, join };
         self.send_to(owner, join, fx);

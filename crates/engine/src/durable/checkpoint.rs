@@ -33,8 +33,12 @@ impl Shard {
             });
         }
         let sessions: Vec<_> = place.sessions.iter().map(|(id, key)| (*id, *key)).collect();
+        let groups = place.groups.clone();
         for (id, key) in sessions {
             self.push_state(id, key, fx);
+        }
+        for group in groups {
+            self.push_group(group, fx);
         }
         fx.store.push(&Record::SlotEnd { slot });
         self.settle(now, fx);

@@ -6,6 +6,7 @@ use martlet_codec::{Publish, QoS};
 use crate::config::StorePressure;
 use crate::connection::Parked;
 use crate::effects::{ConnId, Effects};
+use crate::grouping::Group;
 use crate::shard::{Shard, Subscriber};
 use crate::slab::Key;
 use crate::time::Time;
@@ -92,7 +93,7 @@ impl Shard {
     pub(super) fn is_durable(&self, subscriber: Subscriber) -> bool {
         match subscriber {
             Subscriber::Session(key) => self.stored(key).is_some(),
-            Subscriber::Group(_) => false,
+            Subscriber::Group(key) => self.groups.get(key).is_some_and(Group::is_durable),
         }
     }
 }

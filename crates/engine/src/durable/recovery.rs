@@ -36,6 +36,7 @@ impl Shard {
                 self.connection_lost_in_crash(key, now, fx);
             }
             self.make_known(key);
+            self.rejoin_groups(key, fx);
         }
         if !self.retained.is_empty() {
             self.schedule(now.plus_millis(SWEEP_INTERVAL_MS), TimerKey::Sweep);
@@ -55,7 +56,7 @@ impl Shard {
     }
 
     /// Another shard, or this one, is restored, and has said everything that it has to say about that.
-    pub(crate) fn on_restored(&mut self, now: Time) {
+    pub(crate) fn on_restored(&mut self, now: Time, fx: &mut Effects) {
         let Some(durable) = &mut self.durable else {
             return;
         };
@@ -64,7 +65,9 @@ impl Shard {
         if recovery.heard < self.config.shard_count {
             return;
         }
+        let groups = core::mem::take(&mut recovery.groups);
         durable.recovery = None;
+        self.adopt_restored_groups(groups, now, fx);
         // Only now may a will go out: everybody's subscriptions are in force.
         let sessions: Vec<Key> = self.sessions.iter().map(|(key, _)| key).collect();
         for key in sessions {

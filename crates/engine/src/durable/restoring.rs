@@ -21,6 +21,7 @@ use crate::subscriptions::SubscriptionOptions;
 use crate::time::Time;
 
 use super::Durable;
+use super::groups::RestoredGroups;
 
 /// What is known only while a shard is restored.
 #[derive(Debug, Default)]
@@ -28,6 +29,7 @@ pub(super) struct Recovery {
     bodies: HashMap<BodyId, Message, foldhash::fast::FixedState>,
     /// Sessions that had a connection.
     pub(super) online: HashSet<Key, foldhash::fast::FixedState>,
+    pub(super) groups: RestoredGroups,
     /// How many shards have said that they are restored.
     pub(super) heard: usize,
 }
@@ -69,10 +71,27 @@ impl Shard {
                 self.retained.clear(topic);
                 durable.slot(crate::slot_of(topic)).kept.clear(topic);
             }
-            Record::SlotEnd { .. }
-            | Record::GroupQueued { .. }
-            | Record::GroupDone { .. }
-            | Record::Taken { .. } => {}
+            Record::GroupQueued {
+                group,
+                sequence,
+                body,
+            } => {
+                if let Some(message) = recovery.bodies.get(&body).cloned() {
+                    let queue = match recovery.groups.get_mut(group) {
+                        Some(queue) => queue,
+                        None => recovery.groups.entry(group.into()).or_default(),
+                    };
+                    queue.insert(sequence, (body, message));
+                }
+            }
+            Record::GroupDone {
+                group, sequence, ..
+            } => {
+                if let Some(queue) = recovery.groups.get_mut(group) {
+                    queue.remove(&sequence);
+                }
+            }
+            Record::SlotEnd { .. } | Record::Taken { .. } => {}
             Record::Offline { session, .. }
             | Record::SessionEnded { session }
             | Record::Will { session, .. }
@@ -286,6 +305,11 @@ impl Shard {
         let Some(durable) = &mut self.durable else {
             return;
         };
+        if let Some(recovery) = &mut durable.recovery {
+            recovery
+                .groups
+                .retain(|name, _| crate::slot_of(name) != slot);
+        }
         let place = durable.slot(slot);
         let kept: Vec<Message> = place.kept.drain().map(|(message, _)| message).collect();
         let sessions: Vec<Key> = place.sessions.values().copied().collect();

@@ -1,5 +1,7 @@
 //! What waits until a batch is stable, and how it goes on then.
 
+use alloc::sync::Arc;
+
 use crate::connection::Connection;
 use crate::effects::{ConnId, Effects, StoreTicket};
 use crate::peers::Peer;
@@ -18,6 +20,8 @@ pub(super) enum Waiter {
     Outbox(Key),
     /// A shard that has asked whether its part of this publish is stored.
     Part { shard: usize, sequence: u64 },
+    /// A group whose message a session holds for good.
+    Held { group: Arc<str>, sequence: u64 },
 }
 
 impl Durable {
@@ -72,6 +76,7 @@ impl Shard {
                 Waiter::Part { shard, sequence } => {
                     self.send_to(shard, Peer::Stored { sequence }, fx);
                 }
+                Waiter::Held { group, sequence } => self.group_done(group, sequence, fx),
             }
         }
         self.settle(now, fx);
