@@ -38,22 +38,40 @@ impl<'a> Ack<'a> {
     }
 
     /// The length of an acknowledgement that says nothing but yes.
-    pub(crate) const SHORT_LEN: usize = 4;
+    pub const SHORT_LEN: usize = 4;
 
-    /// The short way for an acknowledgement that says nothing but yes; `None`: it is something else.
-    pub(crate) fn decode_short(input: &[u8], rules: Rules) -> Option<Packet<'a>> {
+    /// The short way of [`decode`](crate::decode) for an acknowledgement that says nothing but yes: its type and
+    /// what it acknowledges. `None`: it is something else.
+    #[inline]
+    #[must_use]
+    pub fn decode_short(input: &[u8], rules: Rules) -> Option<(PacketType, PacketId)> {
         let &[first, 2, high, low, ..] = input else {
             return None;
         };
         if (rules.max_packet_size as usize) < Self::SHORT_LEN {
             return None;
         }
-        let ack = PacketId::new(u16::from_be_bytes([high, low])).map(Self::success);
-        match first {
-            0x40 => ack.map(Packet::PubAck),
-            0x50 => ack.map(Packet::PubRec),
-            0x62 => ack.map(Packet::PubRel),
-            0x70 => ack.map(Packet::PubComp),
+        let packet_type = match first {
+            0x40 => PacketType::PubAck,
+            0x50 => PacketType::PubRec,
+            0x62 => PacketType::PubRel,
+            0x70 => PacketType::PubComp,
+            _ => return None,
+        };
+        Some((packet_type, PacketId::new(u16::from_be_bytes([high, low]))?))
+    }
+
+    /// This as a packet of one of the four types.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "no other packet has this shape"
+    )]
+    pub(crate) const fn into_packet(self, packet_type: PacketType) -> Option<Packet<'a>> {
+        match packet_type {
+            PacketType::PubAck => Some(Packet::PubAck(self)),
+            PacketType::PubRec => Some(Packet::PubRec(self)),
+            PacketType::PubRel => Some(Packet::PubRel(self)),
+            PacketType::PubComp => Some(Packet::PubComp(self)),
             _ => None,
         }
     }

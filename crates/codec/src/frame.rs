@@ -49,13 +49,15 @@ pub enum Decoded<'a> {
 /// wrong (type, flags, length) is reported as soon as the bytes that show it are there, before the
 /// body has arrived.
 pub fn decode(input: &[u8], rules: Rules) -> Result<Decoded<'_>, DecodeError> {
-    if let Some((publish, length)) = Publish::decode_simple(input, rules) {
+    if let Some((publish, length)) = Publish::decode_simple(input, rules, None) {
         return Ok(Decoded::Packet {
             packet: Packet::Publish(publish),
             length,
         });
     }
-    if let Some(packet) = Ack::decode_short(input, rules) {
+    if let Some((packet_type, packet_id)) = Ack::decode_short(input, rules)
+        && let Some(packet) = Ack::success(packet_id).into_packet(packet_type)
+    {
         return Ok(Decoded::Packet {
             packet,
             length: Ack::SHORT_LEN,

@@ -24,6 +24,11 @@ impl<'a> TopicName<'a> {
         core::str::from_utf8(name).ok().map(Self)
     }
 
+    /// A name that was checked before.
+    pub(crate) const fn from_accepted(name: &'a str) -> Self {
+        Self(name)
+    }
+
     /// The name as it stands on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'a str {

@@ -17,6 +17,10 @@ pub trait Acl: Send + core::fmt::Debug {
     fn may_publish(&self, client: ClientInfo<'_>, topic: &str) -> bool;
     /// Whether the client may subscribe to this topic filter (without `$share/name/`).
     fn may_subscribe(&self, client: ClientInfo<'_>, filter: &str) -> bool;
+    /// Whether both say yes to everything, now and for ever: then a shard does not ask for each message.
+    fn allows_everything(&self) -> bool {
+        false
+    }
 }
 
 /// Everybody may do everything.
@@ -29,6 +33,10 @@ impl Acl for AllowAll {
     }
 
     fn may_subscribe(&self, _client: ClientInfo<'_>, _filter: &str) -> bool {
+        true
+    }
+
+    fn allows_everything(&self) -> bool {
         true
     }
 }

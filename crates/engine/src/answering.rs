@@ -52,7 +52,7 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(conn) else {
             return;
         };
-        let reason = if connection.version().is_v5() {
+        let reason = if reason == ReasonCode::Success || connection.version().is_v5() {
             reason
         } else {
             ReasonCode::Success

@@ -60,6 +60,7 @@ mod peers;
 mod publishing;
 mod queue;
 mod rare;
+mod reading;
 mod record;
 mod relay;
 mod replay;

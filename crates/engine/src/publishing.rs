@@ -12,6 +12,7 @@ use crate::durable::Admission;
 use crate::effects::Effects;
 use crate::express::Templates;
 use crate::message::MessageParts;
+use crate::reading::{Online, Raw};
 use crate::report::{CloseCause, Violation};
 use crate::routing::{Publication, Routed};
 use crate::shard::{Flow, Shard, TimerKey};
@@ -23,17 +24,20 @@ impl Shard {
     /// PUBLISH from an accepted client.
     pub(crate) fn on_publish(
         &mut self,
-        conn: Key,
-        session: Key,
+        client: Online,
         publish: &Publish<'_>,
-        raw: &[u8],
+        raw: Raw<'_>,
         now: Time,
         fx: &mut Effects,
     ) -> Flow {
+        let conn = client.conn;
         if self.memory_bytes >= self.config.limits.memory_budget_bytes
             && !self.may_pass_budget(conn, now)
         {
             return Flow::NotNow;
+        }
+        if let (Some(topic), true) = (publish.topic, publish.properties.is_empty()) {
+            return self.publish_if_admitted(client, publish, raw, topic.as_str(), now, fx);
         }
         let mut alias_topic = core::mem::take(&mut self.scratch.topic);
         let topic = self
@@ -44,37 +48,48 @@ impl Shard {
             });
         let mut flow = Flow::Taken;
         match topic {
-            Ok(topic) => {
-                let admission = match &self.durable {
-                    None => Admission::Take,
-                    Some(_) => self.admit((conn, session), publish, topic),
-                };
-                match admission {
-                    Admission::Take => {
-                        self.publish_to((conn, session), publish, raw, topic, now, fx);
-                    }
-                    Admission::Refuse => {
-                        let reason = ReasonCode::QuotaExceeded;
-                        self.refuse_publish(conn, session, publish, reason, now, fx);
-                    }
-                    Admission::Wait => flow = Flow::NotNow,
-                }
-            }
+            Ok(topic) => flow = self.publish_if_admitted(client, publish, raw, topic, now, fx),
             Err(fault) => self.violate(conn, fault.violation(), now, fx),
         }
         self.scratch.topic = alias_topic;
         flow
     }
 
+    fn publish_if_admitted(
+        &mut self,
+        client: Online,
+        publish: &Publish<'_>,
+        raw: Raw<'_>,
+        topic: &str,
+        now: Time,
+        fx: &mut Effects,
+    ) -> Flow {
+        let Online { conn, session, .. } = client;
+        let admission = match &self.durable {
+            None => Admission::Take,
+            Some(_) => self.admit((conn, session), publish, topic),
+        };
+        match admission {
+            Admission::Take => self.publish_to(client, publish, raw, topic, now, fx),
+            Admission::Refuse => {
+                let reason = ReasonCode::QuotaExceeded;
+                self.refuse_publish(conn, session, publish, reason, now, fx);
+            }
+            Admission::Wait => return Flow::NotNow,
+        }
+        Flow::Taken
+    }
+
     fn publish_to(
         &mut self,
-        (conn, session): (Key, Key),
+        client: Online,
         publish: &Publish<'_>,
-        raw: &[u8],
+        raw: Raw<'_>,
         topic: &str,
         now: Time,
         fx: &mut Effects,
     ) {
+        let Online { conn, session, .. } = client;
         match self.receive(session, publish) {
             InboundPublish::Fresh => {}
             InboundPublish::Duplicate => {
@@ -95,30 +110,13 @@ impl Shard {
             }
         }
         self.counters.publishes_received += 1;
-        if !self.topic_is_within_limits(topic) {
-            self.refuse_publish(
-                conn,
-                session,
-                publish,
-                ReasonCode::TopicNameInvalid,
-                now,
-                fx,
-            );
+        if let Err(reason) = self.check_topic(session, topic, raw) {
+            self.refuse_publish(conn, session, publish, reason, now, fx);
             return;
-        }
-        if let Some(state) = self.sessions.get(session) {
-            let client = ClientInfo {
-                client_id: &state.client_id,
-                version: state.version,
-            };
-            if !self.acl.may_publish(client, topic) {
-                self.refuse_publish(conn, session, publish, ReasonCode::NotAuthorized, now, fx);
-                return;
-            }
         }
         let mut shared = core::mem::take(&mut self.scratch.shared);
         let expires_at = collect_shared(publish, &mut shared, now);
-        let templates = Templates::of_packet(publish, self.version_of(conn), raw);
+        let templates = Templates::of_packet(publish, client.version, raw.bytes);
         let parts = MessageParts {
             topic,
             shared_properties: &shared,
@@ -132,10 +130,12 @@ impl Shard {
         let records = fx.store.len();
         let routed = if publish.retain {
             self.route(&mut publication, now, fx)
+        } else if let Some(route) = raw.route.filter(|route| self.is_route_to(route, topic)) {
+            self.route_plain(route, &mut publication, now, fx)
         } else {
-            let route = self.route_for(conn, topic);
+            let route = self.lookup(topic);
             let routed = self.route_plain(&route, &mut publication, now, fx);
-            self.keep_route(conn, route);
+            self.scratch.route = Some(route);
             routed
         };
         self.scratch.shared = shared;
@@ -176,8 +176,33 @@ impl Shard {
         self.acknowledge(conn, publish, reason, waits, now, fx);
     }
 
+    /// Whether the client may publish to this topic.
+    fn check_topic(&self, session: Key, topic: &str, raw: Raw<'_>) -> Result<(), ReasonCode> {
+        let was_checked = raw
+            .route
+            .is_some_and(|route| core::ptr::eq(route.topic(), topic));
+        if !was_checked && !self.topic_is_within_limits(topic) {
+            return Err(ReasonCode::TopicNameInvalid);
+        }
+        if !self.acl_is_open
+            && let Some(state) = self.sessions.get(session)
+        {
+            let client = ClientInfo {
+                client_id: &state.client_id,
+                version: state.version,
+            };
+            if !self.acl.may_publish(client, topic) {
+                return Err(ReasonCode::NotAuthorized);
+            }
+        }
+        Ok(())
+    }
+
     /// The QoS side of an arriving PUBLISH.
     fn receive(&mut self, session: Key, publish: &Publish<'_>) -> InboundPublish {
+        if publish.qos == QoS::AtMostOnce {
+            return InboundPublish::Fresh;
+        }
         let Some(state) = self.sessions.get_mut(session) else {
             return InboundPublish::Duplicate;
         };
@@ -220,14 +245,8 @@ impl Shard {
     }
 
     /// PUBREL from a client: the identifier of its QoS 2 message is free again.
-    pub(crate) fn on_pubrel(
-        &mut self,
-        conn: Key,
-        session: Key,
-        ack: &Ack<'_>,
-        now: Time,
-        fx: &mut Effects,
-    ) {
+    pub(crate) fn on_pubrel(&mut self, client: Online, ack: &Ack<'_>, now: Time, fx: &mut Effects) {
+        let Online { conn, session, .. } = client;
         let Some(state) = self.sessions.get_mut(session) else {
             return;
         };
@@ -236,7 +255,7 @@ impl Shard {
         if known && self.durable.is_some() {
             waits = self.record_completed(session, ack.packet_id, fx);
         }
-        let reason = if known || !self.version_of(conn).is_v5() {
+        let reason = if known || !client.version.is_v5() {
             ReasonCode::Success
         } else {
             ReasonCode::PacketIdentifierNotFound

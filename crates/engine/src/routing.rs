@@ -97,6 +97,10 @@ pub(crate) struct Route {
 }
 
 impl Route {
+    pub(crate) fn topic(&self) -> &str {
+        &self.topic
+    }
+
     pub(crate) fn subscribers(&self) -> impl Iterator<Item = Subscriber> {
         self.targets.iter().map(|(subscriber, _)| *subscriber)
     }
@@ -338,23 +342,10 @@ impl Shard {
         terms
     }
 
-    /// The route of a topic that a connection publishes to: mostly the one that it published to before.
-    pub(crate) fn route_for(&mut self, conn: Key, topic: &str) -> Arc<Route> {
-        let generations = self.generations();
-        if let Some(route) = self.connections.get_mut(conn).and_then(|c| c.route.take())
-            && route.generations == generations
-            && *route.topic == *topic
-        {
-            return route;
-        }
-        self.lookup(topic)
-    }
-
-    /// Keeps the route for the connection's next message.
-    pub(crate) fn keep_route(&mut self, conn: Key, route: Arc<Route>) {
-        if let Some(connection) = self.connections.get_mut(conn) {
-            connection.route = Some(route);
-        }
+    /// Whether a route is one to this topic, and still right.
+    pub(crate) fn is_route_to(&self, route: &Route, topic: &str) -> bool {
+        (core::ptr::eq(route.topic(), topic) || route.topic() == topic)
+            && route.generations == self.generations()
     }
 
     fn generations(&self) -> (u64, u64) {

@@ -7,6 +7,7 @@ use crate::connection::Waits;
 use crate::delivery::{Delivery, GroupTag};
 use crate::effects::Effects;
 use crate::peers::{Peer, PeerMessage};
+use crate::reading::Online;
 use crate::shard::Shard;
 use crate::slab::Key;
 use crate::time::Time;
@@ -30,14 +31,8 @@ impl Shard {
     }
 
     /// PUBREC from a client.
-    pub(crate) fn on_pubrec(
-        &mut self,
-        conn: Key,
-        session: Key,
-        ack: &Ack<'_>,
-        now: Time,
-        fx: &mut Effects,
-    ) {
+    pub(crate) fn on_pubrec(&mut self, client: Online, ack: &Ack<'_>, now: Time, fx: &mut Effects) {
+        let Online { conn, session, .. } = client;
         let Some(state) = self.sessions.get_mut(session) else {
             return;
         };

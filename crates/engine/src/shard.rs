@@ -6,6 +6,7 @@
 //!
 //! | file | events |
 //! |---|---|
+//! | `reading.rs` | bytes of a client, one packet after the other |
 //! | `connecting.rs` | CONNECT, takeover, session start, CONNACK |
 //! | `authentication.rs` | AUTH, verdicts |
 //! | `closing.rs` | DISCONNECT, faults, wills, session end, shutdown |
@@ -29,7 +30,7 @@ use core::fmt;
 use core::num::NonZeroU64;
 
 use hashbrown::HashMap;
-use martlet_codec::{Decoded, Packet, PropertiesBuf, Rules, Sender, Version, decode};
+use martlet_codec::{PropertiesBuf, Version};
 use martlet_session::KeepAlive;
 
 use crate::acl::Acl;
@@ -37,7 +38,7 @@ use crate::answering::AwaitedParts;
 use crate::client_session::ClientSession;
 use crate::clients::Clients;
 use crate::config::{SHARDS_MAX, ShardConfig};
-use crate::connection::{Connection, Phase};
+use crate::connection::Connection;
 use crate::counters::Counters;
 use crate::durable::Durable;
 use crate::effects::{ConnId, Effects};
@@ -48,7 +49,7 @@ use crate::peers::{Peer, PeerMessage};
 use crate::relay::Joins;
 use crate::report::CloseCause;
 use crate::retained::Retained;
-use crate::routing::RouteCache;
+use crate::routing::{Route, RouteCache};
 use crate::slab::{Key, Slab};
 use crate::subscribing::PendingSubAck;
 use crate::subscriptions::Subscriptions;
@@ -60,6 +61,8 @@ pub struct Shard {
     pub(crate) config: ShardConfig,
     pub(crate) interest: Arc<dyn Interest>,
     pub(crate) acl: Box<dyn Acl>,
+    /// The list allows everything: it need not be asked.
+    pub(crate) acl_is_open: bool,
     pub(crate) connections: Slab<Connection>,
     pub(crate) sessions: Slab<ClientSession>,
     pub(crate) clients: Clients,
@@ -116,6 +119,8 @@ pub(crate) struct Scratch {
     pub(crate) topic: String,
     /// The text of a filter with wildcards.
     pub(crate) filter: String,
+    /// Where the message went that was published last, if that was looked up.
+    pub(crate) route: Option<Arc<Route>>,
     pub(crate) expired: Vec<TimerKey>,
     /// Empty buffers of outboxes that were written out.
     pub(crate) pool: Vec<Vec<u8>>,
@@ -153,6 +158,7 @@ impl Shard {
         let state = foldhash::fast::FixedState::with_seed(seed);
         Self {
             interest,
+            acl_is_open: acl.allows_everything(),
             acl,
             connections: Slab::new(),
             sessions: Slab::new(),
@@ -191,45 +197,6 @@ impl Shard {
         let deadline = now.plus_millis(self.config.limits.connect_timeout_ms);
         self.schedule(deadline, TimerKey::ConnectTimeout(key));
         Some(ConnId(key))
-    }
-
-    /// Bytes have arrived, in front of them what was left over the last time. Returns how many are
-    /// consumed; the rest is presented again with more behind it, or when `effects.resumed` names the connection.
-    pub fn on_bytes(&mut self, conn: ConnId, bytes: &[u8], now: Time, fx: &mut Effects) -> usize {
-        let mut consumed = 0;
-        while let Some(connection) = self.connections.get_mut(conn.0) {
-            if connection.parked.is_some() {
-                break;
-            }
-            let rules = Rules {
-                version: connection.version(),
-                sender: Sender::Client,
-                max_packet_size: self.config.limits.packet_bytes_max,
-            };
-            let rest = bytes.get(consumed..).unwrap_or_default();
-            if rest.is_empty() {
-                break;
-            }
-            match decode(rest, rules) {
-                Ok(Decoded::Incomplete { .. }) => break,
-                Ok(Decoded::Packet { packet, length }) => {
-                    connection.keep_alive.on_packet(now.as_millis());
-                    let raw = rest.get(..length).unwrap_or_default();
-                    match self.on_packet(conn.0, packet, raw, now, fx) {
-                        Flow::Taken => consumed += length,
-                        Flow::NotNow => break,
-                    }
-                }
-                Err(error) => self.on_malformed(conn.0, rest, error, now, fx),
-            }
-        }
-        if !self.connections.contains(conn.0)
-            && !fx.handovers.iter().any(|handover| handover.conn == conn)
-        {
-            consumed = bytes.len();
-        }
-        self.settle(now, fx);
-        consumed
     }
 
     /// The transport is gone. Without effect if the shard has closed the connection itself.
@@ -327,107 +294,6 @@ impl Shard {
     #[must_use]
     pub const fn memory_bytes(&self) -> usize {
         self.memory_bytes
-    }
-
-    fn on_packet(
-        &mut self,
-        conn: Key,
-        packet: Packet<'_>,
-        raw: &[u8],
-        now: Time,
-        fx: &mut Effects,
-    ) -> Flow {
-        self.counters.packets_received += 1;
-        let Some(connection) = self.connections.get(conn) else {
-            return Flow::Taken;
-        };
-        let (phase, session) = (connection.phase, connection.session);
-        if let (Phase::Online, Some(session)) = (phase, session) {
-            return self.on_packet_online((conn, session), packet, raw, now, fx);
-        }
-        match (phase, packet) {
-            (Phase::AwaitConnect, Packet::Connect(connect)) => {
-                return self.on_connect(conn, &connect, raw, now, fx);
-            }
-            (Phase::Authenticating, Packet::Auth(auth)) => self.on_auth(conn, &auth, now, fx),
-            (Phase::Authenticating, Packet::Disconnect(disconnect)) => {
-                self.close(
-                    conn,
-                    CloseCause::ClientDisconnected(disconnect.reason),
-                    now,
-                    fx,
-                );
-            }
-            (_, packet) => {
-                //= mqtt5 3.1.0-1
-                //= mqtt311 3.1.0-1
-                self.violation(
-                    conn,
-                    packet.packet_type(),
-                    "came before the connection was accepted",
-                    Some("MQTT-3.1.0-1"),
-                    now,
-                    fx,
-                );
-            }
-        }
-        Flow::Taken
-    }
-
-    fn on_packet_online(
-        &mut self,
-        (conn, session): (Key, Key),
-        packet: Packet<'_>,
-        raw: &[u8],
-        now: Time,
-        fx: &mut Effects,
-    ) -> Flow {
-        match packet {
-            Packet::Publish(publish) => {
-                return self.on_publish(conn, session, &publish, raw, now, fx);
-            }
-            Packet::PubAck(ack) => self.on_puback(session, &ack, now, fx),
-            Packet::PubRec(ack) => self.on_pubrec(conn, session, &ack, now, fx),
-            Packet::PubRel(ack) => self.on_pubrel(conn, session, &ack, now, fx),
-            Packet::PubComp(ack) => self.on_pubcomp(session, &ack, now, fx),
-            Packet::Subscribe(subscribe) => {
-                self.on_subscribe(conn, session, &subscribe, now, fx);
-            }
-            Packet::Unsubscribe(unsubscribe) => {
-                self.on_unsubscribe(conn, session, &unsubscribe, now, fx);
-            }
-            //= mqtt5 3.12.4-1
-            //= mqtt311 3.12.4-1
-            Packet::PingReq => self.write(conn, &Packet::PingResp, now, fx),
-            Packet::Disconnect(disconnect) => {
-                self.on_disconnect(conn, session, &disconnect, now, fx);
-            }
-            Packet::Auth(auth) => self.on_auth(conn, &auth, now, fx),
-            Packet::Connect(_) => {
-                //= mqtt5 3.1.0-2
-                //= mqtt311 3.1.0-2
-                self.violation(
-                    conn,
-                    packet.packet_type(),
-                    "came a second time",
-                    Some("MQTT-3.1.0-2"),
-                    now,
-                    fx,
-                );
-            }
-            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
-                // The codec refuses these from a client; kept exhaustive for new packets.
-                self.violation(
-                    conn,
-                    packet.packet_type(),
-                    "is a server's packet",
-                    None,
-                    now,
-                    fx,
-                );
-            }
-        }
-        Flow::Taken
     }
 
     /// Finishes an event: messages to ourselves are handled until none is left.

@@ -50,6 +50,16 @@ pub const SCENARIOS: &[Scenario] = &[
         run: flow_qos2,
     },
     Scenario {
+        name: "flow_qos1_through_the_queue",
+        operations: 64,
+        run: flow_queued,
+    },
+    Scenario {
+        name: "flow_qos1_shared",
+        operations: 64,
+        run: flow_shared,
+    },
+    Scenario {
         name: "match_20000_wildcard_filters",
         operations: 1_000,
         run: wildcard,
@@ -62,6 +72,8 @@ pub const SCENARIOS: &[Scenario] = &[
 ];
 
 const BATCH: u32 = 64;
+/// As many as are asked for, or more.
+const ROUNDS_PREPARED: u32 = 16;
 const PAYLOAD: [u8; 64] = [b'x'; 64];
 const TOPIC: &str = "bench/p2p/topic/17";
 
@@ -170,6 +182,23 @@ fn advance(id: u16, count: u16) -> u16 {
     u16::try_from(if next > 65_535 { next - 65_535 } else { next }).unwrap_or(1)
 }
 
+/// What receivers answer in each round: so many acknowledgements of each kind. The same work for any number of
+/// rounds, so that it does not count.
+fn answers(
+    rounds: u32,
+    count: u16,
+    kinds: &[fn(Ack<'static>) -> Packet<'static>],
+) -> Vec<Vec<Vec<u8>>> {
+    let mut id = 1;
+    let mut all = Vec::new();
+    for _ in 0..rounds.max(ROUNDS_PREPARED) {
+        all.push(kinds.iter().map(|kind| acks(id, count, *kind)).collect());
+        id = advance(id, count);
+    }
+    all.truncate(rounds as usize);
+    all
+}
+
 fn flow_qos1(rounds: u32) -> u64 {
     let mut world = World::new();
     let subscriber = world.connect(Version::V311, "sub");
@@ -182,12 +211,11 @@ fn flow_qos1(rounds: u32) -> u64 {
         false,
         &PAYLOAD,
     );
-    let mut id = 1;
-    for _ in 0..rounds {
+    for answers in answers(rounds, 32, &[Packet::PubAck]) {
         world.feed(publisher, &input);
-        let pubacks = acks(id, 32, Packet::PubAck);
-        world.feed(subscriber, &pubacks);
-        id = advance(id, 32);
+        for answer in answers {
+            world.feed(subscriber, &answer);
+        }
     }
     world.written
 }
@@ -205,15 +233,62 @@ fn flow_qos2(rounds: u32) -> u64 {
         &PAYLOAD,
     );
     let releases = acks(1, 32, Packet::PubRel);
-    let mut id = 1;
-    for _ in 0..rounds {
+    for answers in answers(rounds, 32, &[Packet::PubRec, Packet::PubComp]) {
         world.feed(publisher, &input);
         world.feed(publisher, &releases);
-        let received = acks(id, 32, Packet::PubRec);
-        world.feed(subscriber, &received);
-        let complete = acks(id, 32, Packet::PubComp);
-        world.feed(subscriber, &complete);
-        id = advance(id, 32);
+        for answer in answers {
+            world.feed(subscriber, &answer);
+        }
+    }
+    world.written
+}
+
+/// Many publishers, one subscriber whose window is always full: everything waits in its queue.
+fn flow_queued(rounds: u32) -> u64 {
+    let mut world = World::new();
+    let subscriber = world.connect(Version::V311, "sub");
+    world.subscribe(subscriber, Version::V311, "bench/#", QoS::AtLeastOnce);
+    let input = publishes(
+        Version::V311,
+        &[TOPIC; 64],
+        QoS::AtLeastOnce,
+        false,
+        &PAYLOAD,
+    );
+    let publisher = world.connect(Version::V311, "pub");
+    world.feed(publisher, &input);
+    for answers in answers(rounds, 64, &[Packet::PubAck]) {
+        world.feed(publisher, &input);
+        for answer in answers {
+            world.feed(subscriber, &answer);
+        }
+    }
+    world.written
+}
+
+/// Four members of one group; their windows never close.
+fn flow_shared(rounds: u32) -> u64 {
+    let mut world = World::new();
+    let members: Vec<_> = (0..4)
+        .map(|n| world.connect(Version::V311, &format!("member-{n}")))
+        .collect();
+    for member in &members {
+        let filter = "$share/group/bench/#";
+        world.subscribe(*member, Version::V311, filter, QoS::AtLeastOnce);
+    }
+    let input = publishes(
+        Version::V311,
+        &[TOPIC; 64],
+        QoS::AtLeastOnce,
+        false,
+        &PAYLOAD,
+    );
+    let publisher = world.connect(Version::V311, "pub");
+    for answers in answers(rounds, 16, &[Packet::PubAck]) {
+        world.feed(publisher, &input);
+        for (member, answer) in members.iter().zip(answers.iter().cycle()) {
+            world.feed(*member, answer);
+        }
     }
     world.written
 }

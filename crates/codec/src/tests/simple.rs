@@ -72,6 +72,32 @@ fn both_ways_agree_on_whole_cut_and_mutated_packets() {
 }
 
 #[test]
+fn a_known_topic_is_taken_where_it_stands_and_changes_nothing() {
+    for version in [Version::V311, Version::V5] {
+        let rules = rules(version, Sender::Client);
+        for packet in packets(version) {
+            for known in ["t", "site/1", "a/\u{e9}\u{1F600}", "site/12"] {
+                for at in 0..packet.len().min(40) {
+                    for value in [packet[at], 0x00, 0x01, 0x2B, 0x80, 0xFF] {
+                        let mut mutated = packet.clone();
+                        mutated[at] = value;
+                        let plain = Publish::decode_simple(&mutated, rules, None);
+                        let knowing = Publish::decode_simple(&mutated, rules, Some(known));
+                        assert_eq!(plain, knowing, "{mutated:02X?}");
+                        if let Some((publish, _)) = knowing
+                            && let Some(topic) = publish.topic
+                            && topic.as_str() == known
+                        {
+                            assert!(core::ptr::eq(topic.as_str(), known), "it was compared only");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn both_ways_agree_on_acknowledgements() {
     for version in [Version::V31, Version::V311, Version::V5] {
         for sender in [Sender::Client, Sender::Server] {

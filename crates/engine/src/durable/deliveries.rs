@@ -157,6 +157,7 @@ pub(crate) fn stored_terms(terms: &Terms) -> StoredTerms<'_> {
 impl Shard {
     /// The session's name in the store; `None` unless it is durable.
     pub(crate) fn stored(&self, key: Key) -> Option<SessionId> {
+        self.durable.as_ref()?;
         self.sessions.get(key)?.stored()
     }
 

@@ -265,3 +265,35 @@ fn a_padded_length_from_an_mqtt_3_publisher_does_not_reach_a_v5_receiver() {
     assert_eq!(w.received(s), ["PUBLISH t=x q0"]);
     assert_eq!(w.received(s3), ["PUBLISH t=x q0"]);
 }
+
+/// Optimisation: who repeats its topic is not looked up again, until a subscription changes.
+#[test]
+fn a_repeated_topic_keeps_its_route() {
+    let mut w = World::new(1);
+    let sub = w.connect(Version::V5, "s", true);
+    let publisher = w.connect(Version::V5, "p", true);
+    w.subscribe(sub, "a/b", QoS::AtLeastOnce);
+    let lookups = |w: &World| {
+        let counters = w.shards[0].counters();
+        counters.route_cache_hits + counters.route_cache_misses
+    };
+    for id in 1..=5 {
+        w.publish(publisher, "a/b", QoS::AtLeastOnce, id, false, "x");
+    }
+    assert_eq!(lookups(&w), 1);
+    w.publish(publisher, "a/c", QoS::AtLeastOnce, 6, false, "y");
+    w.publish(publisher, "a/b", QoS::AtLeastOnce, 7, false, "x");
+    assert_eq!(lookups(&w), 3);
+    w.subscribe(sub, "a/c", QoS::AtLeastOnce);
+    w.publish(publisher, "a/b", QoS::AtLeastOnce, 8, false, "x");
+    assert_eq!(lookups(&w), 4, "the old route may be wrong now");
+    assert_eq!(w.shards[0].counters().publishes_sent, 7);
+}
+
+/// Optimisation: an access list that allows everything is not asked.
+#[test]
+fn only_an_access_list_that_forbids_something_is_asked() {
+    assert!(crate::acl::Acl::allows_everything(&crate::AllowAll));
+    let w = World::new(1);
+    assert!(w.shards[0].acl_is_open);
+}
