@@ -311,6 +311,10 @@ impl<D: Disk> Store for Log<D> {
         self.replayed(shard_count, each)
     }
 
+    fn is_short_of_room(&self) -> bool {
+        self.no_room.is_some()
+    }
+
     fn stats(&self) -> StoreStats {
         StoreStats {
             live_bytes: self.live_bytes(),

@@ -48,6 +48,14 @@ pub trait Store: Send {
         each: &mut dyn FnMut(usize, &Record<'_>),
     ) -> Result<(), StoreError>;
 
+    /// Whether there is no room for what comes after the present segment, so that [`StoreError::Full`] is near.
+    ///
+    /// Whoever takes less from now on (no messages, but what ends them) lets the store make room by itself. While
+    /// it is so, call [`Store::maintain`] now and then: only then is it found out that there is room again.
+    fn is_short_of_room(&self) -> bool {
+        false
+    }
+
     /// How much there is.
     fn stats(&self) -> StoreStats;
 }

@@ -30,6 +30,8 @@ impl Writer {
             line: Arc::clone(&line),
             place,
             more_maintenance: true,
+            full: false,
+            stuck: false,
         };
         let thread = thread::Builder::new()
             .name("martlet-store".to_owned())
@@ -73,16 +75,20 @@ struct Work {
     place: String,
     /// The store has something to do while nothing is to be written.
     more_maintenance: bool,
+    /// The shards have been told that it is full, or will be soon.
+    full: bool,
+    /// Something waits to be appended or synced because it is.
+    stuck: bool,
 }
 
 impl Work {
     fn run(mut self) {
         let mut empty = Vec::new();
         loop {
-            let patience = if self.more_maintenance {
-                Some(Duration::ZERO)
-            } else {
-                None
+            let patience = match (self.more_maintenance, self.full) {
+                (true, _) => Some(Duration::ZERO),
+                (false, true) => Some(ROOM_POLL),
+                (false, false) => None,
             };
             let taken = self.line.take(std::mem::take(&mut empty), patience);
             let mut batches = taken.batches;
@@ -113,88 +119,79 @@ impl Work {
 
     /// Appends all, syncs once, and tells the shards. What does not fit waits for room; nothing overtakes it.
     fn store_all(&mut self, batches: &mut Vec<Batch>) -> Result<(), StoreError> {
-        let mut full = false;
-        while !batches.is_empty() && !self.gives_up(full, batches) {
+        while !batches.is_empty() {
             let mut count = 0;
-            let mut because = None;
+            let mut full = None;
             for batch in &*batches {
                 match self.store.append(&batch.bytes) {
                     Ok(()) => count += 1,
-                    Err(StoreError::Full(reason)) => {
-                        because = Some(reason);
+                    Err(StoreError::Full(because)) => {
+                        full = Some(because);
                         break;
                     }
                     Err(error) => return Err(error),
                 }
             }
             if count > 0 {
-                match self.store.sync() {
-                    Ok(()) => {
-                        let left = batches.split_off(count);
-                        self.line.done(batches);
-                        *batches = left;
-                    }
-                    Err(StoreError::Full(reason)) => {
-                        // What was appended stays appended: only the sync is to be tried again.
-                        self.wait_for_room(&mut full, &reason.to_string());
-                        self.sync_when_there_is_room(&mut full)?;
-                        let left = batches.split_off(count);
-                        self.line.done(batches);
-                        *batches = left;
-                    }
-                    Err(error) => return Err(error),
-                }
+                self.sync()?;
+                let left = batches.split_off(count);
+                self.line.done(batches);
+                *batches = left;
+                self.stuck = false;
             }
-            if let Some(reason) = because {
-                self.wait_for_room(&mut full, &reason.to_string());
+            if let Some(because) = full {
+                // A store that is full must not keep a broker from stopping. What is left was not acknowledged.
+                if self.line.is_ending() {
+                    let count = batches.len();
+                    tracing::error!(
+                        "{}: full until the end; {count} batches are lost",
+                        self.place
+                    );
+                    batches.clear();
+                    return Ok(());
+                }
+                self.wait_for_room(&because.to_string());
                 // Cleaning may make the room.
                 self.maintain()?;
             }
         }
-        if full {
-            tracing::warn!("{}: there is room again", self.place);
-            self.line.set_full(false);
-        }
         Ok(())
     }
 
-    /// A store that is full must not keep a broker from stopping. What is left was not acknowledged.
-    fn gives_up(&self, full: bool, batches: &mut Vec<Batch>) -> bool {
-        let gives_up = full && self.line.is_ending();
-        if gives_up {
-            tracing::error!(
-                "{}: full until the end; {} batches are lost",
-                self.place,
-                batches.len()
-            );
-            batches.clear();
-        }
-        gives_up
-    }
-
-    fn sync_when_there_is_room(&mut self, full: &mut bool) -> Result<(), StoreError> {
+    /// What was appended stays appended: while the disk is full, only the sync is tried again.
+    fn sync(&mut self) -> Result<(), StoreError> {
         loop {
             match self.store.sync() {
-                Err(StoreError::Full(reason)) if !self.line.is_ending() => {
-                    self.wait_for_room(full, &reason.to_string());
+                Err(StoreError::Full(because)) if !self.line.is_ending() => {
+                    self.wait_for_room(&because.to_string());
                 }
                 result => return result,
             }
         }
     }
 
-    /// Says once that the store is full, and lets some time pass.
-    fn wait_for_room(&self, full: &mut bool, reason: &str) {
-        if !*full {
-            *full = true;
+    fn wait_for_room(&mut self, because: &str) {
+        self.stuck = true;
+        self.set_full(true, because);
+        thread::park_timeout(ROOM_POLL);
+    }
+
+    /// Says it once, and tells the shards.
+    fn set_full(&mut self, full: bool, because: &str) {
+        if self.full == full {
+            return;
+        }
+        self.full = full;
+        self.line.set_full(full);
+        if full {
             tracing::error!(
-                "{}: {reason}; durable publishes are held or refused until there is room: free some space there, \
+                "{}: {because}; durable publishes are held or refused until there is room: free some space there, \
                  or give the broker another directory (--data-dir)",
                 self.place
             );
-            self.line.set_full(true);
+        } else {
+            tracing::warn!("{}: there is room again", self.place);
         }
-        thread::park_timeout(ROOM_POLL);
     }
 
     fn maintain(&mut self) -> Result<(), StoreError> {
@@ -209,6 +206,10 @@ impl Work {
             }
             Err(error) => return Err(error),
         };
+        // Messages are refused as soon as there is no room for the next segment: what is left of the present one is for
+        // the acknowledgements that end messages, without which there would never be room again.
+        let full = self.stuck || self.store.is_short_of_room();
+        self.set_full(full, "there is no room for more");
         Ok(())
     }
 

@@ -13,6 +13,7 @@
 mod authentication;
 mod client;
 mod closing;
+mod durable;
 mod reading;
 mod retained;
 mod shards;

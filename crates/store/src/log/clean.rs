@@ -83,6 +83,12 @@ impl<D: Disk> Log<D> {
         self.healthy()?;
         let appended = self.counters.appended_bytes - self.cleaning.seen_bytes;
         self.cleaning.seen_bytes = self.counters.appended_bytes;
+        if appended == 0
+            && let Some(since) = &mut self.no_room
+        {
+            // Nothing happens but time: perhaps somebody has made room meanwhile.
+            *since = since.saturating_sub(1);
+        }
         // Who writes much gets more done at once, or it would never be done.
         let budget = (4 * appended).clamp(STEP_BYTES_MIN, STEP_BYTES_MAX);
         match self.maintain_step(budget) {

@@ -195,9 +195,14 @@ fn a_full_store_gets_the_same_batch_again_and_the_shards_are_told() {
     world.answer(Ok(()));
     world.expect(&Call::Sync);
     world.answer(Ok(()));
-    world.writer.stop();
+    // There is always one more round of maintenance before the thread sleeps again.
+    world.put(0, 3, b"c");
+    world.expect(&append(b"c"));
     assert_eq!(world.line.stable(0), StoreTicket(2));
     assert_eq!(world.line.pressure(1), StorePressure::Normal);
+    drop(world.orders);
+    world.writer.stop();
+    assert_eq!(world.line.stable(0), StoreTicket(3));
 }
 
 #[test]
