@@ -2,13 +2,14 @@
 //!
 //! MQTT does not say when the last retained message has been sent. A marker does: a retained message on a
 //! topic of our own, whose subscription stands behind the others in the same SUBSCRIBE. Servers send
-//! retained messages in the order of the filters, so when the marker comes the set is complete. Where we
+//! retained messages in the order of the filters, once for each filter that matches, so when the marker
+//! has come as often as filters match it, the set is complete. Where we
 //! may not publish the marker, silence for a while has to do.
 
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
-use martlet_codec::QoS;
+use martlet_codec::{QoS, topic_matches};
 
 use crate::client::Client;
 use crate::error::Error;
@@ -23,6 +24,8 @@ pub struct RetainedSet {
     subscription: Subscription,
     client: Client,
     marker: Option<Topic>,
+    /// How often the marker is still to come: once for each filter that matches it.
+    markers: usize,
     idle: Duration,
     complete: bool,
 }
@@ -45,6 +48,10 @@ impl Client {
         let highest = filters.iter().map(|filter| filter.options.qos).max();
         let qos = highest.unwrap_or_default().max(QoS::AtLeastOnce);
         let marker = self.put_marker(qos, idle).await;
+        let markers = 1 + filters
+            .iter()
+            .filter(|filter| marker.as_ref().is_some_and(|topic| matches(filter, topic)))
+            .count();
         let own = marker.as_ref().map(|topic| Filter::new(topic).qos(qos));
         let all = filters.into_iter().chain(own);
         let subscription = self.subscribe_many(all).buffer(BUFFER).await?;
@@ -52,6 +59,7 @@ impl Client {
             subscription,
             client: self.clone(),
             marker,
+            markers,
             idle,
             complete: false,
         })
@@ -85,8 +93,9 @@ impl RetainedSet {
                 break;
             };
             if self.marker.as_ref() == Some(&message.topic) {
-                self.complete = true;
-                break;
+                self.markers = self.markers.saturating_sub(1);
+                self.complete = self.markers == 0;
+                continue;
             }
             if message.retain {
                 return Some(message);
@@ -125,6 +134,12 @@ impl Drop for RetainedSet {
     fn drop(&mut self) {
         self.remove_marker();
     }
+}
+
+/// Whether the server sends the retained message of a topic for this filter. Groups get none.
+fn matches(filter: &Filter, topic: &Topic) -> bool {
+    let text = filter.as_str();
+    !text.starts_with("$share/") && topic_matches(text, topic.as_str())
 }
 
 /// Retained messages at QoS 0 come as fast as the server can; beyond this, see [`Subscription::lagged`].

@@ -106,3 +106,28 @@ async fn the_retained_set_is_complete_when_the_marker_comes() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn the_retained_set_is_complete_though_the_filter_matches_the_marker() {
+    both(async |builder, _| {
+        let client = builder.connect().await.unwrap();
+        for i in 0..100 {
+            for level in ["a", "z"] {
+                let topic = format!("{level}/{i}");
+                client.publish(topic, i).qos(1).retain().await.unwrap();
+            }
+        }
+        let hour = Duration::from_secs(3_600);
+        for filters in [&["#"][..], &["#", "z/+"], &["martlet/#", "#", "+/+/+"]] {
+            let set = client
+                .retained(filters.iter().copied(), hour)
+                .await
+                .unwrap();
+            let all = set.collect().await;
+            let wanted = if filters.contains(&"z/+") { 300 } else { 200 };
+            assert_eq!(all.len(), wanted, "{filters:?}");
+        }
+        client.close(Duration::from_secs(5)).await.unwrap();
+    })
+    .await;
+}
