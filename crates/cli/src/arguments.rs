@@ -1,8 +1,11 @@
 //! What may be typed behind `martlet`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+use crate::options::Shell;
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -33,6 +36,55 @@ pub(crate) enum Command {
         /// The TOML file.
         file: PathBuf,
     },
+    /// Publish messages.
+    #[command(disable_help_flag = true)]
+    Pub {
+        /// What `martlet pub --help` lists.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Subscribe and print what arrives.
+    #[command(disable_help_flag = true)]
+    Sub {
+        /// What `martlet sub --help` lists.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Send a request and print the response.
+    #[command(disable_help_flag = true)]
+    Rr {
+        /// What `martlet rr --help` lists.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Print one retained value and end.
+    #[command(disable_help_flag = true)]
+    Get {
+        /// What `martlet get --help` lists.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Connect, and say stage by stage what works and what to mend.
+    #[command(disable_help_flag = true)]
+    Conn {
+        /// What `martlet conn --help` lists.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Keep a file of names and password hashes, in mosquitto's format.
+    #[command(disable_help_flag = true)]
+    Passwd {
+        /// File, user and options; `--help` lists them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Print completions for a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Print the man page.
+    Man,
     /// Run the conformance suite against any broker.
     #[command(disable_help_flag = true)]
     Conformance {

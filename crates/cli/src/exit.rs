@@ -11,24 +11,31 @@ pub(crate) struct Exit {
 }
 
 impl Exit {
-    /// Something could not be done: a port is taken, a file cannot be written.
-    pub(crate) fn failed(error: impl fmt::Display) -> Self {
+    /// An end with this code.
+    pub(crate) fn new(code: u8, message: impl fmt::Display) -> Self {
         Self {
-            code: FAILED,
-            message: error.to_string(),
+            code,
+            message: message.to_string(),
         }
     }
 
-    /// The configuration or the command line is wrong; nothing was started.
+    /// Something could not be done: a port is taken, a file cannot be written.
+    pub(crate) fn failed(error: impl fmt::Display) -> Self {
+        Self::new(FAILED, error)
+    }
+
+    /// The configuration or the command line of the broker is wrong; nothing was started.
     pub(crate) fn configuration(error: impl fmt::Display) -> Self {
-        Self {
-            code: CONFIGURATION,
-            message: error.to_string(),
-        }
+        Self::new(CONFIGURATION, error)
     }
 
     pub(crate) fn code(&self) -> ExitCode {
         ExitCode::from(self.code)
+    }
+
+    /// The code as a number.
+    pub(crate) const fn number(&self) -> u8 {
+        self.code
     }
 }
 
@@ -38,6 +45,37 @@ impl fmt::Display for Exit {
     }
 }
 
-const FAILED: u8 = 1;
+pub(crate) const FAILED: u8 = 1;
 /// The same that the command line parser uses for flags that do not exist.
 const CONFIGURATION: u8 = 2;
+/// A time was over, or a count not reached; mosquitto's number.
+pub(crate) const TIMED_OUT: u8 = 27;
+pub(crate) const USAGE: u8 = 64;
+pub(crate) const BAD_INPUT: u8 = 65;
+pub(crate) const NO_NAME: u8 = 66;
+pub(crate) const NO_CONNECTION: u8 = 67;
+pub(crate) const NO_TLS: u8 = 68;
+pub(crate) const NO_PROXY: u8 = 69;
+
+/// The codes of the programs that talk to a broker.
+pub(crate) const CODES: [(&str, &str); 10] = [
+    ("0", "done; or stopped by SIGINT or SIGTERM"),
+    ("1", "something else went wrong"),
+    (
+        "27",
+        "the time was over, or fewer messages came than were asked for",
+    ),
+    ("64", "the command line is wrong"),
+    ("65", "the input is wrong: a file, a payload, a line"),
+    ("66", "the broker's name has no address"),
+    ("67", "no connection to the broker"),
+    (
+        "68",
+        "TLS: not spoken, or spoken where plain text was expected",
+    ),
+    ("69", "WebSocket or proxy"),
+    (
+        "128-162",
+        "the broker refused: the reason code of MQTT 5, such as 135 for not authorized",
+    ),
+];

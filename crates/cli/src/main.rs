@@ -3,13 +3,31 @@
 //! Map: `arguments` is what may be typed, `serve` runs the broker (also without a subcommand), `check` reads a
 //! configuration file, `logging` sends log lines to standard error, `exit` names the exit codes. `conformance`
 //! and `bench` have command lines of their own.
+//!
+//! The clients (`pub`, `sub`, `rr`, `get`, `conn`) are in `clients`, their likenesses of mosquitto's programs in
+//! `mosquitto`. Both share `options` (the command line), `settings` and `properties` (what it means), `input` (payloads),
+//! `format` and `screen` (printing), `signals`, `surroundings` (environment and files); `programs` says which program was
+//! started and under whose name. `passwd` keeps password files.
 
 mod arguments;
 mod check;
+mod clients;
 mod exit;
+mod format;
+mod input;
 mod logging;
+mod mosquitto;
+mod options;
+mod passwd;
+mod programs;
+mod properties;
+mod screen;
 mod serve;
+mod settings;
+mod signals;
+mod surroundings;
 
+use std::env;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -17,6 +35,7 @@ use clap::Parser;
 
 use crate::arguments::{Arguments, Command};
 use crate::exit::Exit;
+use crate::programs::{Dialect, Program};
 
 /// Pages of one size each: what a hundred thousand connections leave behind is given back, which the system's own
 /// allocator cannot do for the sessions between them, and a message is allocated in a fifth of the time.
@@ -24,12 +43,24 @@ use crate::exit::Exit;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    let mut words = env::args_os();
+    if let Some(program) = mosquitto::by_name(words.next().as_deref()) {
+        return mosquitto::start(program, &words.collect::<Vec<_>>());
+    }
     let arguments = Arguments::parse();
     let mut out = io::stdout();
     let result = match arguments.command {
         None => serve::serve(&arguments.serve, &mut out),
         Some(Command::Broker(serve)) => serve::serve(&serve, &mut out),
         Some(Command::CheckConfig { file }) => check::check(&file, &mut out),
+        Some(Command::Pub { arguments }) => return clients::start(Program::Pub, &arguments),
+        Some(Command::Sub { arguments }) => return clients::start(Program::Sub, &arguments),
+        Some(Command::Rr { arguments }) => return clients::start(Program::Rr, &arguments),
+        Some(Command::Get { arguments }) => return clients::start(Program::Get, &arguments),
+        Some(Command::Conn { arguments }) => return clients::start(Program::Conn, &arguments),
+        Some(Command::Passwd { arguments }) => passwd::run(&arguments, Dialect::Martlet, &mut out),
+        Some(Command::Completions { shell }) => print(&options::completions(shell), &mut out),
+        Some(Command::Man) => print(&options::man(), &mut out),
         Some(Command::Conformance { arguments }) => {
             match martlet_conformance::cli(&arguments, &mut out) {
                 Ok(code) => return code,
@@ -49,4 +80,10 @@ fn main() -> ExitCode {
             exit.code()
         }
     }
+}
+
+fn print(text: &str, out: &mut dyn Write) -> Result<(), Exit> {
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(Exit::failed)
 }

@@ -13,6 +13,7 @@ use crate::arguments::Serve;
 use crate::check::read_into;
 use crate::exit::Exit;
 use crate::logging;
+use crate::signals::Signals;
 
 /// Runs the broker until SIGINT or SIGTERM.
 pub(crate) fn serve(serve: &Serve, out: &mut dyn Write) -> Result<(), Exit> {
@@ -43,9 +44,9 @@ pub(crate) fn serve(serve: &Serve, out: &mut dyn Write) -> Result<(), Exit> {
         .enable_io()
         .build()
         .map_err(Exit::failed)?;
-    let stop = {
+    let mut stop = {
         let _entered = runtime.enter();
-        StopSignal::new().map_err(Exit::failed)?
+        Signals::new().map_err(Exit::failed)?
     };
     let broker = Broker::builder()
         .config(config.clone())
@@ -191,50 +192,4 @@ fn greet(broker: &RunningBroker, config: &Config, out: &mut dyn Write) -> io::Re
         )?;
     }
     out.flush()
-}
-
-/// SIGINT and SIGTERM; elsewhere Ctrl-C.
-#[derive(Debug)]
-struct StopSignal {
-    #[cfg(unix)]
-    interrupt: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-}
-
-#[cfg(unix)]
-impl StopSignal {
-    fn new() -> io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    async fn received(mut self) {
-        std::future::poll_fn(|context| {
-            let interrupted = self.interrupt.poll_recv(context).is_ready();
-            if interrupted || self.terminate.poll_recv(context).is_ready() {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
-        })
-        .await;
-    }
-}
-
-#[cfg(not(unix))]
-impl StopSignal {
-    fn new() -> io::Result<Self> {
-        Ok(Self {})
-    }
-
-    async fn received(self) {
-        // An error means that there is no console: then only the service manager can stop it.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
 }

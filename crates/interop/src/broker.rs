@@ -38,7 +38,7 @@ impl BrokerUnderTest {
                 _directory: None,
             });
         }
-        let mut command = Command::new(binary()?);
+        let mut command = Command::new(program_binary()?);
         // The developer's own settings, and those of the tests, must not decide what the broker does.
         for (name, _) in env::vars_os() {
             let is_setting = name
@@ -178,7 +178,7 @@ fn listening_address(line: &str) -> Option<SocketAddr> {
 /// The `martlet` program: `MARTLET_BIN`, or else built now, once per test process.
 ///
 /// It is not taken from the target folder as it is: it could be older than the code under test.
-fn binary() -> io::Result<PathBuf> {
+pub fn program_binary() -> io::Result<PathBuf> {
     static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     if let Some(binary) = env::var_os("MARTLET_BIN") {
         return Ok(PathBuf::from(binary));

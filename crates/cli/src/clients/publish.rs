@@ -1,0 +1,245 @@
+//! `martlet pub`.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+
+use martlet_client::{Client, Delivery, Message, PublishError, Receipt};
+use tokio::time::sleep;
+
+use super::connecting::{connect, not_published, note, start};
+use super::conversions;
+use super::lines::{decoded, message_of_line};
+use super::{Ending, close};
+use crate::exit::{BAD_INPUT, Exit, FAILED};
+use crate::input::{self, InputError};
+use crate::settings::{Settings, Source};
+use crate::signals::Signals;
+
+/// Publishes what the settings say.
+pub(super) async fn run(settings: &Settings) -> Result<Ending, Exit> {
+    let lines = settings.sending.source == Source::StdinLines;
+    // Bad input is found before anything is connected.
+    let single = if lines {
+        None
+    } else {
+        Some(message(settings, payload(settings)?)?)
+    };
+    let mut signals = Signals::new().map_err(Exit::failed)?;
+    let client = if settings.sending.retry {
+        start(settings)?
+    } else {
+        let connecting = pin!(connect(settings));
+        match or_signal(connecting, &mut signals).await {
+            Some(client) => client?,
+            None => return Ok(Ending::good(0)),
+        }
+    };
+    let mut publisher = Publisher {
+        settings,
+        client,
+        waiting: VecDeque::new(),
+        sent: 0,
+        trouble: None,
+    };
+    let interrupted = match single {
+        Some(message) => publisher.repeat(&message, &mut signals).await,
+        None => publisher.lines(&mut signals).await?,
+    };
+    if interrupted && !publisher.waiting.is_empty() {
+        let count = publisher.waiting.len();
+        let text = format!("stopped with {count} messages not acknowledged");
+        publisher
+            .trouble
+            .get_or_insert_with(|| Exit::new(FAILED, text));
+    }
+    close(&publisher.client, &mut signals).await;
+    Ok(Ending {
+        trouble: publisher.trouble,
+        messages: publisher.sent,
+    })
+}
+
+struct Publisher<'a> {
+    settings: &'a Settings,
+    client: Client,
+    /// Admitted, and not acknowledged yet.
+    waiting: VecDeque<Delivery>,
+    sent: u64,
+    /// The first thing that went wrong.
+    trouble: Option<Exit>,
+}
+
+impl Publisher<'_> {
+    /// Sends one message as often as wanted; whether a signal came.
+    async fn repeat(&mut self, message: &Message, signals: &mut Signals) -> bool {
+        let sending = &self.settings.sending;
+        for turn in 0..sending.repeat {
+            if turn > 0
+                && or_signal(pin!(sleep(sending.repeat_delay)), signals)
+                    .await
+                    .is_none()
+            {
+                return true;
+            }
+            let publish = self.client.publish_message(message.clone());
+            match or_signal(pin!(publish.enqueue()), signals).await {
+                None => return true,
+                Some(Err(error)) => self.failed(&error),
+                Some(Ok(delivery)) => self.waiting.push_back(delivery),
+            }
+            if self.settle(WINDOW, signals).await {
+                return true;
+            }
+        }
+        self.settle(0, signals).await
+    }
+
+    /// Sends a message for each line; whether a signal came.
+    async fn lines(&mut self, signals: &mut Signals) -> Result<bool, Exit> {
+        let mut lines = input::lines().map_err(Exit::failed)?;
+        let mut number = 0_u64;
+        while let Some(line) = match or_signal(pin!(lines.recv()), signals).await {
+            None => return Ok(true),
+            Some(line) => line,
+        } {
+            number += 1;
+            let message = line
+                .map_err(|error| format!("standard input: {error}"))
+                .and_then(|line| {
+                    message_of_line(&line, self.settings)
+                        .map_err(|why| format!("line {number}: {why}"))
+                });
+            let message = match message {
+                Ok(message) => message,
+                Err(why) => {
+                    // What came before it is sent; nothing behind it is.
+                    self.trouble
+                        .get_or_insert_with(|| Exit::new(BAD_INPUT, why));
+                    break;
+                }
+            };
+            let publish = self.client.publish_message(message);
+            match or_signal(pin!(publish.enqueue()), signals).await {
+                None => return Ok(true),
+                Some(Err(error)) => self.failed(&error),
+                Some(Ok(delivery)) => self.waiting.push_back(delivery),
+            }
+            if self.settle(WINDOW, signals).await {
+                return Ok(true);
+            }
+        }
+        Ok(self.settle(0, signals).await)
+    }
+
+    /// Waits until no more than so many messages are unacknowledged; whether a signal came.
+    async fn settle(&mut self, most: usize, signals: &mut Signals) -> bool {
+        while self.waiting.len() > most {
+            let Some(mut oldest) = self.waiting.pop_front() else {
+                return false;
+            };
+            if let Some(result) = or_signal(Pin::new(&mut oldest), signals).await {
+                self.done(result);
+            } else {
+                self.waiting.push_front(oldest);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn done(&mut self, result: Result<Receipt, PublishError>) {
+        match result {
+            Ok(_) => self.sent += 1,
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    /// The first failure decides how it ends; the others are told here.
+    fn failed(&mut self, error: &PublishError) {
+        let exit = not_published(error);
+        if self.trouble.is_some() {
+            note(self.settings, &exit.to_string());
+        } else {
+            self.trouble = Some(exit);
+        }
+    }
+}
+
+/// A message with the options of the command line.
+fn message(settings: &Settings, payload: Vec<u8>) -> Result<Message, Exit> {
+    let topic = settings.sending.topic.as_deref().unwrap_or_default();
+    let mut message = Message::new(topic, payload);
+    dress(settings, &mut message)?;
+    Ok(message)
+}
+
+/// QoS, retain flag and properties of the command line.
+pub(super) fn dress(settings: &Settings, message: &mut Message) -> Result<(), Exit> {
+    let sending = &settings.sending;
+    message.qos = sending.qos;
+    message.retain = sending.retain;
+    conversions::set(&sending.properties, "publish", message)?;
+    if let Some(topic) = &sending.response_topic
+        && settings.session.version.is_v5()
+    {
+        message.properties_mut().response_topic =
+            Some(martlet_client::IntoTopic::into_topic(topic.as_str()));
+    }
+    Ok(())
+}
+
+/// The payload that the settings name, decoded.
+pub(super) fn payload(settings: &Settings) -> Result<Vec<u8>, Exit> {
+    let sending = &settings.sending;
+    let (bytes, from) = match &sending.source {
+        Source::Text(text) => (text.clone(), "-m".to_owned()),
+        Source::File(name) => {
+            let shown = name.to_string_lossy().into_owned();
+            (
+                input::file(name).map_err(|error| unreadable(&error, &shown))?,
+                shown,
+            )
+        }
+        Source::StdinAll => {
+            let read = input::stdin().map_err(|error| unreadable(&error, "standard input"));
+            (read?, "standard input".to_owned())
+        }
+        Source::Size(bytes) => {
+            return Ok((0..*bytes)
+                .map(|index| PATTERN.get(index % PATTERN.len()).copied().unwrap_or(b'0'))
+                .collect());
+        }
+        Source::None | Source::StdinLines | Source::Null => return Ok(Vec::new()),
+    };
+    decoded(bytes, sending.encoding).map_err(|why| Exit::new(BAD_INPUT, format!("{from}: {why}")))
+}
+
+fn unreadable(error: &InputError, from: &str) -> Exit {
+    let why = match error {
+        InputError::Open(error) | InputError::Read(error) => error.to_string(),
+        InputError::Empty => "nothing there".to_owned(),
+        InputError::TooLong => "more than the 268,435,455 bytes that a packet can have".to_owned(),
+    };
+    Exit::new(BAD_INPUT, format!("cannot read {from}: {why}"))
+}
+
+/// Waits for a future; None if a signal came first.
+pub(super) async fn or_signal<F: Future>(
+    mut future: Pin<&mut F>,
+    signals: &mut Signals,
+) -> Option<F::Output> {
+    poll_fn(|context| {
+        if let Poll::Ready(output) = future.as_mut().poll(context) {
+            return Poll::Ready(Some(output));
+        }
+        signals.poll(context).map(|()| None)
+    })
+    .await
+}
+
+/// Messages in the client's hands at a time: enough to keep the connection busy, and bounded.
+const WINDOW: usize = 1_024;
+/// What `--size` sends.
+const PATTERN: &[u8; 10] = b"0123456789";
