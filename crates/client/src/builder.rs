@@ -9,9 +9,10 @@ use martlet_codec::Version;
 use crate::client::Client;
 use crate::driver::Driver;
 use crate::error::{Error, ErrorKind, Feature};
-use crate::machine::{Config, Machine, OpId, Outcome};
+use crate::machine::{Config, Machine, OpId, Outcome, Time};
 use crate::message::{Message, Payload, seconds_up};
 use crate::options::{OnSessionLost, Outbox, Reconnect, Session, SessionKind, Unrouted};
+use crate::outbox::{FileStore, RestoredMessage};
 use crate::shared::Shared;
 use crate::topic::IntoTopic;
 use crate::transport::{Tcp, Transport, Unix};
@@ -184,9 +185,9 @@ impl Builder {
     }
 
     /// How many messages at QoS 1 and 2 we send without having seen their acknowledgement: 1,024 by
-    /// default, or fewer if the server wants it so.
-    pub const fn max_in_flight(mut self, count: u16) -> Self {
-        self.config.in_flight_max = if count == 0 { 1 } else { count };
+    /// default, 16,384 at most, or fewer if the server wants it so.
+    pub fn max_in_flight(mut self, count: u16) -> Self {
+        self.config.in_flight_max = count.clamp(1, IN_FLIGHT_MAX);
         self
     }
 
@@ -305,7 +306,7 @@ impl Builder {
         Ok((client, driver))
     }
 
-    fn build_idle(self) -> Result<(Client, Driver), Error> {
+    fn build_idle(mut self) -> Result<(Client, Driver), Error> {
         let transport: Box<dyn Transport> = match (self.transport, self.url) {
             (Some(own), _) => own,
             (None, Err(error)) => return Err(error),
@@ -318,7 +319,8 @@ impl Builder {
             return Err(Error::with_detail(ErrorKind::InvalidOption, fault));
         }
         check(&self.config)?;
-        let shared = Arc::new(Shared::new(Machine::new(self.config, random_seed())));
+        let store = self.config.outbox.file.take();
+        let shared = shared_with(self.config, store);
         let driver = Driver::new(Arc::clone(&shared), transport);
         Ok((Client::new(shared), driver))
     }
@@ -331,6 +333,37 @@ impl std::fmt::Debug for Builder {
             .field("config", &self.config)
             .finish_non_exhaustive()
     }
+}
+
+/// The machine and what belongs to it, with what an earlier process has left in the outbox.
+fn shared_with(mut config: Config, store: Option<Arc<FileStore>>) -> Arc<Shared> {
+    config.stores = store.is_some();
+    let mut machine = Machine::new(config, random_seed());
+    for RestoredMessage {
+        number,
+        message,
+        expires_in,
+    } in store.iter().flat_map(|store| store.take_restored())
+    {
+        machine.restore(Time::default(), number, message, expires_in);
+    }
+    let shared = Arc::new(Shared::new(machine, store.clone()));
+    if let Some(store) = store {
+        let client = Arc::downgrade(&shared);
+        store.on_progress(move |well| {
+            let Some(shared) = client.upgrade() else {
+                return;
+            };
+            shared.with(|core, _| {
+                if well {
+                    core.machine.set_storage_busy(false);
+                } else {
+                    core.machine.on_storage_failed();
+                }
+            });
+        });
+    }
+    shared
 }
 
 async fn run_until(driver: &mut Driver, shared: &Shared, op: OpId) -> Option<Outcome> {
@@ -403,6 +436,9 @@ fn check(config: &Config) -> Result<(), Error> {
     }
     Ok(())
 }
+
+/// Far from all packet identifiers: there is always a free one, and it is found quickly.
+const IN_FLIGHT_MAX: u16 = 16_384;
 
 /// From the operating system's randomness, by way of the seed of a hash map.
 fn random_seed() -> u64 {

@@ -23,6 +23,7 @@ pub mod machine;
 mod message;
 mod ops;
 mod options;
+mod outbox;
 mod publish;
 mod request;
 mod retained;

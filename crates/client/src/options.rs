@@ -1,6 +1,9 @@
 //! Settings that are more than a number.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::outbox::FileStore;
 
 /// What the server keeps of us between connections. One setting for both versions of the protocol.
 ///
@@ -94,6 +97,7 @@ pub struct Outbox {
     pub(crate) on_full: OnFull,
     pub(crate) qos0: bool,
     pub(crate) newest_retained: bool,
+    pub(crate) file: Option<Arc<FileStore>>,
 }
 
 /// What happens to a publish when the queue is full.
@@ -121,6 +125,7 @@ impl Outbox {
             on_full: OnFull::Wait,
             qos0: false,
             newest_retained: true,
+            file: None,
         }
     }
 

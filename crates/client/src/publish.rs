@@ -95,6 +95,46 @@ impl Publish {
         admit(&self.client, self.message).await
     }
 
+    /// Admits the message, at QoS 1 or 2, and comes back when it is on disk: from then on it is delivered at least
+    /// once even if this process is killed. Needs [`Outbox::file`](crate::Outbox::file). The [`Delivery`] tells later
+    /// what became of it.
+    ///
+    /// # Cancellation
+    /// As for [`enqueue`](Self::enqueue); dropped after admission, the message is stored and delivered all the same.
+    pub async fn stored(self) -> Result<Delivery, PublishError> {
+        let shared = self.client.shared();
+        let store = shared.with(|core, _| core.store.clone());
+        let plain = self.message.qos == martlet_codec::QoS::AtMostOnce;
+        let Some(store) = store.filter(|_| !plain) else {
+            return Err(PublishError {
+                kind: ErrorKind::InvalidOption,
+                delivered: Delivered::No,
+                reason: Some("only QoS 1 and 2, with an outbox in a file, are stored".into()),
+                message: Box::new(self.message),
+            });
+        };
+        let mut durable = store.durable();
+        drop(store);
+        let copy = self.message.clone();
+        let delivery = admit(&self.client, self.message).await?;
+        let number = delivery.number.unwrap_or(0);
+        let there = |state: &crate::outbox::Durable| state.up_to >= number || state.error.is_some();
+        let failed = |reason: String| PublishError {
+            kind: ErrorKind::Storage,
+            delivered: Delivered::Maybe,
+            reason: Some(reason),
+            message: Box::new(copy),
+        };
+        match durable.wait_for(there).await {
+            Ok(state) if state.up_to >= number => Ok(delivery),
+            Ok(state) => {
+                let error = state.error.as_ref().map(ToString::to_string);
+                Err(failed(error.unwrap_or_default()))
+            }
+            Err(_) => Err(failed("the client was closed".into())),
+        }
+    }
+
     /// Admits the message or fails, without waiting. Of the [`Delivery`] nobody has to take notice.
     pub fn try_enqueue(self) -> Result<Delivery, PublishError> {
         try_admit(&self.client.shared(), self.message).map_err(|refusal| refused(*refusal))
@@ -172,6 +212,8 @@ impl fmt::Debug for Stage {
 pub struct Delivery {
     shared: Arc<Shared>,
     op: OpId,
+    /// Under which the outbox's file stores the message.
+    number: Option<u64>,
     over: bool,
 }
 
@@ -235,10 +277,10 @@ impl fmt::Display for TooLate {
 impl std::error::Error for TooLate {}
 
 fn try_admit(shared: &Arc<Shared>, message: Message) -> Result<Delivery, Box<Refusal>> {
-    let op = shared.with(|core, now| {
+    let (op, number) = shared.with(|core, now| {
         let op = core.ops.begin();
         match core.machine.publish(now, message, Some(op)) {
-            Ok(()) => Ok(op),
+            Ok(number) => Ok((op, number)),
             Err(refusal) => {
                 core.ops.end(op);
                 Err(refusal)
@@ -248,6 +290,7 @@ fn try_admit(shared: &Arc<Shared>, message: Message) -> Result<Delivery, Box<Ref
     Ok(Delivery {
         shared: Arc::clone(shared),
         op,
+        number,
         over: false,
     })
 }

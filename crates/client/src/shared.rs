@@ -4,6 +4,7 @@
 //! has to be woken is woken after the lock is gone.
 
 use std::fmt;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::machine::{Event, Machine, OpId, Outcome, StreamId, Time};
 use crate::ops::Ops;
+use crate::outbox::FileStore;
 use crate::request::Replies;
 use crate::state::State;
 
@@ -38,6 +40,8 @@ pub(crate) struct Core {
     pub(crate) armed: Option<Time>,
     /// What the driver has to do, in this order.
     pub(crate) actions: Vec<Action>,
+    /// The outbox's file, if it has one.
+    pub(crate) store: Option<Arc<FileStore>>,
 }
 
 /// What the machine wants of the driver besides reading and writing.
@@ -53,10 +57,11 @@ struct Wakes {
     wakers: Vec<Waker>,
     room: bool,
     closed: bool,
+    store: Option<Arc<FileStore>>,
 }
 
 impl Shared {
-    pub(crate) fn new(machine: Machine) -> Self {
+    pub(crate) fn new(machine: Machine, store: Option<Arc<FileStore>>) -> Self {
         let start = Instant::now();
         let (state, _) = watch::channel(machine.state(Time::default()));
         let core = Core {
@@ -66,6 +71,7 @@ impl Shared {
             driver: None,
             armed: None,
             actions: Vec::new(),
+            store,
         };
         Self {
             core: Mutex::new(core),
@@ -189,12 +195,21 @@ impl Core {
                 Event::Close { farewell } => self.actions.push(Action::Close(farewell)),
                 Event::StateChanged => changed = true,
                 Event::Room => wakes.room = true,
+                Event::Store(op) => {
+                    if self.store.as_ref().is_some_and(|store| store.append(&op)) {
+                        self.machine.set_storage_busy(true);
+                    }
+                }
             }
         }
         if changed {
             let new = self.machine.state(now);
             log(&new);
-            wakes.closed = new.is_closed();
+            if new.is_closed() {
+                wakes.closed = true;
+                // Another client may want it.
+                wakes.store = self.store.take();
+            }
             state.send_replace(new);
         }
         self.machine.recycle_events(events);

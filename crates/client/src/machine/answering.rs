@@ -66,6 +66,7 @@ impl Machine {
                         admitted: outgoing.admitted,
                         sent: outgoing.sent,
                         resent: outgoing.resent.get(),
+                        stored: outgoing.stored,
                     });
                 }
                 answer(ReasonCode::Success, &mut self.out);
@@ -107,6 +108,7 @@ impl Machine {
             queued_for: released.sent.since(released.admitted),
             rtt: now.since(released.sent),
         };
+        self.unstore(released.stored);
         self.complete(released.op, Outcome::Published(receipt));
         self.finish_epoch(released.epoch);
     }
@@ -136,6 +138,7 @@ impl Machine {
     /// A QoS 2 message whose PUBREC we had is lost with its session.
     pub(super) fn fail_released(&mut self, released: &Releasing, kind: ErrorKind) {
         self.stats.failed += 1;
+        self.unstore(released.stored.filter(|_| kind != ErrorKind::Closed));
         let failure = Failure {
             kind,
             delivered: Delivered::Maybe,

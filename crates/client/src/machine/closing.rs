@@ -49,7 +49,7 @@ impl Machine {
                 && let Some(goodbye) = self.config.goodbye.clone()
             {
                 // A queue without room must not keep us from leaving.
-                said = self.publish(now, goodbye, None).is_ok();
+                said = self.publish_kept(now, goodbye, None, false).is_ok();
             }
             self.closing = Some(Closing {
                 ops: vec![op],

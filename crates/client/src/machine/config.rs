@@ -49,6 +49,8 @@ pub struct Config {
     pub aliases_out_max: u16,
     /// The queue of messages to send.
     pub outbox: Outbox,
+    /// Whether messages at QoS 1 and 2 are to be recorded: [`Event::Store`](super::Event::Store).
+    pub stores: bool,
     /// What becomes of QoS 1 messages in flight when the session is lost.
     pub lost_qos1: OnSessionLost,
     /// What becomes of QoS 2 messages in flight when the session is lost.
@@ -88,6 +90,7 @@ impl Config {
             aliases_in_max: 64,
             aliases_out_max: 64,
             outbox: Outbox::memory(),
+            stores: false,
             lost_qos1: OnSessionLost::Republish,
             lost_qos2: OnSessionLost::Fail,
             unrouted: Unrouted::Hold,

@@ -50,9 +50,11 @@ use crate::message::Message;
 use crate::state::{Limits, State, Stats};
 
 pub use config::{Config, Credentials};
+pub(crate) use receiving::message_from;
 pub use sending::Refusal;
 pub use stream::{Granted, StreamId, StreamOptions};
 pub use unacked::AckId;
+pub(crate) use wire::{Scratch, Sending as SendingAs, publish as write_publish};
 
 use backoff::Backoff;
 use epochs::Epochs;
@@ -117,6 +119,27 @@ pub enum Event {
     StateChanged,
     /// The queue that was full has room.
     Room,
+    /// To be recorded, in this order, if the outbox is a file.
+    Store(StoreOp),
+}
+
+/// A record of an outbox that survives the process.
+#[derive(Debug)]
+pub enum StoreOp {
+    /// A message was admitted.
+    Put {
+        /// Its number; numbers rise.
+        number: u64,
+        /// The message.
+        message: Message,
+        /// How long it is of use.
+        expires_in: Option<Duration>,
+    },
+    /// A message is done with.
+    Done {
+        /// Its number.
+        number: u64,
+    },
 }
 
 /// How an operation ended.
@@ -189,7 +212,10 @@ pub struct Machine {
     connecting: Option<OpId>,
     /// Somebody was told that the queue is full.
     room_wanted: bool,
-    scratch: wire::Scratch,
+    /// The number of the last message that was stored.
+    last_stored: u64,
+    storage: Storage,
+    scratch: Scratch,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -200,6 +226,17 @@ enum Phase {
     Handshake { deadline: Option<Time> },
     Online,
     Closed,
+}
+
+/// How the file of the outbox does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Storage {
+    /// Well, or there is none.
+    Ready,
+    /// So much is to be written that nothing more should come.
+    Busy,
+    /// The disk has failed.
+    Failed,
 }
 
 /// The state of one connection.
@@ -234,6 +271,7 @@ struct Releasing {
     admitted: Time,
     sent: Time,
     resent: bool,
+    stored: Option<u64>,
 }
 
 impl Machine {
@@ -262,7 +300,9 @@ impl Machine {
             assigned_client_id: None,
             connecting: None,
             room_wanted: false,
-            scratch: wire::Scratch::default(),
+            last_stored: 0,
+            storage: Storage::Ready,
+            scratch: Scratch::default(),
             config,
         }
     }
@@ -387,6 +427,13 @@ impl Machine {
         self.close_if_drained();
     }
 
+    /// A message of a file outbox need not be kept any longer.
+    fn unstore(&mut self, stored: Option<u64>) {
+        if let Some(number) = stored {
+            self.push_event(Event::Store(StoreOp::Done { number }));
+        }
+    }
+
     fn fail(&mut self, outgoing: Outgoing, kind: ErrorKind, delivered: Delivered) {
         self.fail_with(outgoing, kind, delivered, None);
     }
@@ -399,6 +446,8 @@ impl Machine {
         reason: Option<String>,
     ) {
         self.stats.failed += 1;
+        // At the end of the client what is not delivered stays for the next one.
+        self.unstore(outgoing.stored.filter(|_| kind != ErrorKind::Closed));
         let epoch = outgoing.epoch;
         if let Some(op) = outgoing.op {
             let failure = Failure {

@@ -26,6 +26,8 @@ pub(crate) struct Outgoing {
     pub(crate) sent: Time,
     /// Whether it was sent again. A re-send borrows the message from the window.
     pub(crate) resent: Cell<bool>,
+    /// Its number in the outbox's file.
+    pub(crate) stored: Option<u64>,
 }
 
 /// Two lanes, because a full window holds back QoS 1 and 2 only; both count against the bounds.
@@ -135,6 +137,17 @@ impl Queue {
         } else {
             Push::Dropped(dropped)
         }
+    }
+
+    /// Takes in a message of an earlier process, which was admitted then.
+    pub(crate) fn push_restored(&mut self, outgoing: Outgoing) {
+        let place = self.back;
+        self.back += 1;
+        let cost = outgoing.message.cost();
+        if outgoing.message.retain {
+            self.retained.insert(outgoing.message.topic.clone(), place);
+        }
+        self.insert(place, cost, outgoing, true);
     }
 
     /// Puts a message in front of all others, beyond the bounds if need be: it was admitted before.
@@ -282,6 +295,7 @@ mod tests {
             expires: expires_s.map(|s| Time::from_micros(s * 1_000_000)),
             sent: Time::default(),
             resent: Cell::new(false),
+            stored: None,
         }
     }
 

@@ -202,16 +202,7 @@ impl Machine {
 
     fn message_of(&self, publish: &Publish<'_>, slot: usize) -> Message {
         let topic = self.routes.topic(slot).cloned();
-        Message {
-            topic: topic.unwrap_or_else(|| Topic::from_checked("")),
-            payload: bytes::Bytes::copy_from_slice(publish.payload),
-            qos: publish.qos,
-            retain: publish.retain,
-            duplicate: publish.dup,
-            properties: properties_of(publish.properties),
-            ack: None,
-            qos_valid: true,
-        }
+        message_of(publish, topic.unwrap_or_else(|| Topic::from_checked("")))
     }
 
     /// Gives a message to the streams that want it.
@@ -285,6 +276,25 @@ impl Machine {
             message,
             ack: Some(ack),
         });
+    }
+}
+
+/// The message of a PUBLISH that has a topic.
+pub(crate) fn message_from(publish: &Publish<'_>) -> Option<Message> {
+    let topic = Topic::from_checked(publish.topic?.as_str());
+    Some(message_of(publish, topic))
+}
+
+fn message_of(publish: &Publish<'_>, topic: Topic) -> Message {
+    Message {
+        topic,
+        payload: bytes::Bytes::copy_from_slice(publish.payload),
+        qos: publish.qos,
+        retain: publish.retain,
+        duplicate: publish.dup,
+        properties: properties_of(publish.properties),
+        ack: None,
+        qos_valid: true,
     }
 }
 

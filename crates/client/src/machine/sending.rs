@@ -7,7 +7,7 @@ use martlet_codec::{PacketId, QoS};
 use martlet_session::{AliasUse, Resend};
 
 use super::queue::{Outgoing, Push};
-use super::{Event, Machine, OpId, Outcome, Time, wire};
+use super::{Event, Machine, OpId, Outcome, Storage, StoreOp, Time, wire};
 use crate::error::{Delivered, ErrorKind, Feature, Receipt};
 use crate::message::Message;
 use crate::options::OnFull;
@@ -28,13 +28,26 @@ pub struct Refusal {
 }
 
 impl Machine {
-    /// Admits a message: sent at once, or queued. `op` is completed when it is done with.
+    /// Admits a message: sent at once, or queued. `op` is completed when it is done with. Returns the number under which a
+    /// file outbox stores it.
     pub fn publish(
         &mut self,
         now: Time,
         message: Message,
         op: Option<OpId>,
-    ) -> Result<(), Box<Refusal>> {
+    ) -> Result<Option<u64>, Box<Refusal>> {
+        let kept = self.config.stores && message.qos != QoS::AtMostOnce;
+        self.publish_kept(now, message, op, kept)
+    }
+
+    /// As [`Machine::publish`]; `kept`: the outbox's file stores it.
+    pub(super) fn publish_kept(
+        &mut self,
+        now: Time,
+        message: Message,
+        op: Option<OpId>,
+        kept: bool,
+    ) -> Result<Option<u64>, Box<Refusal>> {
         if let Some((kind, reason)) = self.fault_of(&message) {
             return Err(refuse(kind, reason, message));
         }
@@ -42,7 +55,8 @@ impl Machine {
             && self.out.len() < OUTPUT_HIGH
             && !self.queue.has_waiting(message.qos)
             && (message.qos == QoS::AtMostOnce || self.window_is_open());
-        if !direct && !self.queue.has_room(message.cost()) {
+        let busy = kept && self.storage == Storage::Busy;
+        if busy || !direct && !self.queue.has_room(message.cost()) {
             match self.config.outbox.on_full {
                 OnFull::Wait => {
                     self.room_wanted = true;
@@ -58,13 +72,61 @@ impl Machine {
                 OnFull::DropOldest => {}
             }
         }
-        let outgoing = self.admit(now, message, op);
+        let mut outgoing = self.admit(now, message, op);
+        if kept {
+            self.store(now, &mut outgoing);
+        }
+        let stored = outgoing.stored;
         if direct {
             self.send(now, outgoing);
         } else {
             self.enqueue(outgoing);
         }
-        Ok(())
+        Ok(stored)
+    }
+
+    /// A message that an earlier process has left in the outbox's file. To be called before
+    /// [`Machine::start`], in the order of the numbers.
+    pub fn restore(
+        &mut self,
+        now: Time,
+        number: u64,
+        message: Message,
+        expires_in: Option<Duration>,
+    ) {
+        let mut outgoing = self.admit(now, message, None);
+        outgoing.stored = Some(number);
+        outgoing.expires = expires_in.map(|left| now.plus(left)).or(outgoing.expires);
+        // It may have been sent before.
+        outgoing.resent.set(true);
+        self.last_stored = self.last_stored.max(number);
+        self.queue.push_restored(outgoing);
+    }
+
+    /// The writer of the outbox's file is behind, or has caught up.
+    pub fn set_storage_busy(&mut self, busy: bool) {
+        if self.storage == Storage::Failed {
+            return;
+        }
+        self.storage = if busy { Storage::Busy } else { Storage::Ready };
+        self.announce_room();
+    }
+
+    /// The outbox's file cannot be written: no message that would have to be is admitted any more.
+    pub fn on_storage_failed(&mut self) {
+        self.storage = Storage::Failed;
+        self.announce_room();
+    }
+
+    fn store(&mut self, now: Time, outgoing: &mut Outgoing) {
+        self.last_stored += 1;
+        outgoing.stored = Some(self.last_stored);
+        let put = StoreOp::Put {
+            number: self.last_stored,
+            message: outgoing.message.clone(),
+            expires_in: outgoing.expires.map(|expires| expires.since(now)),
+        };
+        self.push_event(Event::Store(put));
     }
 
     /// Takes a message back if it is still in the queue; it comes with
@@ -119,6 +181,9 @@ impl Machine {
                 return Some((ErrorKind::InvalidOption, Some(error.to_string())));
             }
         }
+        if self.storage == Storage::Failed && message.qos != QoS::AtMostOnce {
+            return Some((ErrorKind::Storage, None));
+        }
         if !self.is_online() {
             if message.payload.len() + message.topic.len() + 16 > PACKET_SIZE_MAX as usize {
                 return Some((
@@ -171,6 +236,7 @@ impl Machine {
             },
             sent: Time::default(),
             resent: Cell::new(false),
+            stored: None,
         }
     }
 
@@ -210,7 +276,9 @@ impl Machine {
             let Some(outgoing) = self.queue.pop(true) else {
                 break;
             };
-            self.send_queued(now, outgoing);
+            if !self.send_queued(now, outgoing) {
+                break;
+            }
         }
         while self.out.len() < OUTPUT_HIGH
             && let Some(outgoing) = self.queue.pop(false)
@@ -221,7 +289,7 @@ impl Machine {
     }
 
     pub(super) fn announce_room(&mut self) {
-        if self.room_wanted && self.queue.has_room(0) {
+        if self.room_wanted && self.queue.has_room(0) && self.storage != Storage::Busy {
             self.room_wanted = false;
             self.push_event(Event::Room);
         }
@@ -257,19 +325,21 @@ impl Machine {
             && self.outbound.open_count() < usize::from(self.config.in_flight_max.max(1))
     }
 
-    fn send_queued(&mut self, now: Time, outgoing: Outgoing) {
+    /// Sends a message of the queue, or fails it. False: it is back in the queue.
+    fn send_queued(&mut self, now: Time, outgoing: Outgoing) -> bool {
         if outgoing.expires.is_some_and(|expires| expires <= now) {
             self.stats.expired += 1;
             self.fail(outgoing, ErrorKind::Expired, Delivered::No);
         } else if let Some(kind) = self.limit_of(&outgoing.message) {
             self.fail(outgoing, kind, Delivered::No);
         } else {
-            self.send(now, outgoing);
+            return self.send(now, outgoing);
         }
+        true
     }
 
-    /// Sends a message for the first time.
-    fn send(&mut self, now: Time, mut outgoing: Outgoing) {
+    /// Sends a message for the first time. False: there was no identifier, and it is in the queue.
+    fn send(&mut self, now: Time, mut outgoing: Outgoing) -> bool {
         //= mqtt5 4.3.1-1
         //= mqtt311 4.3.1-1
         //= mqtt5 4.3.2-2
@@ -279,16 +349,16 @@ impl Machine {
             self.write_publish(now, &outgoing, None, false);
             let end = self.link.taken + self.out.len() as u64;
             self.link.unwritten.push_back((end, outgoing));
-            return;
+            return true;
         }
         let exactly_once = outgoing.message.qos == QoS::ExactlyOnce;
         let Some(packet_id) = self.outbound.next_id() else {
-            // The window was seen to be open.
             self.queue.push_front(outgoing);
-            return;
+            return false;
         };
         self.write_publish(now, &outgoing, Some(packet_id), false);
         self.outbound.send(exactly_once, outgoing);
+        true
     }
 
     /// Sends again what the connection before has not seen acknowledged.
@@ -356,6 +426,7 @@ impl Machine {
         reason: martlet_codec::ReasonCode,
     ) {
         self.stats.published += 1;
+        self.unstore(outgoing.stored);
         let epoch = outgoing.epoch;
         if outgoing.op.is_some() {
             let receipt = Receipt {

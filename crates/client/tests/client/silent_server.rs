@@ -148,6 +148,31 @@ async fn a_full_queue_makes_publishers_wait_in_their_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn room_for_several_wakes_several() {
+    let (transport, mut servers) = pipe(Version::V5);
+    let outbox = martlet_client::Outbox::memory().max_messages(3);
+    let builder = Client::builder("mqtt://x")
+        .transport(transport)
+        .outbox(outbox);
+    let client = builder.start().unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..9 {
+        tasks.spawn(client.publish("a", n).qos(1).enqueue());
+    }
+    // Three are in the queue, six wait.
+    while client.stats().queued < 3 {
+        tokio::task::yield_now().await;
+    }
+    let mut server = servers.recv().await.unwrap();
+    server.accept(false).await;
+    // Nothing is acknowledged; the window is large enough for all.
+    for _ in 0..9 {
+        assert!(matches!(server.next().await, Some(Sent::Publish { .. })));
+    }
+    assert_eq!(tasks.join_all().await.len(), 9);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_end_says_goodbye_and_closes_the_socket() {
     for version in [Version::V311, Version::V5] {
         let (transport, mut servers) = pipe(version);

@@ -330,3 +330,16 @@ fn a_window_is_built_again_from_what_was_unfinished() {
     assert_eq!(again.open_count(), 0);
     assert_eq!(again.send(false, 9), Some(id(5)));
 }
+
+#[test]
+fn a_request_that_has_no_answer_keeps_its_identifier_all_the_way_round() {
+    let mut outbound = Outbound::<()>::default();
+    outbound.start_connection(9);
+    let kept = outbound.reserve().unwrap();
+    for _ in 0..70_000 {
+        let other = outbound.reserve().unwrap();
+        assert_ne!(other, kept);
+        assert!(outbound.release(other));
+    }
+    assert!(outbound.release(kept));
+}

@@ -60,6 +60,23 @@ fn must_have_7_a_stalled_link_is_noticed_within_one_and_a_half_keep_alives() {
 }
 
 #[test]
+fn a_client_that_only_sends_asks_whether_anybody_is_there() {
+    both(|mut config| {
+        config.keep_alive_s = 10;
+        let mut rig = Rig::online(config);
+        for _ in 0..240 {
+            rig.advance(SECOND / 4);
+            rig.send(Message::new("a", "QoS 0 has no answer"));
+            if rig.sent().contains(&"PINGREQ".to_owned()) {
+                rig.receive(&Packet::PingResp);
+            }
+        }
+        assert!(rig.machine.state(rig.now).is_connected());
+        assert_eq!(rig.machine.stats().connections, 1);
+    });
+}
+
+#[test]
 fn a_client_that_only_receives_pings_all_the_same() {
     both(|mut config| {
         config.keep_alive_s = 10;

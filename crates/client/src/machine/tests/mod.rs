@@ -12,4 +12,5 @@ mod reconnecting;
 mod resuming;
 mod rig;
 mod shuffled;
+mod storing;
 mod subscribing;

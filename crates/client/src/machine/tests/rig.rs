@@ -24,6 +24,8 @@ pub(super) struct Rig {
     pub(super) transport: Vec<&'static str>,
     pub(super) version: Version,
     pub(super) rooms: usize,
+    /// What the outbox's file was told.
+    pub(super) stored: Vec<String>,
 }
 
 /// Runs a test for both versions.
@@ -45,6 +47,7 @@ impl Rig {
             transport: Vec::new(),
             version,
             rooms: 0,
+            stored: Vec::new(),
         }
     }
 
@@ -233,7 +236,7 @@ impl Rig {
         let admitted = self.machine.publish(self.now, message, Some(op));
         self.settle();
         match admitted {
-            Ok(()) => Ok(op),
+            Ok(_) => Ok(op),
             Err(refusal) => Err((refusal.kind, refusal.may_wait)),
         }
     }
@@ -368,6 +371,10 @@ impl Rig {
                 }
                 Event::Room => self.rooms += 1,
                 Event::Ready(_) | Event::StateChanged => {}
+                Event::Store(op) => self.stored.push(match op {
+                    crate::machine::StoreOp::Put { number, .. } => format!("put {number}"),
+                    crate::machine::StoreOp::Done { number } => format!("done {number}"),
+                }),
             }
         }
     }

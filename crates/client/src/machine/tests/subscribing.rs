@@ -128,3 +128,18 @@ fn a_stream_that_is_dropped_while_its_subscribe_is_under_way_is_unsubscribed() {
         assert_eq!(rig.sent().len(), 1);
     });
 }
+
+//= mqtt311 2.3.1-3 test
+#[test]
+fn identifiers_of_answered_requests_are_free_again() {
+    let mut rig = Rig::online(crate::machine::Config::new(martlet_codec::Version::V311));
+    let id_of = |n: u32| u16::try_from(n % 65_535 + 1).unwrap();
+    for n in (0..66_000).step_by(2) {
+        let (stream, _) = rig.subscribe(&["a"], 0);
+        assert_eq!(rig.sent(), [format!("SUBSCRIBE #{} a:0", id_of(n))]);
+        rig.suback(id_of(n), &[0]);
+        rig.unsubscribe(stream);
+        assert_eq!(rig.sent(), [format!("UNSUBSCRIBE #{} a", id_of(n + 1))]);
+        rig.unsuback(id_of(n + 1));
+    }
+}
