@@ -1,6 +1,13 @@
 //! The public suite, on the stores of this crate.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by it")]
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by a panic; and not every file needs every one of these"
+)]
 
 use martlet_store::suite::{self, Subject};
 use martlet_store::{Durability, Log, Memory, RealDisk, Settings};

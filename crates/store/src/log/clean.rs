@@ -25,9 +25,13 @@ use crate::store::{Maintenance, StoreError};
 pub(super) struct Cleaning<F> {
     current: Option<Current<F>>,
     window: Window,
-    /// Segments from this one on are younger than the present round. A round that is over has made things as small as it
-    /// could; another one makes sense only when more has been written.
+    /// Segments from this one on are younger than the present round.
     round_end: u64,
+    /// Bytes of the sealed segments when the round began, less what had been appended by then.
+    round_bytes: i64,
+    /// Rounds that have not made things as small as they should be. After a few, another one makes sense only when more has
+    /// been written: large batches may leave more room unused than the bound allows.
+    vain_rounds: u32,
     /// No new round before that many bytes have been appended, or less is needed than there was.
     rest_until: u64,
     rest_live: u64,
@@ -69,6 +73,8 @@ impl<F> Cleaning<F> {
             current: None,
             window: Window::new(),
             round_end: 0,
+            round_bytes: 0,
+            vain_rounds: 0,
             rest_until: 0,
             rest_live: 0,
             seen_bytes: 0,
@@ -91,11 +97,13 @@ impl<D: Disk> Log<D> {
         }
         // Who writes much gets more done at once, or it would never be done.
         let budget = (4 * appended).clamp(STEP_BYTES_MIN, STEP_BYTES_MAX);
-        match self.maintain_step(budget) {
-            // `append` says so.
-            Err(StoreError::Full(_)) => Ok(Maintenance::Idle),
-            result => result,
+        for _ in 0..appended / STEP_BYTES_MIN {
+            let result = self.maintain_step(budget);
+            if !matches!(result, Ok(Maintenance::Busy)) {
+                return not_full(result);
+            }
         }
+        not_full(self.maintain_step(budget))
     }
 
     fn maintain_step(&mut self, budget: u64) -> Result<Maintenance, StoreError> {
@@ -151,11 +159,20 @@ impl<D: Disk> Log<D> {
         }
         let (sealed, live) = (self.sealed_bytes(), self.live_bytes());
         let due = sealed > 2 * live
-            // There is no room for another segment, but some of them would do without theirs.
-            || self.no_room.is_some() && sealed >= live + self.settings.segment_bytes / 2;
+            // Soon, or already, there is no room for another segment, but some of them would do without theirs.
+            || (self.no_room.is_some() || self.is_near_limit())
+                && sealed >= live + self.settings.segment_bytes / 2;
         let rested = self.counters.appended_bytes >= self.cleaning.rest_until
             || live + self.settings.segment_bytes / 8 <= self.cleaning.rest_live;
         due && rested
+    }
+
+    /// Whether checkpoints of all slots and two more segments would not fit.
+    fn is_near_limit(&self) -> bool {
+        let needed = self.slots.live() + 2 * self.settings.segment_bytes;
+        self.settings
+            .size_bytes_max
+            .is_some_and(|limit| self.total_bytes() + needed > limit)
     }
 
     fn clean_step(&mut self, budget: u64) -> Result<Maintenance, StoreError> {
@@ -185,6 +202,7 @@ impl<D: Disk> Log<D> {
         let header = oldest.header;
         if header.generation >= self.cleaning.round_end {
             self.cleaning.round_end = self.head_generation();
+            self.cleaning.round_bytes = self.sealed_beside_appended();
         }
         let result = self.disk.open(&path_of(header.generation), Access::Read);
         let file = self.check_sync(result)?;
@@ -343,12 +361,45 @@ impl<D: Disk> Log<D> {
         self.recycle(&current.header)?;
         self.sealed.pop_front();
         self.counters.cleaned_segments += 1;
-        if current.header.generation + 1 >= self.cleaning.round_end && self.is_cleaning_due() {
+        if current.header.generation + 1 >= self.cleaning.round_end {
+            self.end_round();
+        }
+        Ok(())
+    }
+}
+
+impl<D: Disk> Log<D> {
+    /// Bytes of the sealed segments, less what was appended: falls by what cleaning frees.
+    fn sealed_beside_appended(&self) -> i64 {
+        self.sealed_bytes()
+            .wrapping_sub(self.counters.appended_bytes)
+            .cast_signed()
+    }
+
+    /// Everything that was there when the round began has been gone through.
+    fn end_round(&mut self) {
+        let step = self.settings.segment_bytes / 4;
+        let less =
+            self.sealed_beside_appended().saturating_add_unsigned(step) < self.cleaning.round_bytes;
+        if less || !self.is_cleaning_due() {
+            self.cleaning.vain_rounds = 0;
+            return;
+        }
+        self.cleaning.vain_rounds += 1;
+        if self.cleaning.vain_rounds >= VAIN_ROUNDS_MAX {
+            self.cleaning.vain_rounds = 0;
             self.cleaning.rest_until =
                 self.counters.appended_bytes + self.settings.segment_bytes / 4;
             self.cleaning.rest_live = self.live_bytes();
         }
-        Ok(())
+    }
+}
+
+/// `append` says so.
+fn not_full(result: Result<Maintenance, StoreError>) -> Result<Maintenance, StoreError> {
+    match result {
+        Err(StoreError::Full(_)) => Ok(Maintenance::Idle),
+        result => result,
     }
 }
 
@@ -367,6 +418,7 @@ enum Cleaned {
 /// What is read, or filled with zeros, in one step.
 const STEP_BYTES_MIN: u64 = 1 << 20;
 const STEP_BYTES_MAX: u64 = 8 << 20;
+const VAIN_ROUNDS_MAX: u32 = 4;
 /// Bodies are put into frames of this size.
 const COPY_BYTES: usize = 256 << 10;
 /// A slot may write this part of a segment before a checkpoint is worth it: all slots together half a segment.

@@ -18,7 +18,7 @@ use super::replay::Replay;
 use super::reserve::{LARGE_PATH, Reserve};
 use super::salvage;
 use super::scan::read_frame;
-use super::segment::{FOLDER, SALVAGE_SUFFIX, SPARE_PATH, generation_of, path_of};
+use super::segment::{FOLDER, SPARE_PATH, generation_of, path_of};
 use super::settings::{OpenError, Settings};
 use super::survey::Survey;
 use super::write::Head;
@@ -156,7 +156,7 @@ impl Survey {
         Ok(())
     }
 
-    /// Sets damaged segments aside. A disk that is too full for it is no reason not to start: they stay where they are.
+    /// Sets damaged segments aside.
     fn salvage<D: Disk>(
         &mut self,
         disk: &mut D,
@@ -170,15 +170,9 @@ impl Survey {
             }
             let path = segment.header.path();
             *salts = salts.wrapping_add(1);
-            match salvage::salvage(disk, segment, splitmix(*salts)) {
-                Ok(fault) => recovery.faults.push(fault),
-                Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-                    let path = format!("{path}{SALVAGE_SUFFIX}");
-                    // What there is of it is in the way of nothing; the next start removes it, too.
-                    let _ = disk.remove(&path);
-                }
-                Err(error) => return Err(OpenError::io("save what is good of", &path)(error)),
-            }
+            let fault = salvage::salvage(disk, segment, splitmix(*salts))
+                .map_err(OpenError::io("save what is good of", &path))?;
+            recovery.faults.extend(fault);
         }
         self.segments.retain(|segment| {
             !(segment.spans.is_empty() && gaps.damaged.contains(&segment.header.generation))

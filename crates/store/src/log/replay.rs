@@ -83,8 +83,12 @@ impl<D: Disk> Log<D> {
 
     /// Goes through all frames.
     fn each_frame(&mut self, each: &mut dyn FnMut(&Self, u64, &Found<'_>)) -> std::io::Result<()> {
-        let head = self.head.as_ref().map(|head| &head.segment);
-        let segments: Vec<_> = self.sealed.iter().chain(head).cloned().collect();
+        let head = self.head.as_ref();
+        // A mark may be waiting to be written, if the disk is full.
+        let end = head.map_or(0, |head| head.written);
+        let last = head.map(|head| &head.segment);
+        let segments: Vec<_> = self.sealed.iter().chain(last).cloned().collect();
+        let last = last.map(|segment| segment.header.generation);
         let mut window = Window::new();
         for segment in segments {
             let generation = segment.header.generation;
@@ -92,7 +96,12 @@ impl<D: Disk> Log<D> {
             window.forget();
             for span in &segment.spans {
                 let mut at = span.start;
-                while at < span.end {
+                let end = if last == Some(generation) {
+                    span.end.min(end)
+                } else {
+                    span.end
+                };
+                while at < end {
                     let read = read_frame(&mut self.disk, &file, &segment.header, at, &mut window)?;
                     let Some((found, next)) = read else {
                         return Err(std::io::ErrorKind::InvalidData.into());

@@ -211,12 +211,11 @@ impl<D: Disk> Log<D> {
         if FRAMES_AT + frame_len > self.settings.segment_bytes {
             return self.large_segment(frame_len);
         }
-        if !self.reserve.is_ready() {
-            self.counters.unprepared_rotations += 1;
-        }
+        let was_ready = self.reserve.is_ready();
         loop {
             let reserve = std::mem::replace(&mut self.reserve, Reserve::Nothing);
             if let Reserve::Ready { file, header } = reserve {
+                self.counters.unprepared_rotations += u64::from(!was_ready);
                 return Ok((header, file));
             }
             self.reserve = reserve;

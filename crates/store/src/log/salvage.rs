@@ -17,33 +17,34 @@ use super::segment::{
 use crate::disk::{Access, Disk, write_full};
 use crate::recovery::{Fault, FaultKind};
 
-/// Sets a damaged segment aside and puts what is good of it in its place.
+/// Sets a damaged segment aside and puts what is good of it in its place. `None`: there is no room for that, and nothing is
+/// changed. A disk that is too full is no reason not to start.
 pub(super) fn salvage<D: Disk>(
     disk: &mut D,
     segment: &mut FoundSegment,
     salt: u64,
-) -> io::Result<Fault> {
+) -> io::Result<Option<Fault>> {
+    if segment.spans.is_empty() {
+        return set_aside(disk, segment.header.generation).map(Some);
+    }
     let path = segment.header.path();
     let salvage_path = format!("{path}{SALVAGE_SUFFIX}");
-    let spans = if segment.spans.is_empty() {
-        Vec::new()
-    } else {
-        match disk.remove(&salvage_path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+    let (header, spans) = match copy_good(disk, segment, salt, &salvage_path) {
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            // The next start would remove it, too.
+            let _ = disk.remove(&salvage_path);
+            return Ok(None);
         }
-        let (header, spans) = copy_good(disk, segment, salt, &salvage_path)?;
-        segment.header = header;
-        segment.len = header.size;
-        spans
+        result => result?,
     };
+    // From here on the copy is all that the log has of it, or will be.
     let fault = set_aside(disk, segment.header.generation)?;
-    if !segment.spans.is_empty() {
-        disk.rename(&salvage_path, &path)?;
-        disk.sync_folder(FOLDER)?;
-    }
+    disk.rename(&salvage_path, &path)?;
+    disk.sync_folder(FOLDER)?;
+    segment.header = header;
+    segment.len = header.size;
     segment.spans = spans;
-    Ok(fault)
+    Ok(Some(fault))
 }
 
 /// Moves a file that cannot be used out of the log.

@@ -207,22 +207,33 @@ impl Window {
     }
 }
 
-/// Page by page; zeros for those that cannot be read.
+/// Page by page, wherever the reading begins; zeros for those that cannot be read.
 fn read_what_can_be_read<D: Disk>(
     disk: &mut D,
     file: &D::File,
     buffer: &mut [u8],
     at: u64,
 ) -> usize {
-    let mut offset = at;
-    for page in buffer.chunks_mut(PAGE_BYTES) {
-        if read_full(disk, file, page, offset).is_err() {
-            page.fill(0);
+    let (mut offset, mut rest) = (at, &mut *buffer);
+    while !rest.is_empty() {
+        let page_end = (offset + 1).next_multiple_of(PAGE_BYTES);
+        let len = usize::try_from(page_end - offset).unwrap_or(usize::MAX);
+        let (page, behind) = rest.split_at_mut(len.min(rest.len()));
+        // A page is good or it is not, or a second look would see something else than the first.
+        let mut whole = [0; PAGE];
+        match read_full(disk, file, &mut whole, page_end - PAGE_BYTES) {
+            Ok(_) => {
+                let from = whole.len() - len;
+                page.copy_from_slice(whole.get(from..from + page.len()).unwrap_or_default());
+            }
+            Err(_) => page.fill(0),
         }
-        offset += page.len() as u64;
+        offset = page_end;
+        rest = behind;
     }
     buffer.len()
 }
 
 const READ_AHEAD_BYTES: usize = 1 << 20;
-const PAGE_BYTES: usize = 4_096;
+const PAGE: usize = 4_096;
+const PAGE_BYTES: u64 = PAGE as u64;

@@ -17,7 +17,7 @@ pub(super) struct Head<F> {
     pub(super) segment: Segment,
     pub(super) file: F,
     /// Up to here the file is written.
-    written: u64,
+    pub(super) written: u64,
     /// What is to be written there, at once.
     group: Vec<u8>,
 }

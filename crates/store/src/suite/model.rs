@@ -80,6 +80,20 @@ impl Model {
         self.bodies.retain(|_, (_, count)| *count > 0);
     }
 
+    /// Forgets messages whose bodies are not there, as a shard does when a part of its store was lost.
+    pub fn forget_bodiless(&mut self) {
+        let bodies = &self.bodies;
+        for slot in self.slots.values_mut() {
+            slot.retained.retain(|_, body| bodies.contains_key(body));
+            slot.groups.retain(|_, body| bodies.contains_key(body));
+            for session in slot.sessions.values_mut() {
+                let queue = &mut session.queue;
+                queue.retain(|_, queued| bodies.contains_key(&queued.body));
+            }
+        }
+        self.slots.retain(|_, slot| *slot != Slot::default());
+    }
+
     /// Writes a slot's checkpoint.
     pub fn checkpoint(&self, number: u8, out: &mut Vec<u8>) {
         Record::SlotBegin { slot: number }.encode(out);

@@ -1,0 +1,149 @@
+//! A real folder on a disk that fails when it is told to.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+
+use martlet_store::{Access, Disk, LockError, RealDisk};
+
+/// Fails when it is told to.
+#[derive(Debug)]
+pub(crate) struct Faulty {
+    disk: RealDisk,
+    pub(crate) orders: Orders,
+}
+
+/// What a [`Faulty`] disk is told; shared with it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Orders {
+    /// Nothing can be created, and no file grows.
+    pub(crate) full: Arc<AtomicBool>,
+    /// Writes take at most so many bytes, if not 0.
+    pub(crate) short: Arc<AtomicUsize>,
+    /// The calls so far, of those that change something or sync.
+    pub(crate) calls: Arc<AtomicUsize>,
+    /// The call of that number fails, if not 0, as `error` says.
+    pub(crate) fails_at: Arc<AtomicUsize>,
+    /// 0: EIO, 1: ENOSPC.
+    pub(crate) error: Arc<AtomicUsize>,
+    /// Whoever reads the byte at this offset of log/00000002.seg gets EIO, if not 0, until it is renamed.
+    pub(crate) unreadable: Arc<AtomicUsize>,
+    /// Whether a call has failed.
+    pub(crate) failed: Arc<AtomicBool>,
+}
+
+/// A file, and whether it is the one that is bad.
+#[derive(Debug)]
+pub(crate) struct FaultyFile {
+    file: std::fs::File,
+    bad: bool,
+}
+
+impl Faulty {
+    pub(crate) fn new(disk: RealDisk) -> Self {
+        Self {
+            disk,
+            orders: Orders::default(),
+        }
+    }
+
+    fn order(&self) -> io::Result<()> {
+        let call = self.orders.calls.fetch_add(1, SeqCst) + 1;
+        if call == self.orders.fails_at.load(SeqCst) {
+            self.orders.failed.store(true, SeqCst);
+            return Err(match self.orders.error.load(SeqCst) {
+                0 => io::Error::other("planted"),
+                _ => io::ErrorKind::StorageFull.into(),
+            });
+        }
+        Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        self.orders.full.load(SeqCst)
+    }
+}
+
+impl Disk for Faulty {
+    type File = FaultyFile;
+
+    fn lock(&mut self) -> Result<(), LockError> {
+        self.disk.lock()
+    }
+
+    fn create_folder(&mut self, folder: &str) -> io::Result<()> {
+        self.order()?;
+        self.disk.create_folder(folder)
+    }
+
+    fn list(&mut self, folder: &str) -> io::Result<Vec<String>> {
+        self.disk.list(folder)
+    }
+
+    fn create(&mut self, path: &str) -> io::Result<Self::File> {
+        self.order()?;
+        if self.is_full() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let file = self.disk.create(path)?;
+        Ok(FaultyFile { file, bad: false })
+    }
+
+    fn open(&mut self, path: &str, access: Access) -> io::Result<Self::File> {
+        let file = self.disk.open(path, access)?;
+        let bad = path == "log/00000002.seg";
+        Ok(FaultyFile { file, bad })
+    }
+
+    fn len(&mut self, file: &Self::File) -> io::Result<u64> {
+        self.disk.len(&file.file)
+    }
+
+    fn read_at(&mut self, file: &Self::File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let bad = self.orders.unreadable.load(SeqCst) as u64;
+        if file.bad && bad != 0 && (offset..offset + buffer.len() as u64).contains(&bad) {
+            return Err(io::Error::other("planted"));
+        }
+        self.disk.read_at(&file.file, buffer, offset)
+    }
+
+    fn write_at(&mut self, file: &Self::File, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.order()?;
+        if self.is_full() && offset + bytes.len() as u64 > self.disk.len(&file.file)? {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let short = self.orders.short.load(SeqCst);
+        let len = if short == 0 {
+            bytes.len()
+        } else {
+            short.min(bytes.len())
+        };
+        self.disk.write_at(&file.file, &bytes[..len], offset)
+    }
+
+    fn sync(&mut self, file: &Self::File) -> io::Result<()> {
+        self.order()?;
+        // A test does not survive a power loss anyway.
+        let _ = file;
+        Ok(())
+    }
+
+    fn sync_folder(&mut self, folder: &str) -> io::Result<()> {
+        self.order()?;
+        let _ = folder;
+        Ok(())
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        self.order()?;
+        if from == "log/00000002.seg" {
+            self.orders.unreadable.store(0, SeqCst);
+        }
+        self.disk.rename(from, to)
+    }
+
+    fn remove(&mut self, path: &str) -> io::Result<()> {
+        self.order()?;
+        self.disk.remove(path)
+    }
+}
