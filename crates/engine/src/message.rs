@@ -9,6 +9,7 @@
 //! ```
 
 use alloc::sync::Arc;
+use core::hash::BuildHasher;
 use core::{fmt, iter, str};
 use martlet_codec::QoS;
 
@@ -134,6 +135,11 @@ impl Message {
             expires_at: self.expires_at(),
             origin: self.origin(),
         }
+    }
+
+    /// A number that is the same for the same message, and for no other but by chance or if the two are equal.
+    pub(crate) fn fingerprint(&self, hasher: &impl BuildHasher) -> u64 {
+        hasher.hash_one(&self.0)
     }
 
     /// Whether both are the same message, not only equal ones.

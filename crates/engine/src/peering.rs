@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use crate::delivery::GroupTag;
 use crate::effects::Effects;
 use crate::peers::Peer;
+use crate::relay::{Mark, Place};
 use crate::retaining::ChunkFor;
 use crate::routing::Publication;
 use crate::shard::Shard;
@@ -82,7 +83,9 @@ impl Shard {
                 sequence,
             } => {
                 let mut ready = Vec::new();
-                self.joins.on_mark(topic_hash, from, sequence, &mut ready);
+                let origin = from;
+                self.joins
+                    .on_mark(topic_hash, Mark { origin, sequence }, &mut ready);
                 self.deliver_ready(ready, now, fx);
             }
             Peer::Relayed {
@@ -91,9 +94,14 @@ impl Shard {
                 sequence,
                 marked,
             } => {
+                let mark = Mark { origin, sequence };
+                let place = match marked {
+                    true => Place::Marked(mark),
+                    false if origin == from => Place::Arrival(mark),
+                    false => Place::Late,
+                };
                 let mut ready = Vec::new();
-                self.joins
-                    .on_relayed(message, origin, sequence, marked, &mut ready);
+                self.joins.on_relayed(message, place, &mut ready);
                 self.deliver_ready(ready, now, fx);
             }
             _ => debug_assert!(false, "handled by on_peer"),

@@ -56,6 +56,7 @@ pub(crate) enum Peer {
         message: Message,
         origin: usize,
         sequence: u64,
+        /// Whether `origin` knew of a subscription over there, and sends a mark.
         marked: bool,
     },
     /// To a shard that may hold retained messages: the next chunk, please.

@@ -10,6 +10,11 @@
 //!          └──────────────── RelayMark ──────────────────────▶  later plain messages of that publisher wait behind
 //! ```
 //! Nothing is at rest here: an entry lives while a mark or a relay is under way.
+//!
+//! *Late ones.* A shard that had no subscription yet when the publishing shard looked has no mark, and may be given
+//! later plain messages before the relay arrives: the message has no place in its publisher's order there any more. But it
+//! was published before every subscription of that shard, so to them it is no news but a retained message that
+//! their replay has missed, and it is delivered as one (`routing.rs:deliver_late`).
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -33,16 +38,34 @@ struct Join {
 
 #[derive(Debug)]
 struct Relay {
-    mark: Mark,
-    /// Whether a mark comes or has come.
-    marked: bool,
+    place: Place,
     message: Message,
 }
 
+/// Which place a relayed message has among what the publishing shard sends here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Mark {
-    origin: usize,
-    sequence: u64,
+pub(crate) enum Place {
+    /// Where its mark comes or has come.
+    Marked(Mark),
+    /// Where it arrives: the owner itself is the publishing shard.
+    Arrival(Mark),
+    /// None: it was published before this shard had a subscription.
+    Late,
+}
+
+/// A retained message's name: the publishing shard's number for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) origin: usize,
+    pub(crate) sequence: u64,
+}
+
+/// A message whose turn has come.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(crate) message: Message,
+    /// Not news to the subscriptions of this shard, but a retained message for them.
+    pub(crate) late: bool,
 }
 
 /// A plain message behind relayed ones of the same publisher shard and topic.
@@ -65,45 +88,47 @@ impl Joins {
         self.topics.is_empty()
     }
 
-    /// Whether relayed messages of this topic wait: live values that a subscriber will get.
-    pub(crate) fn is_waiting(&self, topic: &[u8]) -> bool {
-        !self.topics.is_empty()
-            && self
-                .topics
-                .get(&topic_hash(topic))
-                .is_some_and(|join| !join.relays.is_empty())
+    /// Whether a retained message that the owner has sent for a new subscription comes through a relay anyway.
+    ///
+    /// If relays of its topic wait, they were sent before and are older, or one of them is this message. If none is, it was
+    /// not relayed to this shard, which had no subscription when it was stored: it goes behind them, as a late one.
+    pub(crate) fn bring(&mut self, retained: &Message) -> bool {
+        if self.topics.is_empty() {
+            return false;
+        }
+        let topic = retained.topic_bytes();
+        let Some(join) = self.topics.get_mut(&topic_hash(topic)) else {
+            return false;
+        };
+        let relays = join.relays.iter().map(|relay| &relay.message);
+        let mut waiting = relays
+            .filter(|message| message.topic_bytes() == topic)
+            .peekable();
+        if waiting.peek().is_none() {
+            return false;
+        }
+        if !waiting.any(|message| message.is_same(retained)) {
+            join.relays.push_back(Relay {
+                place: Place::Late,
+                message: retained.clone(),
+            });
+        }
+        true
     }
 
     /// A mark has arrived. Appends to `ready` what may be delivered now, in order.
-    pub(crate) fn on_mark(
-        &mut self,
-        topic_hash: u64,
-        origin: usize,
-        sequence: u64,
-        ready: &mut Vec<Message>,
-    ) {
+    pub(crate) fn on_mark(&mut self, topic_hash: u64, mark: Mark, ready: &mut Vec<Ready>) {
         let join = self.topics.entry(topic_hash).or_default();
-        join.marks.push(Mark { origin, sequence });
+        join.marks.push(mark);
         join.release(ready);
         self.forget_if_empty(topic_hash);
     }
 
     /// A relayed message has arrived.
-    pub(crate) fn on_relayed(
-        &mut self,
-        message: Message,
-        origin: usize,
-        sequence: u64,
-        marked: bool,
-        ready: &mut Vec<Message>,
-    ) {
+    pub(crate) fn on_relayed(&mut self, message: Message, place: Place, ready: &mut Vec<Ready>) {
         let hash = topic_hash(message.topic_bytes());
         let join = self.topics.entry(hash).or_default();
-        join.relays.push_back(Relay {
-            mark: Mark { origin, sequence },
-            marked,
-            message,
-        });
+        join.relays.push_back(Relay { place, message });
         join.release(ready);
         self.forget_if_empty(hash);
     }
@@ -142,11 +167,14 @@ impl Join {
     }
 
     /// Relayed messages that are not delivered and have their place in front of what their shards send from now on.
-    /// One whose mark has not come yet has not: its place is behind whatever comes before the mark.
+    /// One whose mark has not come yet has not: its place is behind whatever comes before the mark. A late one has none.
     fn outstanding(&self) -> impl Iterator<Item = Mark> {
-        let unmarked = self.relays.iter().filter(|relay| !relay.marked);
-        unmarked
-            .map(|relay| relay.mark)
+        let relays = self.relays.iter();
+        relays
+            .filter_map(|relay| match relay.place {
+                Place::Arrival(mark) => Some(mark),
+                Place::Marked(_) | Place::Late => None,
+            })
             .chain(self.marks.iter().copied())
     }
 
@@ -163,27 +191,33 @@ impl Join {
             .any(|mark| mark.origin == behind.origin && mark.sequence <= behind.sequence)
     }
 
-    fn release(&mut self, ready: &mut Vec<Message>) {
+    fn release(&mut self, ready: &mut Vec<Ready>) {
         while let Some(front) = self.relays.front() {
-            if front.marked {
-                let Some(at) = self.marks.iter().position(|mark| *mark == front.mark) else {
+            if let Place::Marked(expected) = front.place {
+                let Some(at) = self.marks.iter().position(|mark| *mark == expected) else {
                     break;
                 };
                 self.marks.swap_remove(at);
             }
             if let Some(relay) = self.relays.pop_front() {
-                ready.push(relay.message);
+                ready.push(Ready {
+                    late: relay.place == Place::Late,
+                    message: relay.message,
+                });
             }
             self.release_held(ready);
         }
     }
 
-    fn release_held(&mut self, ready: &mut Vec<Message>) {
+    fn release_held(&mut self, ready: &mut Vec<Ready>) {
         for held in core::mem::take(&mut self.held) {
             if self.is_outstanding_up_to(held.behind) {
                 self.held.push_back(held);
             } else {
-                ready.push(held.message);
+                ready.push(Ready {
+                    message: held.message,
+                    late: false,
+                });
             }
         }
     }
@@ -217,10 +251,17 @@ mod tests {
         .to_message()
     }
 
-    fn texts(ready: &mut Vec<Message>) -> String {
+    const fn mark(origin: usize, sequence: u64) -> Mark {
+        Mark { origin, sequence }
+    }
+
+    fn texts(ready: &mut Vec<Ready>) -> String {
         ready
             .drain(..)
-            .map(|m| String::from_utf8(m.payload().to_vec()).unwrap() + " ")
+            .map(|ready| {
+                let payload = String::from_utf8(ready.message.payload().to_vec()).unwrap();
+                payload + if ready.late { "(late) " } else { " " }
+            })
             .collect()
     }
 
@@ -228,12 +269,12 @@ mod tests {
     fn a_relay_waits_for_its_mark_and_the_mark_for_its_relay() {
         let (mut joins, mut ready) = (Joins::new(1), Vec::new());
         let hash = topic_hash(b"t");
-        joins.on_relayed(message("a"), 1, 7, true, &mut ready);
+        joins.on_relayed(message("a"), Place::Marked(mark(1, 7)), &mut ready);
         assert_eq!(texts(&mut ready), "");
-        joins.on_mark(hash, 1, 7, &mut ready);
+        joins.on_mark(hash, mark(1, 7), &mut ready);
         assert_eq!(texts(&mut ready), "a ");
-        joins.on_mark(hash, 1, 8, &mut ready);
-        joins.on_relayed(message("b"), 1, 8, true, &mut ready);
+        joins.on_mark(hash, mark(1, 8), &mut ready);
+        joins.on_relayed(message("b"), Place::Marked(mark(1, 8)), &mut ready);
         assert_eq!(texts(&mut ready), "b ");
         assert!(joins.is_empty());
     }
@@ -242,14 +283,14 @@ mod tests {
     fn plain_messages_keep_their_place_between_relayed_ones() {
         let (mut joins, mut ready) = (Joins::new(1), Vec::new());
         let hash = topic_hash(b"t");
-        joins.on_mark(hash, 1, 2, &mut ready);
+        joins.on_mark(hash, mark(1, 2), &mut ready);
         assert!(joins.must_hold(b"t", 1) && !joins.must_hold(b"t", 2) && !joins.must_hold(b"u", 1));
         joins.hold(message("3"), 1);
-        joins.on_mark(hash, 1, 4, &mut ready);
+        joins.on_mark(hash, mark(1, 4), &mut ready);
         joins.hold(message("5"), 1);
-        joins.on_relayed(message("2"), 1, 2, true, &mut ready);
+        joins.on_relayed(message("2"), Place::Marked(mark(1, 2)), &mut ready);
         assert_eq!(texts(&mut ready), "2 3 ");
-        joins.on_relayed(message("4"), 1, 4, true, &mut ready);
+        joins.on_relayed(message("4"), Place::Marked(mark(1, 4)), &mut ready);
         assert_eq!(texts(&mut ready), "4 5 ");
         assert!(joins.is_empty());
     }
@@ -257,30 +298,56 @@ mod tests {
     #[test]
     fn a_plain_message_that_comes_before_the_mark_does_not_wait_for_it() {
         let (mut joins, mut ready) = (Joins::new(1), Vec::new());
-        joins.on_relayed(message("2"), 1, 7, true, &mut ready);
+        joins.on_relayed(message("2"), Place::Marked(mark(1, 7)), &mut ready);
         assert!(
             !joins.must_hold(b"t", 1),
             "1 was sent before 2, the mailbox from shard 1 says so"
         );
-        joins.on_mark(topic_hash(b"t"), 1, 7, &mut ready);
+        joins.on_mark(topic_hash(b"t"), mark(1, 7), &mut ready);
         assert_eq!(texts(&mut ready), "2 ");
+    }
+
+    #[test]
+    fn a_late_relay_keeps_the_owners_order_and_holds_up_nothing_of_its_publisher() {
+        let (mut joins, mut ready) = (Joins::new(1), Vec::new());
+        joins.on_relayed(message("first"), Place::Marked(mark(1, 5)), &mut ready);
+        joins.on_relayed(message("second"), Place::Late, &mut ready);
+        assert!(!joins.must_hold(b"t", 2), "what comes now was sent later");
+        joins.on_mark(topic_hash(b"t"), mark(1, 5), &mut ready);
+        assert_eq!(texts(&mut ready), "first second(late) ");
+        assert!(joins.is_empty());
+    }
+
+    #[test]
+    fn a_retained_message_for_a_subscription_does_not_come_before_older_relays_nor_twice() {
+        let (mut joins, mut ready) = (Joins::new(1), Vec::new());
+        let (first, second, third) = (message("first"), message("second"), message("third"));
+        assert!(!joins.bring(&first));
+        joins.on_relayed(first, Place::Marked(mark(1, 5)), &mut ready);
+        joins.on_relayed(second.clone(), Place::Marked(mark(2, 1)), &mut ready);
+        assert!(joins.bring(&second), "the relay brings it");
+        assert!(joins.bring(&third), "it follows the relays");
+        assert!(joins.bring(&third), "and is there now");
+        joins.on_mark(topic_hash(b"t"), mark(1, 5), &mut ready);
+        joins.on_mark(topic_hash(b"t"), mark(2, 1), &mut ready);
+        assert_eq!(texts(&mut ready), "first second third(late) ");
+        assert!(joins.is_empty());
     }
 
     #[test]
     fn relays_keep_the_owners_order_whoever_is_marked_first() {
         let (mut joins, mut ready) = (Joins::new(1), Vec::new());
         let hash = topic_hash(b"t");
-        joins.on_relayed(message("from 1"), 1, 5, true, &mut ready);
-        joins.on_relayed(message("from 2"), 2, 1, true, &mut ready);
-        joins.on_relayed(message("own"), 0, 3, false, &mut ready);
-        joins.on_mark(hash, 2, 1, &mut ready);
+        joins.on_relayed(message("from 1"), Place::Marked(mark(1, 5)), &mut ready);
+        joins.on_relayed(message("from 2"), Place::Marked(mark(2, 1)), &mut ready);
+        joins.on_relayed(message("own"), Place::Arrival(mark(0, 3)), &mut ready);
+        joins.on_mark(hash, mark(2, 1), &mut ready);
         assert_eq!(texts(&mut ready), "");
-        assert!(joins.is_waiting(b"t"));
         assert!(
             joins.must_hold(b"t", 0),
             "the owner's own later messages wait as well"
         );
-        joins.on_mark(hash, 1, 5, &mut ready);
+        joins.on_mark(hash, mark(1, 5), &mut ready);
         assert_eq!(texts(&mut ready), "from 1 from 2 own ");
         assert!(joins.is_empty());
     }

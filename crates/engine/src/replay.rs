@@ -10,8 +10,10 @@
 //! ```
 //! SUBACK waits for the first chunks, so that what is published after SUBACK was seen comes behind them.
 //!
-//! *Never an older value after a newer one.* A topic whose retained message was published, and delivered
-//! live, since the replay began is left out of it: the subscriber has the newer value already, or has it queued.
+//! *Never an older value after a newer one.* Relays and chunks of one owner arrive in the order in which it has stored and
+//! looked. So a value that is delivered live is newer than what has arrived for its topic, which is left out; and what
+//! arrives later is newer, or the same once more, which is left out as well. (It can be newer without having come live:
+//! stored while this shard had no subscription, behind one that was on its way here already.)
 //! What was queued when a chunk arrived may hold older values of its topics; the chunk waits for that to leave.
 
 use alloc::boxed::Box;
@@ -19,7 +21,8 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use hashbrown::HashSet;
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 
 use crate::message::Message;
 use crate::slab::Key;
@@ -44,7 +47,8 @@ pub(crate) struct Replay {
     chunks: VecDeque<Chunk>,
     /// Answers that prefetching may still wait for.
     prefetches_left: u32,
-    superseded: HashSet<Box<str>, foldhash::fast::FixedState>,
+    /// The last value delivered live since the replay began, by topic, as a fingerprint.
+    live: HashMap<Box<str>, u64, FixedState>,
 }
 
 /// What one shard has answered to one request.
@@ -88,7 +92,7 @@ impl Replay {
             after: None,
             chunks: VecDeque::new(),
             prefetches_left: PREFETCHES_MAX,
-            superseded: HashSet::with_hasher(foldhash::fast::FixedState::with_seed(seed)),
+            live: HashMap::with_hasher(FixedState::with_seed(seed)),
         }
     }
 
@@ -112,10 +116,15 @@ impl Replay {
     /// session's queue. Returns the SUBACK that need not wait any longer.
     pub(crate) fn on_chunk(
         &mut self,
-        messages: Vec<Message>,
+        mut messages: Vec<Message>,
         next: Option<Box<str>>,
         behind: u64,
     ) -> Option<Key> {
+        if !self.live.is_empty() {
+            messages.retain(|message| {
+                self.live.get(message.topic()) != Some(&message.fingerprint(self.live.hasher()))
+            });
+        }
         self.awaiting = false;
         let after = self.after.take();
         let more = next.is_some();
@@ -140,17 +149,11 @@ impl Replay {
         None
     }
 
-    /// The next message to send, without taking it, and what has to leave the session's queue before. Superseded
-    /// ones are dropped on the way. `None` also while prefetching.
-    pub(crate) fn peek(&mut self) -> Option<(&Message, u64)> {
+    /// The next message to send, without taking it, and what has to leave the session's queue before. `None` also
+    /// while prefetching.
+    pub(crate) fn peek(&self) -> Option<(&Message, u64)> {
         if self.ticket.is_some() {
             return None;
-        }
-        while let Some(front) = self.chunks.front().and_then(|chunk| chunk.messages.front()) {
-            if !self.superseded.contains(front.topic()) {
-                break;
-            }
-            self.take();
         }
         let chunk = self.chunks.front()?;
         chunk
@@ -174,9 +177,15 @@ impl Replay {
     }
 
     /// A newer retained message of this topic was delivered live.
-    pub(crate) fn supersede(&mut self, topic: &str) {
-        if !self.superseded.contains(topic) {
-            self.superseded.insert(topic.into());
+    pub(crate) fn supersede(&mut self, newer: &Message) {
+        let topic = newer.topic();
+        self.leave_out(topic);
+        let fingerprint = newer.fingerprint(self.live.hasher());
+        if let Some(known) = self.live.get_mut(topic) {
+            *known = fingerprint;
+        } else if self.live.len() < LIVE_TOPICS_MAX {
+            // Beyond, it may come once more, as a retained one.
+            self.live.insert(topic.into(), fingerprint);
         }
     }
 
@@ -190,7 +199,7 @@ impl Replay {
             return;
         };
         if newer.payload().is_empty() {
-            self.supersede(newer.topic());
+            self.leave_out(newer.topic());
         } else {
             *old = newer.clone();
         }
@@ -216,6 +225,14 @@ impl Replay {
         self.ticket = None;
     }
 
+    /// Drops what has arrived for a topic.
+    fn leave_out(&mut self, topic: &str) {
+        for chunk in &mut self.chunks {
+            chunk.messages.retain(|message| message.topic() != topic);
+        }
+        self.chunks.retain(|chunk| !chunk.messages.is_empty());
+    }
+
     /// Makes a shard the one to be asked next.
     fn ask_again(&mut self, source: usize) {
         if self.sources.last() != Some(&source) {
@@ -227,3 +244,6 @@ impl Replay {
 
 /// Answers that SUBACK waits for at most: a filter that matches little of much must not hold it up for long.
 const PREFETCHES_MAX: u32 = 128;
+/// Topics of which a replay remembers what was delivered live: more than are published while one is under way, and no more
+/// memory than its chunks.
+const LIVE_TOPICS_MAX: usize = 1_024;

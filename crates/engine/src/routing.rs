@@ -15,7 +15,7 @@ use crate::express::Templates;
 use crate::message::{Message, MessageParts};
 use crate::peers::Peer;
 use crate::record::BodyId;
-use crate::relay::topic_hash;
+use crate::relay::{Mark, Ready, topic_hash};
 use crate::shard::{Shard, Subscriber};
 use crate::slab::Key;
 use crate::subscriptions::SubscriptionOptions;
@@ -205,7 +205,11 @@ impl Shard {
         });
         if targets & self.own_bit() != 0 {
             let mut ready = Vec::new();
-            self.joins.on_mark(hash, me, sequence, &mut ready);
+            let mark = Mark {
+                origin: me,
+                sequence,
+            };
+            self.joins.on_mark(hash, mark, &mut ready);
             self.deliver_ready(ready, now, fx);
         }
         if confirm {
@@ -247,9 +251,40 @@ impl Shard {
         self.fan_out(&route, &mut publication, now, fx);
     }
 
-    pub(crate) fn deliver_ready(&mut self, ready: Vec<Message>, now: Time, fx: &mut Effects) {
-        for message in ready {
-            self.deliver_here(&message, now, fx);
+    pub(crate) fn deliver_ready(&mut self, ready: Vec<Ready>, now: Time, fx: &mut Effects) {
+        for Ready { message, late } in ready {
+            if late {
+                self.deliver_late(&message, now, fx);
+            } else {
+                self.deliver_here(&message, now, fx);
+            }
+        }
+    }
+
+    /// A retained message that was published before this shard had a matching subscription, and stored after: the
+    /// subscriptions made since get it as the retained message that it is, unless they asked for none. A
+    /// replay that has not come to the topic yet leaves it out, as it does what was delivered live.
+    fn deliver_late(&mut self, message: &Message, now: Time, fx: &mut Effects) {
+        let mut publication = Publication::of(message);
+        let topic = publication.parts.topic;
+        let route = self.lookup(topic);
+        let mut refusing = Vec::new();
+        self.refusing_retained
+            .matches(topic, &mut |subscriber, options| {
+                refusing.push((subscriber, options));
+            });
+        refusing.sort_unstable_by_key(|(subscriber, _)| *subscriber);
+        for same in route.targets.chunk_by(|one, next| one.0 == next.0) {
+            // A shared subscription gets no retained messages.
+            let [(subscriber @ Subscriber::Session(session), _), ..] = same else {
+                continue;
+            };
+            let first = refusing.partition_point(|(other, _)| other < subscriber);
+            let refusing = refusing.iter().skip(first);
+            let refusing = refusing.take_while(|(other, _)| other == subscriber);
+            if let Some(terms) = late_terms(same, refusing.collect(), &publication.parts) {
+                self.deliver(*session, &mut publication, terms, now, fx);
+            }
         }
     }
 
@@ -400,6 +435,36 @@ impl Shard {
     const fn own_bit(&self) -> u64 {
         1 << self.config.index
     }
+}
+
+/// How one session gets a late retained message: one copy for all of its subscriptions but those that refuse.
+/// As a replay's, it comes to its own publisher as well.
+fn late_terms(
+    subscriptions: &[(Subscriber, SubscriptionOptions)],
+    mut refusing: Vec<&(Subscriber, SubscriptionOptions)>,
+    parts: &MessageParts<'_>,
+) -> Option<Terms> {
+    let mut terms: Option<Terms> = None;
+    for subscription in subscriptions {
+        //= mqtt5 3.3.1-11
+        if let Some(at) = refusing.iter().position(|other| *other == subscription) {
+            refusing.swap_remove(at);
+            continue;
+        }
+        let options = subscription.1;
+        let qos = effective_qos(parts.qos, options.qos);
+        let terms = terms.get_or_insert(Terms {
+            qos,
+            //= mqtt5 3.3.1-8
+            //= mqtt311 3.3.1-8
+            retain: true,
+            ids: SubscriptionIds::None,
+            group: None,
+        });
+        terms.qos = terms.qos.max(qos);
+        terms.ids.push(options.subscription_id);
+    }
+    terms
 }
 
 /// The quality of service of a message for a subscription.

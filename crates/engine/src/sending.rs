@@ -51,7 +51,7 @@ impl Shard {
         {
             for replay in replays {
                 match delivered {
-                    Delivered::Accepted => replay.supersede(publication.parts.topic),
+                    Delivered::Accepted => replay.supersede(publication.message()),
                     Delivered::Dropped => replay.refresh(publication.message()),
                 }
             }
@@ -460,8 +460,7 @@ impl Shard {
         now: Time,
         fx: &mut Effects,
     ) {
-        // A live value of these topics is on its way to the same subscription.
-        messages.retain(|message| !self.joins.is_waiting(message.topic_bytes()));
+        messages.retain(|message| !self.joins.bring(message));
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };

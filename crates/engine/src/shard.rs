@@ -67,6 +67,8 @@ pub struct Shard {
     pub(crate) sessions: Slab<ClientSession>,
     pub(crate) clients: Clients,
     pub(crate) subscriptions: Subscriptions<Subscriber>,
+    /// Those of them that never asked for retained messages: few, and looked at for late ones only (`relay.rs`).
+    pub(crate) refusing_retained: Subscriptions<Subscriber>,
     pub(crate) routes: RouteCache,
     pub(crate) retained: Retained,
     pub(crate) groups: Slab<Group>,
@@ -164,6 +166,7 @@ impl Shard {
             sessions: Slab::new(),
             clients: Clients::new(state.clone()),
             subscriptions: Subscriptions::new(seed),
+            refusing_retained: Subscriptions::new(seed),
             routes: RouteCache::new(seed),
             retained: Retained::new(),
             groups: Slab::new(),

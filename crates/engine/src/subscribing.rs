@@ -20,7 +20,7 @@ use crate::replay::Replay;
 use crate::report::CloseCause;
 use crate::shard::{Shard, Subscriber};
 use crate::slab::Key;
-use crate::subscriptions::{FilterId, SubscriptionOptions};
+use crate::subscriptions::{FilterId, SubscriptionOptions, Subscriptions};
 use crate::time::Time;
 
 /// A SUBACK that waits until other shards have taken its shared subscriptions: what is published
@@ -183,6 +183,7 @@ impl Shard {
         if matches!(subscriber, Subscriber::Session(key) if self.stored(key).is_some()) {
             self.interest.remove_durable(entry, self.config.index);
         }
+        stop_refusing(&mut self.refusing_retained, text, subscriber);
         self.scratch.filter = buffer;
         self.subscriptions.remove(filter, subscriber).is_some()
     }
@@ -231,9 +232,8 @@ impl Shard {
         let options = options_of(requested, id);
         //= mqtt5 3.8.4-3
         //= mqtt311 3.8.4-3
-        let (id, replaced) =
-            self.subscriptions
-                .insert(filter.as_str(), Subscriber::Session(session), options);
+        let subscriber = Subscriber::Session(session);
+        let (id, replaced) = (self.subscriptions).insert(filter.as_str(), subscriber, options);
         let replaced = replaced.is_some();
         if !replaced {
             self.interest
@@ -255,6 +255,12 @@ impl Shard {
             RetainHandling::IfNew => !replaced,
             RetainHandling::Never => false,
         };
+        let refused = stop_refusing(&mut self.refusing_retained, filter.as_str(), subscriber);
+        // What an earlier SUBSCRIBE asked for is still due.
+        if !wanted && (!replaced || refused) {
+            self.refusing_retained
+                .insert(filter.as_str(), subscriber, options);
+        }
         if wanted {
             self.start_replay(session, filter, options, ticket, now, fx);
         }
@@ -408,6 +414,19 @@ impl Shard {
             fx.resumed.push(ConnId(pending.conn));
         }
     }
+}
+
+/// Takes a subscription from those that refuse retained messages; whether it was one.
+fn stop_refusing(
+    refusing: &mut Subscriptions<Subscriber>,
+    filter: &str,
+    subscriber: Subscriber,
+) -> bool {
+    if refusing.is_empty() {
+        return false;
+    }
+    let id = refusing.find(filter);
+    id.is_some_and(|id| refusing.remove(id, subscriber).is_some())
 }
 
 const fn granted(qos: QoS) -> ReasonCode {

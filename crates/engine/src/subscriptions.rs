@@ -76,6 +76,11 @@ impl<S: Copy + Eq + Hash> Subscriptions<S> {
         self.len
     }
 
+    /// Whether there is none.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Changes with every subscription: what was found out about a topic holds as long as this stays the same.
     pub(crate) const fn generation(&self) -> u64 {
         self.generation

@@ -363,3 +363,27 @@ fn no_replay_sends_an_older_value_than_the_clients_own() {
     assert_eq!(seen.len(), 2, "{lines:?}");
     assert!(seen.iter().all(|line| line.contains("=new")), "{seen:?}");
 }
+
+/// Many subscriptions wait for the same message, which is replaced; the last one waits for another.
+#[test]
+fn replays_that_have_become_empty_do_not_hold_up_the_next() {
+    let mut w = World::new(1);
+    let p = w.connect(Version::V311, "p", true);
+    w.publish(p, "r/a", QoS::AtLeastOnce, 1, true, "old");
+    w.publish(p, "b", QoS::AtLeastOnce, 2, true, "b");
+    let one = [martlet_codec::Property::ReceiveMaximum(1)];
+    let s = w.connect_with(Version::V5, "s", true, &one);
+    w.subscribe(s, "x", QoS::AtLeastOnce);
+    w.publish(p, "x", QoS::AtLeastOnce, 3, false, "x");
+    for filter in ["r/a", "r/+", "r/#", "+/a", "+/+", "+/a/#", "b"] {
+        w.subscribe(s, filter, QoS::AtLeastOnce);
+    }
+    w.publish(p, "r/a", QoS::AtLeastOnce, 4, true, "new");
+    let mut seen = w.payloads(s);
+    for id in 1..=2 {
+        w.send_bytes(s, &[0x40, 2, 0, id]);
+        seen.extend(w.payloads(s));
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, ["b", "new", "x"]);
+}

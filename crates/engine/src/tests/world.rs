@@ -113,6 +113,8 @@ pub(crate) struct World {
     /// Sent and not consumed.
     tails: HashMap<(usize, ConnId), Vec<u8>>,
     pub(crate) closed: Vec<(usize, Closed)>,
+    /// Mailboxes, by sender and receiver, that are not emptied for now.
+    pub(crate) held: Vec<(usize, usize)>,
     /// What the authenticator was asked.
     pub(crate) questions: Vec<(usize, AuthQuestion)>,
     pub(crate) store: TestStore,
@@ -179,6 +181,7 @@ impl World {
             versions: HashMap::new(),
             tails: HashMap::new(),
             closed: Vec::new(),
+            held: Vec::new(),
             questions: Vec::new(),
             store: TestStore {
                 zero,
@@ -263,12 +266,15 @@ impl World {
     }
 
     pub(crate) fn subscribe(&mut self, client: Client, filter: &str, qos: QoS) {
-        let options = SubscriptionOptions {
-            qos,
-            no_local: false,
-            retain_as_published: false,
-            retain_handling: martlet_codec::RetainHandling::Always,
-        };
+        self.subscribe_with(client, filter, SubscriptionOptions::with_qos(qos));
+    }
+
+    pub(crate) fn subscribe_with(
+        &mut self,
+        client: Client,
+        filter: &str,
+        options: SubscriptionOptions,
+    ) {
         let mut filters = SubscribeFiltersBuf::new();
         filters.push(TopicFilter::new(filter).unwrap(), options);
         self.send(
@@ -340,6 +346,9 @@ impl World {
                 self.take_batch(from);
                 busy |= self.flush(from);
                 for to in 0..self.shards.len() {
+                    if self.held.contains(&(from, to)) {
+                        continue;
+                    }
                     let mut batch = core::mem::take(&mut self.effects[from].peers[to]);
                     if !batch.is_empty() {
                         busy = true;
@@ -549,6 +558,14 @@ fn text(packet: &Packet<'_>) -> String {
         | Packet::PingReq
         | Packet::PingResp => std::format!("{:?}", packet.packet_type()),
     }
+}
+
+/// A topic whose retained message the given shard owns.
+pub(crate) fn topic_on(shard: usize, shard_count: usize) -> String {
+    (0..1_000)
+        .map(|n| std::format!("r/{n}"))
+        .find(|topic| crate::owner_of_topic(topic, shard_count) == shard)
+        .unwrap()
 }
 
 /// Names that hash to the given shard of `shard_count`.
