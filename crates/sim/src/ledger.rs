@@ -80,6 +80,12 @@ pub(crate) struct Wanted {
     pub(crate) qos: QoS,
     /// No Local.
     pub(crate) no_local: bool,
+    /// Retain As Published.
+    pub(crate) retain_as_published: bool,
+    /// Retained messages may come for it: it is not shared, and its Retain Handling is not 2.
+    pub(crate) replays: bool,
+    /// They come for certain: its Retain Handling is 0.
+    pub(crate) replays_always: bool,
     /// Subscription Identifier, 0 for none.
     pub(crate) id: u32,
 }

@@ -48,3 +48,27 @@ fn a_refused_subscription_of_mqtt_3_1_ends_the_connection() {
         passes(29, shards);
     }
 }
+
+/// A retained message that was published before its receiver's shard had a subscription came as news, behind later plain
+/// messages of its publisher (`relay.rs`).
+#[test]
+fn a_late_relay_is_no_news() {
+    passes(411_396_804, 2);
+    passes(275_840_525, 3);
+    passes(1_093_707_807, 4);
+    passes(345_614_121, 5);
+}
+
+/// Replays whose messages had all been superseded stood in the way of the next until something else happened (`replay.rs`).
+#[test]
+fn an_emptied_replay_does_not_hold_up_the_next() {
+    passes(3_008_179_253, 2);
+    passes(657_496_373, 4);
+}
+
+/// A retained value that was on its way for somebody who had left kept a newer one from a new subscription (`relay.rs`).
+#[test]
+fn an_older_value_on_its_way_does_not_keep_the_newer_one_away() {
+    passes(1_724_984_078, 4);
+    passes(3_593_745_505, 5);
+}

@@ -253,6 +253,11 @@ impl Client {
                 wanted: Some(Wanted {
                     qos: options.qos,
                     no_local: options.no_local,
+                    retain_as_published: options.retain_as_published,
+                    replays: options.retain_handling != RetainHandling::Never
+                        && !filter.starts_with("$share/"),
+                    replays_always: options.retain_handling == RetainHandling::Always
+                        && !filter.starts_with("$share/"),
                     id: subscription_id.unwrap_or(0),
                 }),
                 done: None,

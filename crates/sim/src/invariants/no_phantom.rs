@@ -1,10 +1,10 @@
 //! Nothing arrives that was not published, and nothing that was not asked for.
 //!
-//! Source: MQTT-3.3.2-7, MQTT-3.3.1-8/-9/-13 (RETAIN of what is forwarded), MQTT-3.3.4-1 and MQTT-3.8.4-8 (QoS), MQTT-3.8.3-3 (No Local),
+//! Source: MQTT-3.3.2-7, MQTT-3.3.1-8/-9/-11/-13 (RETAIN of what is forwarded), MQTT-3.3.4-1 and MQTT-3.8.4-8 (QoS), MQTT-3.8.3-3 (No Local),
 //! MQTT-3.3.2-6 (expiry), MQTT-3.3.4-3/-4 (subscription identifiers), MQTT-4.7.2-1 (`$` topics).
 //! Checked: each PUBLISH that a client reads is one that was sent, byte for byte, to its topic; a filter of that
 //! session matches (ever asked for: an answer may be lost); its QoS is at most the published one and the highest asked for; RETAIN
-//! stands there only if it may; identifiers are those of matching subscriptions; No Local is kept.
+//! stands there only if it may, which is never for those who asked for no retained messages; identifiers are those of matching subscriptions; No Local is kept.
 //! When: at each PUBLISH that a client reads.
 
 use martlet_codec::QoS;
@@ -62,6 +62,9 @@ fn check(receipt: &Receipt, ledger: &Ledger) -> Result<(), String> {
     }
     if receipt.retain && !message.retain {
         return Err("retained though it was not published so".into());
+    }
+    if receipt.retain && !wanted().any(|wanted| wanted.retain_as_published || wanted.replays) {
+        return Err("retained though nobody asked for that".into());
     }
     if receipt
         .expiry_s

@@ -3,15 +3,16 @@
 //! Source: MQTT-4.6.0-1..-6, MQTT-4.6.0-5/-6 (3.1.1), section 4.6; the relay of retained messages (`relay.rs` in the engine) has to keep it
 //! across shards, and between retained and plain messages.
 //! Checked: what a session gets of one publisher and topic is a subsequence of what that publisher sent, its re-sends included.
-//! A re-send to the session (DUP) of what it has seen already may repeat; messages with RETAIN that are older than the
-//! subscription, and topics for which the session ever had a shared subscription, have no place in the order.
+//! A re-send to the session (DUP) of what it has seen already may repeat; what comes with RETAIN for a SUBSCRIBE, and topics for which the
+//! session ever had a shared subscription, have no place in the order. Live is whatever comes without RETAIN, and all that comes to a
+//! session that never asked for retained messages, however old the message is.
 //! After a crash a session may get once more what it got before, if there was no rest in between; from where that begins, all comes in order again.
 //! When: at each PUBLISH that a client reads.
 
 use std::collections::BTreeMap;
 
 use super::Invariant;
-use crate::ledger::{ActorId, Event, Ledger, SessionId, Tick};
+use crate::ledger::{ActorId, Event, Ledger, Receipt, SessionId, Tick};
 
 #[derive(Default)]
 pub(super) struct Order {
@@ -33,19 +34,17 @@ impl Invariant for Order {
         };
         let message = &ledger.messages[id];
         let session = &ledger.sessions[receipt.session];
-        if receipt.retain || receipt.repeated || message.will {
+        let replays = Ledger::matching(session, &message.topic)
+            .any(|change| change.wanted.is_some_and(|wanted| wanted.replays));
+        let is_live = |receipt: &Receipt| !receipt.retain || !replays;
+        if !is_live(receipt) || receipt.repeated || message.will {
             return Ok(());
         }
         if Ledger::shares(session, &message.topic) {
             return Ok(());
         }
-        // Published before SUBACK was seen, a message with RETAIN is what the subscription finds there, even if it
-        // comes as a live one: between shards it may then come behind later plain messages.
-        if message.retain && Ledger::due(session, message).is_none() {
-            return Ok(());
-        }
         let before = session.receipts.get(&id).into_iter().flatten();
-        let seen = before.clone().any(|r| r.tick < receipt.tick && !r.retain);
+        let seen = before.clone().any(|r| r.tick < receipt.tick && is_live(r));
         if receipt.dup && seen {
             return Ok(());
         }

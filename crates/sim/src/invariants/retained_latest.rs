@@ -4,6 +4,8 @@
 //! Checked, per topic, with "value" for a message published with RETAIN and R for what a new subscriber gets:
 //! - R was published with RETAIN, and its publisher sent no later value that the broker has taken; with R there was no earlier round's rest in between;
 //! - a subscriber whose connection stood, undisturbed, for the whole round, saw R (or the clearing) last;
+//! - so did one that asked for retained messages on its connection, however shortly before that R was published or after: R
+//!   came with the replay, or behind it;
 //! - whoever saw R at all, saw no other value as new after it.
 //!
 //! A value without acknowledgement may be gone after a crash, whoever saw it.
@@ -16,12 +18,18 @@ use std::collections::BTreeMap;
 use martlet_codec::{QoS, topic_matches};
 
 use super::Invariant;
-use crate::ledger::{Event, Ledger, MessageFact, MessageId, Receipt, SessionFact, SessionId};
+use crate::ledger::{Event, Ledger, MessageFact, MessageId, Receipt, SessionFact, SessionId, Tick};
 
 #[derive(Default)]
 pub(super) struct RetainedLatest {
     /// The last value of each topic that a session saw as new; `None`: the clearing.
-    last_seen: BTreeMap<(SessionId, String), Option<MessageId>>,
+    last_seen: BTreeMap<(SessionId, String), Seen>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    value: Option<MessageId>,
+    tick: Tick,
 }
 
 impl Invariant for RetainedLatest {
@@ -54,7 +62,9 @@ impl Invariant for RetainedLatest {
             None if receipt.empty && !receipt.dup => None,
             Some(_) | None => return Ok(()),
         };
-        self.last_seen.insert((receipt.session, topic), value);
+        let tick = receipt.tick;
+        self.last_seen
+            .insert((receipt.session, topic), Seen { value, tick });
         Ok(())
     }
 
@@ -90,10 +100,12 @@ impl Invariant for RetainedLatest {
                 Some(id) => Some(ledger.messages[id].round) == last_round,
                 None => values.iter().any(|value| value.clear && value.processed),
             };
+            self.askers_agree(topic, retained, ledger)?;
             for (id, session, actor) in ledger.online() {
                 let Some(last) = self.last_seen.get(&(id, topic.to_owned())) else {
                     continue;
                 };
+                let last = &last.value;
                 // What a group has queued may be older than what it has not.
                 if *last == retained || Ledger::shares(session, topic) {
                     continue;
@@ -126,6 +138,51 @@ impl Invariant for RetainedLatest {
                         ledger.name(id)
                     ));
                 }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl RetainedLatest {
+    /// Whoever subscribed with Retain Handling 0 on the connection that still stands, and saw the answer, has R.
+    fn askers_agree(
+        &self,
+        topic: &str,
+        retained: Option<MessageId>,
+        ledger: &Ledger,
+    ) -> Result<(), String> {
+        for (id, session, actor) in ledger.online() {
+            let matching = session
+                .changes
+                .iter()
+                .filter(|change| topic_matches(&change.filter, topic));
+            let is_quiet = matching
+                .clone()
+                .all(|c| c.wanted.is_some_and(|w| !w.no_local) && c.done.is_some());
+            let asked = matching
+                .filter(|change| change.wanted.is_some_and(|wanted| wanted.replays_always))
+                .filter(|change| change.done > actor.online_since)
+                .filter_map(|change| change.done)
+                .min();
+            let left_out = ledger.messages.iter().any(|message| {
+                message.retain && message.topic == topic && ledger.may_be_left_out(session, message)
+            });
+            let Some(asked) = asked.filter(|_| is_quiet && !left_out) else {
+                continue;
+            };
+            if Ledger::shares(session, topic) {
+                continue;
+            }
+            let last = self.last_seen.get(&(id, topic.to_owned())).copied();
+            // That there is nothing is not told: what was seen, or queued, before may have been cleared in between.
+            let has_a_past = session.changes.iter().any(|c| c.done < actor.online_since);
+            let told = last.is_some_and(|last| last.tick > asked) && !has_a_past;
+            if (retained.is_some() || told) && last.and_then(|last| last.value) != retained {
+                return Err(format!(
+                    "{} asked for {topic}, saw {last:?} last, and {retained:?} is retained",
+                    ledger.name(id)
+                ));
             }
         }
         Ok(())
