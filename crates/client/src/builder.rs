@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use martlet_codec::Version;
 
-use crate::client::Client;
 use crate::driver::Driver;
 use crate::error::{Error, ErrorKind, Feature};
+use crate::handle::Client;
 use crate::machine::{Config, Machine, OpId, Outcome, Time};
 use crate::message::{Message, Payload, seconds_up};
 use crate::options::{OnSessionLost, Outbox, Reconnect, Session, SessionKind, Unrouted};

@@ -15,10 +15,13 @@
 //! ```
 
 mod acks;
+pub mod blocking;
 mod builder;
-mod client;
+pub mod compat;
 mod driver;
 mod error;
+mod handle;
+pub mod home_assistant;
 pub mod machine;
 mod message;
 mod ops;
@@ -40,9 +43,11 @@ mod url;
 pub use acks::AckToken;
 pub use builder::Builder;
 pub use bytes::Bytes;
-pub use client::Client;
+#[cfg(feature = "compat")]
+pub use compat::client;
 pub use driver::Driver;
 pub use error::{Delivered, Error, ErrorKind, Feature, PublishError, Receipt, Unfinished};
+pub use handle::Client;
 pub use machine::Granted;
 pub use martlet_codec::{QoS, ReasonCode, RetainHandling, TopicError, Version};
 pub use message::{Message, Payload, Properties};

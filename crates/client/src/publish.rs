@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::client::Client;
 use crate::error::{Delivered, ErrorKind, PublishError, Receipt};
+use crate::handle::Client;
 use crate::machine::{Failure, OpId, Outcome, Refusal};
 use crate::message::{Message, Payload};
 use crate::shared::Shared;

@@ -15,8 +15,8 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use crate::client::Client;
 use crate::error::{Error, ErrorKind, PublishError};
+use crate::handle::Client;
 use crate::message::{Message, Payload};
 use crate::state::State;
 use crate::topic::{IntoQoS, IntoTopic, Topic};

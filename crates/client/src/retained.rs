@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use martlet_codec::{QoS, topic_matches};
 
-use crate::client::Client;
 use crate::error::Error;
+use crate::handle::Client;
 use crate::message::Message;
 use crate::subscribe::Subscription;
 use crate::topic::{Filter, IntoFilter, IntoTopic, Topic};

@@ -4,8 +4,8 @@ use std::future::Future;
 
 use tokio::task::JoinSet;
 
-use crate::client::Client;
 use crate::error::Error;
+use crate::handle::Client;
 use crate::message::{Message, Payload};
 use crate::topic::{IntoFilter, IntoTopic};
 

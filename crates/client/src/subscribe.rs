@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 use futures_core::Stream;
 
 use crate::acks::AckToken;
-use crate::client::Client;
 use crate::error::{Error, ErrorKind};
+use crate::handle::Client;
 use crate::machine::{Granted, Outcome, StreamId, StreamOptions};
 use crate::message::Message;
 use crate::options::Overflow;

@@ -10,6 +10,7 @@
 )]
 
 mod basic;
+mod blocking;
 mod broken_links;
 mod cancelling;
 mod forwarding;
