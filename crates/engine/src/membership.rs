@@ -173,7 +173,7 @@ impl Shard {
         self.deliver(session, &mut publication, terms, now, fx);
     }
 
-    fn memberships_of(&self, session: Key) -> Vec<Membership> {
+    pub(crate) fn memberships_of(&self, session: Key) -> Vec<Membership> {
         self.sessions
             .get(session)
             .map(|state| state.memberships.clone())

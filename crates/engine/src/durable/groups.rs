@@ -181,10 +181,7 @@ impl Shard {
 
     /// A restored session is a member of its groups again, and says what it has of them.
     pub(super) fn rejoin_groups(&mut self, session: Key, fx: &mut Effects) {
-        let Some(state) = self.sessions.get(session) else {
-            return;
-        };
-        for membership in state.memberships.to_vec() {
+        for membership in self.memberships_of(session) {
             let join = GroupJoin {
                 session,
                 options: membership.options,
