@@ -140,10 +140,7 @@ impl Shard {
     }
 
     /// Another shard (or this one, later than the publish itself) has stored its part of a publish.
-    pub(crate) fn on_stored(&mut self, number: u64, now: Time, fx: &mut Effects) {
-        let Some(publish) = NonZeroU64::new(number) else {
-            return;
-        };
+    pub(crate) fn on_stored(&mut self, publish: NonZeroU64, now: Time, fx: &mut Effects) {
         let Some(parts) = self.awaited_parts.get_mut(&publish) else {
             return;
         };

@@ -42,12 +42,14 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use hashbrown::HashMap;
+use martlet_codec::PacketId;
 
 use crate::client_slots::SLOT_COUNT;
 use crate::config::{ShardConfig, StorePressure};
 use crate::effects::{Effects, StoreTicket};
+use crate::parts::{Doubt, SlotSet};
+use crate::publication::Publication;
 use crate::record::{Body, BodyId, NUMBERS_PER_COUNT, Record, SessionId, WallTime};
-use crate::routing::Publication;
 use crate::slab::Key;
 use crate::time::Time;
 
@@ -72,6 +74,10 @@ pub(crate) struct Durable {
     pressure: StorePressure,
     /// Connections that wait for the pressure to end.
     parked: Vec<Key>,
+    /// Messages of this shard's sessions that may come again after a crash.
+    pub(crate) doubts: HashMap<(Key, PacketId), Doubt, foldhash::fast::FixedState>,
+    /// Publishes that may, and which slots of this shard have recorded what they get of them.
+    pub(crate) taken: HashMap<u64, SlotSet, foldhash::fast::FixedState>,
     next_session: u64,
     next_number: u64,
     shard: u64,
@@ -103,7 +109,9 @@ impl Durable {
             stable: StoreTicket(0),
             waiters: VecDeque::new(),
             slots,
-            replayed: HashMap::with_hasher(state),
+            replayed: HashMap::with_hasher(state.clone()),
+            doubts: HashMap::with_hasher(state.clone()),
+            taken: HashMap::with_hasher(state),
             pressure: StorePressure::Normal,
             parked: Vec::new(),
             next_session: 1,

@@ -6,9 +6,10 @@ use alloc::vec::Vec;
 use crate::delivery::GroupTag;
 use crate::effects::Effects;
 use crate::peers::Peer;
+use crate::publication::Publication;
 use crate::relay::{Mark, Place};
+use crate::relaying::RetainedRelay;
 use crate::retaining::ChunkFor;
-use crate::routing::Publication;
 use crate::shard::Shard;
 use crate::time::Time;
 
@@ -16,18 +17,19 @@ impl Shard {
     /// One message of shard `from`.
     pub(crate) fn on_peer(&mut self, from: usize, peer: Peer, now: Time, fx: &mut Effects) {
         match peer {
-            Peer::Publish(message) => {
+            Peer::Publish { message, ask } => {
                 if self.joins.must_hold(message.topic_bytes(), from) {
-                    self.joins.hold(message, from);
+                    self.joins.hold(message, from, ask);
                 } else {
-                    self.deliver_here(&message, now, fx);
+                    self.deliver_here(&message, ask, now, fx);
                 }
             }
             peer @ (Peer::RelayRequest { .. } | Peer::RelayMark { .. } | Peer::Relayed { .. }) => {
                 self.on_relay_peer(from, peer, now, fx);
             }
-            Peer::Stored { sequence } => self.on_stored(sequence, now, fx),
-            Peer::Restored => self.on_restored(now, fx),
+            Peer::Stored { publish } => self.on_stored(publish, now, fx),
+            Peer::Settled { publish } => self.on_settled(publish),
+            Peer::Restored { doubts } => self.on_restored(&doubts, now, fx),
             Peer::RetainedRequest {
                 session,
                 replay,
@@ -69,14 +71,23 @@ impl Shard {
                 message,
                 sequence,
                 targets,
-                confirm,
+                ask,
+                asked,
             } => {
                 let records = fx.store.len();
                 let mut publication = Publication::of(&message);
-                self.retain_and_relay(&mut publication, from, sequence, targets, now, fx);
-                if confirm {
-                    self.confirm(from, sequence, records, fx);
-                }
+                self.begin_taking(&mut publication, ask);
+                let relay = RetainedRelay {
+                    mark: Mark {
+                        origin: from,
+                        sequence,
+                    },
+                    marked: targets,
+                    ask,
+                    asked,
+                };
+                self.retain_and_relay(&mut publication, relay, now, fx);
+                self.confirm(ask, records, fx);
             }
             Peer::RelayMark {
                 topic_hash,
@@ -93,6 +104,7 @@ impl Shard {
                 origin,
                 sequence,
                 marked,
+                ask,
             } => {
                 let mark = Mark { origin, sequence };
                 let place = match marked {
@@ -101,7 +113,7 @@ impl Shard {
                     false => Place::Late,
                 };
                 let mut ready = Vec::new();
-                self.joins.on_relayed(message, place, &mut ready);
+                self.joins.on_relayed(message, place, ask, &mut ready);
                 self.deliver_ready(ready, now, fx);
             }
             _ => debug_assert!(false, "handled by on_peer"),
@@ -163,10 +175,11 @@ impl Shard {
             } => {
                 self.on_group_credit(from, group, session, count, now, fx);
             }
-            Peer::Publish(_)
+            Peer::Publish { .. }
             | Peer::RelayRequest { .. }
             | Peer::Stored { .. }
-            | Peer::Restored
+            | Peer::Settled { .. }
+            | Peer::Restored { .. }
             | Peer::RelayMark { .. }
             | Peer::Relayed { .. }
             | Peer::RetainedRequest { .. }

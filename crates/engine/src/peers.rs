@@ -6,9 +6,11 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::num::NonZeroU64;
 
 use crate::grouping::GroupJoin;
 use crate::message::Message;
+use crate::parts::Ask;
 use crate::record::BodyId;
 use crate::slab::Key;
 use crate::subscriptions::SubscriptionOptions;
@@ -36,19 +38,22 @@ pub(crate) struct StoredOffer {
 #[derive(Debug)]
 pub(crate) enum Peer {
     /// A message for whoever matches over there.
-    Publish(Message),
+    Publish { message: Message, ask: Option<Ask> },
     /// To the topic's owner: retain this, and give it on (see `relay.rs`).
     RelayRequest {
         message: Message,
         sequence: u64,
         targets: u64,
-        /// Whether the publisher waits for `Stored`.
-        confirm: bool,
+        ask: Option<Ask>,
+        /// The shards that answer, if there is somebody to ask for that.
+        asked: u64,
     },
-    /// From the owner: the message of this sequence number is stored.
-    Stored { sequence: u64 },
-    /// The sender is restored, and has said everything that it has to say about that.
-    Restored,
+    /// To the publishing shard: this shard's part of the publish is stored.
+    Stored { publish: NonZeroU64 },
+    /// From the publishing shard: the publish does not come again.
+    Settled { publish: u64 },
+    /// The sender is restored, and has said everything that it has to say about that. These publishes may come again.
+    Restored { doubts: Vec<u64> },
     /// From the publishing shard: in my order, this is the place of a message that comes through its owner.
     RelayMark { topic_hash: u64, sequence: u64 },
     /// From the owner: a retained message of shard `origin`.
@@ -58,6 +63,7 @@ pub(crate) enum Peer {
         sequence: u64,
         /// Whether `origin` knew of a subscription over there, and sends a mark.
         marked: bool,
+        ask: Option<Ask>,
     },
     /// To a shard that may hold retained messages: the next chunk, please.
     RetainedRequest {

@@ -2,19 +2,20 @@
 
 use alloc::vec::Vec;
 
-use martlet_codec::{Ack, PacketType, Publish, QoS, ReasonCode};
+use martlet_codec::{Ack, PacketId, PacketType, Publish, QoS, ReasonCode};
 use martlet_session::InboundPublish;
 
 use crate::acl::ClientInfo;
-use crate::answering::AwaitedParts;
 use crate::connection::{Connection, Parked, Waits};
 use crate::durable::Admission;
 use crate::effects::Effects;
 use crate::express::Templates;
 use crate::message::MessageParts;
+use crate::parts::{Asker, Doubt};
+use crate::publication::Publication;
 use crate::reading::{Online, Raw};
 use crate::report::{CloseCause, Violation};
-use crate::routing::{Publication, Routed};
+use crate::routing::Routed;
 use crate::shard::{Flow, Shard, TimerKey};
 use crate::slab::Key;
 use crate::time::Time;
@@ -90,14 +91,18 @@ impl Shard {
         fx: &mut Effects,
     ) {
         let Online { conn, session, .. } = client;
+        let mut again = None;
         match self.receive(session, publish) {
             InboundPublish::Fresh => {}
-            InboundPublish::Duplicate => {
-                //= mqtt5 4.3.3-10
-                //= mqtt311 4.3.3-2
-                self.acknowledge(conn, publish, ReasonCode::Success, Waits::NOTHING, now, fx);
-                return;
-            }
+            InboundPublish::Duplicate => match self.doubt_about(session, publish.packet_id) {
+                Some(doubt) if doubt.restored => again = Some(doubt.publish),
+                doubt => {
+                    //= mqtt5 4.3.3-10
+                    //= mqtt311 4.3.3-2
+                    self.acknowledge_again(conn, publish, doubt, now, fx);
+                    return;
+                }
+            },
             InboundPublish::ReceiveMaximumExceeded => {
                 let violation = Violation {
                     packet: PacketType::Publish,
@@ -127,6 +132,13 @@ impl Shard {
             origin: self.origin_of(session),
         };
         let mut publication = Publication::with_templates(parts, templates);
+        if self.durable.is_some() || publish.retain {
+            publication.asker = Some(Asker {
+                conn,
+                doubtful: publish.qos == QoS::ExactlyOnce && self.stored(session).is_some(),
+                again,
+            });
+        }
         let records = fx.store.len();
         let routed = if publish.retain {
             self.route(&mut publication, now, fx)
@@ -156,19 +168,16 @@ impl Shard {
     ) {
         let reason = match routed {
             Routed::NobodyMatched => ReasonCode::NoMatchingSubscribers,
-            Routed::Matched | Routed::Storing(_) => ReasonCode::Success,
+            Routed::Matched | Routed::Storing { .. } => ReasonCode::Success,
         };
         let mut waits = Waits::NOTHING;
-        if let Routed::Storing(number) = routed {
-            let parts = AwaitedParts { conn, missing: 1 };
-            self.awaited_parts.insert(number, parts);
-            waits.publish = number.get();
+        if let Routed::Storing { publish, .. } = routed {
+            waits.publish = publish.get();
         }
         if let (true, QoS::ExactlyOnce, Some(id)) =
             (self.durable.is_some(), publish.qos, publish.packet_id)
         {
-            let number = Some(waits.publish).filter(|number| *number != 0);
-            self.record_received(session, id, number, fx);
+            self.received_at_qos_2(session, id, routed, fx);
         }
         if fx.store.len() != records {
             waits.batch = fx.store.newest();
@@ -196,6 +205,42 @@ impl Shard {
             }
         }
         Ok(())
+    }
+
+    /// A QoS 2 message was taken: its identifier is recorded, and what is not sure about it.
+    fn received_at_qos_2(&mut self, session: Key, id: PacketId, routed: Routed, fx: &mut Effects) {
+        let mut number = None;
+        if let Routed::Storing { publish, shards } = routed
+            && self.stored(session).is_some()
+        {
+            number = Some(publish.get());
+            let doubt = Doubt {
+                publish,
+                shards: shards | 1 << self.config.index,
+                restored: false,
+            };
+            self.begin_doubt(session, id, doubt);
+        }
+        self.record_received(session, id, number, fx);
+    }
+
+    /// A QoS 2 message has come again on whose PUBREL we wait: it gets its answer when it would have got it the first time.
+    fn acknowledge_again(
+        &mut self,
+        conn: Key,
+        publish: &Publish<'_>,
+        doubt: Option<Doubt>,
+        now: Time,
+        fx: &mut Effects,
+    ) {
+        let mut waits = Waits::NOTHING;
+        if let Some(doubt) = doubt
+            && let Some(parts) = self.awaited_parts.get_mut(&doubt.publish)
+        {
+            parts.conn = conn;
+            waits.publish = doubt.publish.get();
+        }
+        self.acknowledge(conn, publish, ReasonCode::Success, waits, now, fx);
     }
 
     /// The QoS side of an arriving PUBLISH.
@@ -254,6 +299,7 @@ impl Shard {
         let mut waits = Waits::NOTHING;
         if known && self.durable.is_some() {
             waits = self.record_completed(session, ack.packet_id, fx);
+            self.end_doubt(session, ack.packet_id, fx);
         }
         let reason = if known || !client.version.is_v5() {
             ReasonCode::Success

@@ -22,6 +22,7 @@ use alloc::vec::Vec;
 use hashbrown::HashMap;
 
 use crate::message::Message;
+use crate::parts::Ask;
 
 /// The receiving side: what waits for its other half.
 #[derive(Debug)]
@@ -40,6 +41,7 @@ struct Join {
 struct Relay {
     place: Place,
     message: Message,
+    ask: Option<Ask>,
 }
 
 /// Which place a relayed message has among what the publishing shard sends here.
@@ -66,6 +68,7 @@ pub(crate) struct Ready {
     pub(crate) message: Message,
     /// Not news to the subscriptions of this shard, but a retained message for them.
     pub(crate) late: bool,
+    pub(crate) ask: Option<Ask>,
 }
 
 /// A plain message behind relayed ones of the same publisher shard and topic.
@@ -74,6 +77,7 @@ struct Held {
     /// Its shard, and the last of that shard's relayed messages in front of it.
     behind: Mark,
     message: Message,
+    ask: Option<Ask>,
 }
 
 impl Joins {
@@ -111,6 +115,7 @@ impl Joins {
             join.relays.push_back(Relay {
                 place: Place::Late,
                 message: retained.clone(),
+                ask: None,
             });
         }
         true
@@ -125,10 +130,20 @@ impl Joins {
     }
 
     /// A relayed message has arrived.
-    pub(crate) fn on_relayed(&mut self, message: Message, place: Place, ready: &mut Vec<Ready>) {
+    pub(crate) fn on_relayed(
+        &mut self,
+        message: Message,
+        place: Place,
+        ask: Option<Ask>,
+        ready: &mut Vec<Ready>,
+    ) {
         let hash = topic_hash(message.topic_bytes());
         let join = self.topics.entry(hash).or_default();
-        join.relays.push_back(Relay { place, message });
+        join.relays.push_back(Relay {
+            place,
+            message,
+            ask,
+        });
         join.release(ready);
         self.forget_if_empty(hash);
     }
@@ -143,13 +158,14 @@ impl Joins {
     }
 
     /// Keeps a plain message for which [`Joins::must_hold`] is true.
-    pub(crate) fn hold(&mut self, message: Message, origin: usize) {
+    pub(crate) fn hold(&mut self, message: Message, origin: usize, ask: Option<Ask>) {
         if let Some(join) = self.topics.get_mut(&topic_hash(message.topic_bytes()))
             && let Some(sequence) = join.last_outstanding(origin)
         {
             join.held.push_back(Held {
                 behind: Mark { origin, sequence },
                 message,
+                ask,
             });
         }
     }
@@ -203,6 +219,7 @@ impl Join {
                 ready.push(Ready {
                     late: relay.place == Place::Late,
                     message: relay.message,
+                    ask: relay.ask,
                 });
             }
             self.release_held(ready);
@@ -217,6 +234,7 @@ impl Join {
                 ready.push(Ready {
                     message: held.message,
                     late: false,
+                    ask: held.ask,
                 });
             }
         }
@@ -269,12 +287,12 @@ mod tests {
     fn a_relay_waits_for_its_mark_and_the_mark_for_its_relay() {
         let (mut joins, mut ready) = (Joins::new(1), Vec::new());
         let hash = topic_hash(b"t");
-        joins.on_relayed(message("a"), Place::Marked(mark(1, 7)), &mut ready);
+        joins.on_relayed(message("a"), Place::Marked(mark(1, 7)), None, &mut ready);
         assert_eq!(texts(&mut ready), "");
         joins.on_mark(hash, mark(1, 7), &mut ready);
         assert_eq!(texts(&mut ready), "a ");
         joins.on_mark(hash, mark(1, 8), &mut ready);
-        joins.on_relayed(message("b"), Place::Marked(mark(1, 8)), &mut ready);
+        joins.on_relayed(message("b"), Place::Marked(mark(1, 8)), None, &mut ready);
         assert_eq!(texts(&mut ready), "b ");
         assert!(joins.is_empty());
     }
@@ -285,12 +303,12 @@ mod tests {
         let hash = topic_hash(b"t");
         joins.on_mark(hash, mark(1, 2), &mut ready);
         assert!(joins.must_hold(b"t", 1) && !joins.must_hold(b"t", 2) && !joins.must_hold(b"u", 1));
-        joins.hold(message("3"), 1);
+        joins.hold(message("3"), 1, None);
         joins.on_mark(hash, mark(1, 4), &mut ready);
-        joins.hold(message("5"), 1);
-        joins.on_relayed(message("2"), Place::Marked(mark(1, 2)), &mut ready);
+        joins.hold(message("5"), 1, None);
+        joins.on_relayed(message("2"), Place::Marked(mark(1, 2)), None, &mut ready);
         assert_eq!(texts(&mut ready), "2 3 ");
-        joins.on_relayed(message("4"), Place::Marked(mark(1, 4)), &mut ready);
+        joins.on_relayed(message("4"), Place::Marked(mark(1, 4)), None, &mut ready);
         assert_eq!(texts(&mut ready), "4 5 ");
         assert!(joins.is_empty());
     }
@@ -298,7 +316,7 @@ mod tests {
     #[test]
     fn a_plain_message_that_comes_before_the_mark_does_not_wait_for_it() {
         let (mut joins, mut ready) = (Joins::new(1), Vec::new());
-        joins.on_relayed(message("2"), Place::Marked(mark(1, 7)), &mut ready);
+        joins.on_relayed(message("2"), Place::Marked(mark(1, 7)), None, &mut ready);
         assert!(
             !joins.must_hold(b"t", 1),
             "1 was sent before 2, the mailbox from shard 1 says so"
@@ -310,8 +328,13 @@ mod tests {
     #[test]
     fn a_late_relay_keeps_the_owners_order_and_holds_up_nothing_of_its_publisher() {
         let (mut joins, mut ready) = (Joins::new(1), Vec::new());
-        joins.on_relayed(message("first"), Place::Marked(mark(1, 5)), &mut ready);
-        joins.on_relayed(message("second"), Place::Late, &mut ready);
+        joins.on_relayed(
+            message("first"),
+            Place::Marked(mark(1, 5)),
+            None,
+            &mut ready,
+        );
+        joins.on_relayed(message("second"), Place::Late, None, &mut ready);
         assert!(!joins.must_hold(b"t", 2), "what comes now was sent later");
         joins.on_mark(topic_hash(b"t"), mark(1, 5), &mut ready);
         assert_eq!(texts(&mut ready), "first second(late) ");
@@ -323,8 +346,8 @@ mod tests {
         let (mut joins, mut ready) = (Joins::new(1), Vec::new());
         let (first, second, third) = (message("first"), message("second"), message("third"));
         assert!(!joins.bring(&first));
-        joins.on_relayed(first, Place::Marked(mark(1, 5)), &mut ready);
-        joins.on_relayed(second.clone(), Place::Marked(mark(2, 1)), &mut ready);
+        joins.on_relayed(first, Place::Marked(mark(1, 5)), None, &mut ready);
+        joins.on_relayed(second.clone(), Place::Marked(mark(2, 1)), None, &mut ready);
         assert!(joins.bring(&second), "the relay brings it");
         assert!(joins.bring(&third), "it follows the relays");
         assert!(joins.bring(&third), "and is there now");
@@ -338,9 +361,19 @@ mod tests {
     fn relays_keep_the_owners_order_whoever_is_marked_first() {
         let (mut joins, mut ready) = (Joins::new(1), Vec::new());
         let hash = topic_hash(b"t");
-        joins.on_relayed(message("from 1"), Place::Marked(mark(1, 5)), &mut ready);
-        joins.on_relayed(message("from 2"), Place::Marked(mark(2, 1)), &mut ready);
-        joins.on_relayed(message("own"), Place::Arrival(mark(0, 3)), &mut ready);
+        joins.on_relayed(
+            message("from 1"),
+            Place::Marked(mark(1, 5)),
+            None,
+            &mut ready,
+        );
+        joins.on_relayed(
+            message("from 2"),
+            Place::Marked(mark(2, 1)),
+            None,
+            &mut ready,
+        );
+        joins.on_relayed(message("own"), Place::Arrival(mark(0, 3)), None, &mut ready);
         joins.on_mark(hash, mark(2, 1), &mut ready);
         assert_eq!(texts(&mut ready), "");
         assert!(

@@ -3,9 +3,10 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use crate::client_slots::slot_of;
 use crate::effects::Effects;
 use crate::peers::Peer;
-use crate::routing::Publication;
+use crate::publication::Publication;
 use crate::shard::{Shard, TimerKey};
 use crate::slab::Key;
 use crate::time::Time;
@@ -27,6 +28,10 @@ impl Shard {
         now: Time,
         fx: &mut Effects,
     ) {
+        if publication.was_taken_by(slot_of(publication.parts.topic)) {
+            // Perhaps there is a newer one since.
+            return;
+        }
         let message = publication.message().clone();
         if message.payload().is_empty() {
             //= mqtt5 3.3.1-6

@@ -8,78 +8,36 @@ use core::num::NonZeroU64;
 use hashbrown::HashMap;
 use martlet_codec::QoS;
 
-use crate::client_slots::owner_of_topic;
 use crate::delivery::{SubscriptionIds, Terms};
 use crate::effects::Effects;
-use crate::express::Templates;
-use crate::message::{Message, MessageParts};
+use crate::message::Message;
+use crate::parts::Ask;
 use crate::peers::Peer;
-use crate::record::BodyId;
-use crate::relay::{Mark, Ready, topic_hash};
+use crate::publication::Publication;
 use crate::shard::{Shard, Subscriber};
 use crate::slab::Key;
 use crate::subscriptions::SubscriptionOptions;
 use crate::time::Time;
-
-/// A message on its way through the shard: borrowed, until somebody has to keep it.
-#[derive(Debug)]
-pub(crate) struct Publication<'a> {
-    pub(crate) parts: MessageParts<'a>,
-    message: Option<Message>,
-    templates: Templates<'a>,
-    /// Its name in this shard's store; from the first record that refers to it on.
-    pub(crate) body: Option<BodyId>,
-}
-
-impl<'a> Publication<'a> {
-    pub(crate) fn new(parts: MessageParts<'a>) -> Self {
-        Self::with_templates(parts, Templates::default())
-    }
-
-    pub(crate) const fn with_templates(parts: MessageParts<'a>, templates: Templates<'a>) -> Self {
-        Self {
-            parts,
-            message: None,
-            templates,
-            body: None,
-        }
-    }
-
-    pub(crate) fn of(message: &'a Message) -> Self {
-        Self {
-            parts: message.parts(),
-            message: Some(message.clone()),
-            templates: Templates::default(),
-            body: None,
-        }
-    }
-
-    pub(crate) const fn templates(&mut self) -> (&MessageParts<'a>, &mut Templates<'a>) {
-        (&self.parts, &mut self.templates)
-    }
-
-    /// The message as something to keep; made at the first call.
-    pub(crate) fn message(&mut self) -> &Message {
-        let parts = &self.parts;
-        self.message.get_or_insert_with(|| parts.to_message())
-    }
-
-    /// The message, if somebody keeps it already, or if its payload is worth sharing.
-    pub(crate) fn shareable(&mut self, threshold: usize) -> Option<&Message> {
-        if self.parts.payload.len() >= threshold {
-            return Some(self.message());
-        }
-        self.message.as_ref()
-    }
-}
 
 /// What is known of a message's fate when it was routed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Routed {
     Matched,
     NobodyMatched,
-    /// Another shard is storing it, and will say when it has.
-    Storing(NonZeroU64),
+    /// These shards are storing it, and will say when they have.
+    Storing {
+        publish: NonZeroU64,
+        shards: u64,
+    },
+}
+
+impl Routed {
+    pub(crate) fn waiting_for(ask: Option<Ask>, shards: u64) -> Self {
+        match ask {
+            Some(Ask { publish, .. }) if shards != 0 => Self::Storing { publish, shards },
+            Some(_) | None => Self::Matched,
+        }
+    }
 }
 
 /// Where messages of one topic go.
@@ -89,11 +47,11 @@ pub(crate) struct Route {
     /// Of the subscriptions and of the interest map, when the route was computed.
     generations: (u64, u64),
     /// Sorted by subscriber, so that the subscriptions of one stand together.
-    targets: Vec<(Subscriber, SubscriptionOptions)>,
+    pub(crate) targets: Vec<(Subscriber, SubscriptionOptions)>,
     /// Shards that may match, this one included.
-    mask: u64,
+    pub(crate) mask: u64,
     /// Of these, the ones where that may have to be stored; none if there is no store.
-    durable: u64,
+    pub(crate) durable: u64,
 }
 
 impl Route {
@@ -155,140 +113,35 @@ impl Shard {
         if others == 0 && route.targets.is_empty() {
             return Routed::NobodyMatched;
         }
-        let me = self.config.index;
-        let topic = publication.parts.topic.as_bytes();
-        if !self.joins.is_empty() && self.joins.must_hold(topic, me) {
-            let message = publication.message().clone();
-            self.joins.hold(message, me);
-        } else {
-            self.fan_out(route, publication, now, fx);
+        if self.durable.is_some() || !self.joins.is_empty() {
+            return self.route_in_parts(route, publication, now, fx);
         }
-        self.send_to_each(others, fx, || Peer::Publish(publication.message().clone()));
-        Routed::Matched
-    }
-
-    /// As [`Shard::route`] for a message with RETAIN: its topic's owner stores it and sets the order.
-    fn route_retained(
-        &mut self,
-        publication: &mut Publication<'_>,
-        now: Time,
-        fx: &mut Effects,
-    ) -> Routed {
-        let me = self.config.index;
-        let topic = publication.parts.topic;
-        let owner = owner_of_topic(topic, self.config.shard_count);
-        if owner == me {
-            self.relay_sequence += 1;
-            let sequence = self.relay_sequence;
-            return self.retain_and_relay(publication, me, sequence, 0, now, fx);
-        }
-        let targets = self.lookup(topic).mask;
-        let hash = topic_hash(topic.as_bytes());
-        self.relay_sequence += 1;
-        let sequence = self.relay_sequence;
-        let confirm = publication.parts.qos != QoS::AtMostOnce;
-        let message = publication.message().clone();
-        self.send_to(
-            owner,
-            Peer::RelayRequest {
-                message,
-                sequence,
-                targets,
-                confirm,
-            },
-            fx,
-        );
-        let elsewhere = targets & !self.own_bit() & !(1 << owner);
-        self.send_to_each(elsewhere, fx, || Peer::RelayMark {
-            topic_hash: hash,
-            sequence,
+        self.fan_out(route, publication, now, fx);
+        self.send_to_each(others, fx, || Peer::Publish {
+            message: publication.message().clone(),
+            ask: None,
         });
-        if targets & self.own_bit() != 0 {
-            let mut ready = Vec::new();
-            let mark = Mark {
-                origin: me,
-                sequence,
-            };
-            self.joins.on_mark(hash, mark, &mut ready);
-            self.deliver_ready(ready, now, fx);
-        }
-        if confirm {
-            NonZeroU64::new(sequence).map_or(Routed::Matched, Routed::Storing)
-        } else {
-            Routed::Matched
-        }
-    }
-
-    /// At the owner: stores a retained message of shard `origin`, delivers it here, and relays it to
-    /// `marked` shards (which get a mark from `origin`) and to all others that may match.
-    pub(crate) fn retain_and_relay(
-        &mut self,
-        publication: &mut Publication<'_>,
-        origin: usize,
-        sequence: u64,
-        marked: u64,
-        now: Time,
-        fx: &mut Effects,
-    ) -> Routed {
-        self.store_retained(publication, now, fx);
-        let route = self.lookup(publication.parts.topic);
-        self.fan_out(&route, publication, now, fx);
-        for (mask, marked) in [(marked, true), (route.mask & !marked, false)] {
-            self.send_to_each(mask & !self.own_bit(), fx, || Peer::Relayed {
-                message: publication.message().clone(),
-                origin,
-                sequence,
-                marked,
-            });
-        }
         Routed::Matched
     }
 
     /// A message from elsewhere, for the matching subscribers of this shard only.
-    pub(crate) fn deliver_here(&mut self, message: &Message, now: Time, fx: &mut Effects) {
+    pub(crate) fn deliver_here(
+        &mut self,
+        message: &Message,
+        ask: Option<Ask>,
+        now: Time,
+        fx: &mut Effects,
+    ) {
+        let records = fx.store.len();
         let mut publication = Publication::of(message);
+        self.begin_taking(&mut publication, ask);
         let route = self.lookup(publication.parts.topic);
         self.fan_out(&route, &mut publication, now, fx);
+        self.record_taken(&publication, fx);
+        self.confirm(ask, records, fx);
     }
 
-    pub(crate) fn deliver_ready(&mut self, ready: Vec<Ready>, now: Time, fx: &mut Effects) {
-        for Ready { message, late } in ready {
-            if late {
-                self.deliver_late(&message, now, fx);
-            } else {
-                self.deliver_here(&message, now, fx);
-            }
-        }
-    }
-
-    /// A retained message that was published before this shard had a matching subscription, and stored after: the
-    /// subscriptions made since get it as the retained message that it is, unless they asked for none. A
-    /// replay that has not come to the topic yet leaves it out, as it does what was delivered live.
-    fn deliver_late(&mut self, message: &Message, now: Time, fx: &mut Effects) {
-        let mut publication = Publication::of(message);
-        let topic = publication.parts.topic;
-        let route = self.lookup(topic);
-        let mut refusing = Vec::new();
-        self.refusing_retained
-            .matches(topic, &mut |subscriber, options| {
-                refusing.push((subscriber, options));
-            });
-        refusing.sort_unstable_by_key(|(subscriber, _)| *subscriber);
-        for same in route.targets.chunk_by(|one, next| one.0 == next.0) {
-            // A shared subscription gets no retained messages.
-            let [(subscriber @ Subscriber::Session(session), _), ..] = same else {
-                continue;
-            };
-            let first = refusing.partition_point(|(other, _)| other < subscriber);
-            let refusing = refusing.iter().skip(first);
-            let refusing = refusing.take_while(|(other, _)| other == subscriber);
-            if let Some(terms) = late_terms(same, refusing.collect(), &publication.parts) {
-                self.deliver(*session, &mut publication, terms, now, fx);
-            }
-        }
-    }
-
-    fn fan_out(
+    pub(crate) fn fan_out(
         &mut self,
         route: &Route,
         publication: &mut Publication<'_>,
@@ -304,6 +157,9 @@ impl Shard {
                 .count();
             let (same, rest) = targets.split_at(count);
             targets = rest;
+            if publication.taken.is_some() && self.had_before(*subscriber, publication) {
+                continue;
+            }
             match *subscriber {
                 Subscriber::Session(session) => {
                     if let [(_, options)] = same
@@ -423,7 +279,12 @@ impl Shard {
         route
     }
 
-    fn send_to_each(&mut self, mask: u64, fx: &mut Effects, mut peer: impl FnMut() -> Peer) {
+    pub(crate) fn send_to_each(
+        &mut self,
+        mask: u64,
+        fx: &mut Effects,
+        mut peer: impl FnMut() -> Peer,
+    ) {
         let mut rest = mask;
         while rest != 0 {
             let shard = rest.trailing_zeros() as usize;
@@ -432,39 +293,9 @@ impl Shard {
         }
     }
 
-    const fn own_bit(&self) -> u64 {
+    pub(crate) const fn own_bit(&self) -> u64 {
         1 << self.config.index
     }
-}
-
-/// How one session gets a late retained message: one copy for all of its subscriptions but those that refuse.
-/// As a replay's, it comes to its own publisher as well.
-fn late_terms(
-    subscriptions: &[(Subscriber, SubscriptionOptions)],
-    mut refusing: Vec<&(Subscriber, SubscriptionOptions)>,
-    parts: &MessageParts<'_>,
-) -> Option<Terms> {
-    let mut terms: Option<Terms> = None;
-    for subscription in subscriptions {
-        //= mqtt5 3.3.1-11
-        if let Some(at) = refusing.iter().position(|other| *other == subscription) {
-            refusing.swap_remove(at);
-            continue;
-        }
-        let options = subscription.1;
-        let qos = effective_qos(parts.qos, options.qos);
-        let terms = terms.get_or_insert(Terms {
-            qos,
-            //= mqtt5 3.3.1-8
-            //= mqtt311 3.3.1-8
-            retain: true,
-            ids: SubscriptionIds::None,
-            group: None,
-        });
-        terms.qos = terms.qos.max(qos);
-        terms.ids.push(options.subscription_id);
-    }
-    terms
 }
 
 /// The quality of service of a message for a subscription.

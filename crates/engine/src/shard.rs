@@ -11,7 +11,8 @@
 //! | `authentication.rs` | AUTH, verdicts |
 //! | `closing.rs` | DISCONNECT, faults, wills, session end, shutdown |
 //! | `publishing.rs`, `answering.rs` | PUBLISH from a client, and PUBACK or PUBREC for it |
-//! | `routing.rs` | who gets a message: route cache, local targets, other shards |
+//! | `routing.rs`, `relaying.rs` | who gets a message: route cache, local targets, other shards; retained ones |
+//! | `parts.rs` | a publish that several shards have a part in |
 //! | `express.rs`, `sending.rs` | a message to one session: window, queue, outbox, re-sends |
 //! | `settling.rs` | acknowledgements from receivers |
 //! | `subscribing.rs` | SUBSCRIBE, UNSUBSCRIBE |

@@ -40,6 +40,7 @@ impl Shard {
         for group in groups {
             self.push_group(group, fx);
         }
+        self.push_taken(slot, fx);
         fx.store.push(&Record::SlotEnd { slot });
         self.settle(now, fx);
     }
@@ -83,19 +84,31 @@ impl Shard {
                 replaying: false,
             });
         }
+        for packet_id in session.inbound.unreleased() {
+            let doubts = self.durable.as_ref().map(|durable| &durable.doubts);
+            let doubt = doubts.and_then(|doubts| doubts.get(&(key, packet_id)));
+            fx.store.push(&Record::Received {
+                session: id,
+                packet_id,
+                publish: doubt.map(|doubt| doubt.publish.get()),
+            });
+        }
         push_messages(session, id, fx);
+    }
+
+    fn push_taken(&self, slot: u8, fx: &mut Effects) {
+        let taken = self.durable.iter().flat_map(|durable| &durable.taken);
+        for (publish, _) in taken.filter(|(_, slots)| slots.contains(slot)) {
+            fx.store.push(&Record::Taken {
+                slot,
+                publish: *publish,
+            });
+        }
     }
 }
 
-/// The messages of a session, both ways.
+/// The messages for a session.
 fn push_messages(session: &ClientSession, id: SessionId, fx: &mut Effects) {
-    for packet_id in session.inbound.unreleased() {
-        fx.store.push(&Record::Received {
-            session: id,
-            packet_id,
-            publish: None,
-        });
-    }
     for (packet_id, stage, delivery) in session.outbound.unfinished() {
         match (stage, delivery) {
             (Stage::AwaitPubComp, _) => fx.store.push(&Record::Released {

@@ -7,8 +7,8 @@ use crate::client_session::ClientSession;
 use crate::connection::{Connection, Waits};
 use crate::delivery::Terms;
 use crate::effects::Effects;
+use crate::publication::Publication;
 use crate::record::{BodyId, Ids, Record, SessionId, StoredTerms};
-use crate::routing::Publication;
 use crate::shard::Shard;
 use crate::slab::Key;
 
@@ -70,13 +70,14 @@ impl Durable {
         step: Step,
         fx: &mut Effects,
     ) -> Option<BodyId> {
-        session.stored()?;
+        let id = session.stored()?;
         let recorded = match (qos, step) {
             (QoS::AtMostOnce, _) | (QoS::AtLeastOnce, Step::Replay) => false,
             (QoS::AtLeastOnce, _) | (QoS::ExactlyOnce, Step::Queue) => !of_group,
             (QoS::ExactlyOnce, Step::Send | Step::Replay) => true,
         };
         if recorded {
+            publication.is_taken_by(id.slot());
             self.body_of(publication, fx)
         } else {
             None

@@ -17,8 +17,8 @@ use crate::grouping::{Group, GroupJoin, Waiting, plain_filter};
 use crate::interest::InterestKey;
 use crate::message::Message;
 use crate::peers::{Peer, StoredOffer};
+use crate::publication::Publication;
 use crate::record::{BodyId, Record};
-use crate::routing::Publication;
 use crate::shard::Shard;
 use crate::slab::Key;
 use crate::time::Time;
@@ -40,6 +40,7 @@ impl Durable {
         if !group.is_durable() || publication.parts.qos == QoS::AtMostOnce {
             return None;
         }
+        publication.is_taken_by(slot_of(&group.filter));
         let body = self.body_of(publication, fx)?;
         fx.store.push(&Record::GroupQueued {
             group: &group.filter,

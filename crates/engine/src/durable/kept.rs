@@ -9,8 +9,8 @@ use hashbrown::hash_table::Entry;
 use crate::client_slots::slot_of;
 use crate::effects::Effects;
 use crate::message::Message;
+use crate::publication::Publication;
 use crate::record::{BodyId, Record};
-use crate::routing::Publication;
 use crate::shard::Shard;
 
 /// The retained messages of one slot with their bodies.
@@ -75,6 +75,7 @@ impl Shard {
             return;
         };
         let slot = slot_of(publication.parts.topic);
+        publication.is_taken_by(slot);
         let message = publication.message().clone();
         let replaces = durable.slot(slot).kept.set(message, body);
         fx.store.push(&Record::Retained {

@@ -41,8 +41,14 @@ impl Shard {
         if !self.retained.is_empty() {
             self.schedule(now.plus_millis(SWEEP_INTERVAL_MS), TimerKey::Sweep);
         }
+        let doubts = self
+            .durable
+            .iter()
+            .flat_map(|durable| durable.doubts.values());
+        let doubts: Vec<u64> = doubts.map(|doubt| doubt.publish.get()).collect();
         for shard in 0..self.config.shard_count {
-            self.send_to(shard, Peer::Restored, fx);
+            let doubts = doubts.clone();
+            self.send_to(shard, Peer::Restored { doubts }, fx);
         }
         self.settle(now, fx);
     }
@@ -56,16 +62,20 @@ impl Shard {
     }
 
     /// Another shard, or this one, is restored, and has said everything that it has to say about that.
-    pub(crate) fn on_restored(&mut self, now: Time, fx: &mut Effects) {
+    pub(crate) fn on_restored(&mut self, doubts: &[u64], now: Time, fx: &mut Effects) {
         let Some(durable) = &mut self.durable else {
             return;
         };
         let recovery = durable.recovery.get_or_insert_default();
         recovery.heard += 1;
+        recovery.doubts.extend(doubts);
         if recovery.heard < self.config.shard_count {
             return;
         }
         let groups = core::mem::take(&mut recovery.groups);
+        // What nobody has in doubt does not come again.
+        let doubts = core::mem::take(&mut recovery.doubts);
+        durable.taken.retain(|publish, _| doubts.contains(publish));
         durable.recovery = None;
         self.adopt_restored_groups(groups, now, fx);
         // Only now may a will go out: everybody's subscriptions are in force.

@@ -11,8 +11,10 @@ use martlet_session::Stage;
 
 use crate::client_session::{ClientSession, Membership, Will};
 use crate::client_slots::owner_of_topic;
+use crate::config::SHARDS_MAX;
 use crate::delivery::{Delivery, GroupTag, SubscriptionIds, Terms};
 use crate::message::{Message, MessageParts, Origin};
+use crate::parts::Doubt;
 use crate::record::{Body, BodyId, Record, SessionId, StoredOptions, StoredTerms};
 use crate::replay::Replay;
 use crate::shard::{Shard, Subscriber};
@@ -30,6 +32,8 @@ pub(super) struct Recovery {
     /// Sessions that had a connection.
     pub(super) online: HashSet<Key, foldhash::fast::FixedState>,
     pub(super) groups: RestoredGroups,
+    /// Publishes that may come again, of all shards that have said theirs.
+    pub(super) doubts: HashSet<u64, foldhash::fast::FixedState>,
     /// How many shards have said that they are restored.
     pub(super) heard: usize,
 }
@@ -91,7 +95,10 @@ impl Shard {
                     queue.remove(&sequence);
                 }
             }
-            Record::SlotEnd { .. } | Record::Taken { .. } => {}
+            Record::Taken { slot, publish } => {
+                durable.taken.entry(publish).or_default().insert(slot);
+            }
+            Record::SlotEnd { .. } => {}
             Record::Offline { session, .. }
             | Record::SessionEnded { session }
             | Record::Will { session, .. }
@@ -190,9 +197,30 @@ impl Shard {
                 }
             }
             Record::Replayed { filter, .. } => end_replay(session, filter),
-            Record::Received { packet_id, .. } => session.inbound.restore(packet_id),
-            Record::Completed { packet_id, .. } => drop(session.inbound.release(packet_id)),
+            Record::Received {
+                packet_id, publish, ..
+            } => self.restore_received(key, packet_id, publish),
+            Record::Completed { packet_id, .. } => {
+                session.inbound.release(packet_id);
+                durable.doubts.remove(&(key, packet_id));
+            }
             _ => self.restore_delivery(key, record),
+        }
+    }
+
+    fn restore_received(&mut self, key: Key, packet_id: PacketId, publish: Option<u64>) {
+        let (Some(durable), Some(session)) = (&mut self.durable, self.sessions.get_mut(key)) else {
+            return;
+        };
+        session.inbound.restore(packet_id);
+        durable.doubts.remove(&(key, packet_id));
+        if let Some(publish) = publish.and_then(NonZeroU64::new) {
+            let doubt = Doubt {
+                publish,
+                shards: u64::MAX >> (SHARDS_MAX - self.config.shard_count),
+                restored: true,
+            };
+            durable.doubts.insert((key, packet_id), doubt);
         }
     }
 
@@ -310,6 +338,10 @@ impl Shard {
                 .groups
                 .retain(|name, _| crate::slot_of(name) != slot);
         }
+        durable.taken.retain(|_, slots| {
+            slots.remove(slot);
+            !slots.is_empty()
+        });
         let place = durable.slot(slot);
         let kept: Vec<Message> = place.kept.drain().map(|(message, _)| message).collect();
         let sessions: Vec<Key> = place.sessions.values().copied().collect();
@@ -333,6 +365,7 @@ impl Shard {
         }
         if let (Some(durable), Some(id)) = (&mut self.durable, session.stored()) {
             durable.slot(id.slot()).sessions.remove(&id);
+            durable.doubts.retain(|(other, _), _| *other != key);
             durable.recovery.get_or_insert_default().online.remove(&key);
         }
     }

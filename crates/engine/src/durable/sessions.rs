@@ -102,6 +102,7 @@ impl Shard {
             self.interest.remove_durable(entry, self.config.index);
         }
         self.scratch.filter = buffer;
+        self.end_doubts(key, fx);
     }
 
     /// The session has lost its connection, and goes on without.

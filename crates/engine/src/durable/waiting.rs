@@ -1,9 +1,11 @@
 //! What waits until a batch is stable, and how it goes on then.
 
 use alloc::sync::Arc;
+use core::num::NonZeroU64;
 
 use crate::connection::Connection;
 use crate::effects::{ConnId, Effects, StoreTicket};
+use crate::parts::Ask;
 use crate::peers::Peer;
 use crate::shard::Shard;
 use crate::slab::Key;
@@ -19,7 +21,7 @@ pub(super) enum Waiter {
     /// A write barrier in a connection's outbox.
     Outbox(Key),
     /// A shard that has asked whether its part of this publish is stored.
-    Part { shard: usize, sequence: u64 },
+    Part { shard: usize, publish: NonZeroU64 },
     /// A group whose message a session holds for good.
     Held { group: Arc<str>, sequence: u64 },
 }
@@ -73,8 +75,8 @@ impl Shard {
             match waiter {
                 Waiter::Answers(conn) => self.release_answers(conn, now, fx),
                 Waiter::Outbox(conn) => self.lift_barrier(conn, fx),
-                Waiter::Part { shard, sequence } => {
-                    self.send_to(shard, Peer::Stored { sequence }, fx);
+                Waiter::Part { shard, publish } => {
+                    self.send_to(shard, Peer::Stored { publish }, fx);
                 }
                 Waiter::Held { group, sequence } => self.group_done(group, sequence, fx),
             }
@@ -83,17 +85,16 @@ impl Shard {
     }
 
     /// Tells a shard that its message is where it has to be, as soon as it is. `records`: how far the batch was before.
-    pub(crate) fn confirm(
-        &mut self,
-        shard: usize,
-        sequence: u64,
-        records: usize,
-        fx: &mut Effects,
-    ) {
-        let waiter = Waiter::Part { shard, sequence };
+    pub(crate) fn confirm(&mut self, ask: Option<Ask>, records: usize, fx: &mut Effects) {
+        let Some(ask) = ask.filter(|ask| ask.answer) else {
+            return;
+        };
+        let (shard, publish) = (usize::from(ask.origin), ask.publish);
         match &mut self.durable {
-            Some(durable) if fx.store.len() != records => durable.wait(fx.store.newest(), waiter),
-            Some(_) | None => self.send_to(shard, Peer::Stored { sequence }, fx),
+            Some(durable) if fx.store.len() != records => {
+                durable.wait(fx.store.newest(), Waiter::Part { shard, publish });
+            }
+            Some(_) | None => self.send_to(shard, Peer::Stored { publish }, fx),
         }
     }
 
