@@ -333,7 +333,7 @@ impl Will {
 
     fn parts(&self, origin: Origin, now: Time) -> MessageParts<'_> {
         MessageParts {
-            topic: &self.topic,
+            topic: (&*self.topic).into(),
             shared_properties: &self.shared_properties,
             payload: &self.payload,
             qos: self.qos,

@@ -18,7 +18,7 @@ use martlet_session::{InboundAliases, KeepAlive, OutboundAliases};
 use crate::effects::StoreTicket;
 use crate::outbox::Outbox;
 use crate::rare::Rare;
-use crate::routing::Route;
+use crate::routes::Route;
 use crate::slab::Key;
 use crate::writing::AckKind;
 

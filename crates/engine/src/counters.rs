@@ -9,7 +9,7 @@ pub struct Counters {
     pub publishes_received: u64,
     /// PUBLISH packets put into outboxes, re-sends included.
     pub publishes_sent: u64,
-    /// Of these, copies of bytes that were encoded once.
+    /// Of these, copies of the publisher's bytes or parts, with nothing of the receiver's own.
     pub express_deliveries: u64,
     /// Messages put into sessions' queues.
     pub queued: u64,

@@ -7,6 +7,7 @@ use martlet_codec::{PacketId, Properties, PropertiesBuf, Property, PublishHead, 
 use martlet_session::AliasUse;
 
 use crate::connection::Connection;
+use crate::express::{DUP, FIRST_BYTE, Plain, Template};
 use crate::message::{Message, MessageParts};
 use crate::outbox::CHAIN_THRESHOLD;
 use crate::record::BodyId;
@@ -105,10 +106,23 @@ pub(crate) fn write_publish(
     attempt: Attempt,
     own: &mut PropertiesBuf,
 ) -> Result<(), TooLarge> {
+    if terms.ids == SubscriptionIds::None
+        && let Some(plain) = Plain::of(
+            connection,
+            message.map(Template::of_message),
+            parts,
+            terms.qos,
+        )
+    {
+        let dup = if attempt.dup { DUP } else { 0 };
+        let first = FIRST_BYTE | dup | (terms.qos as u8) << 1 | u8::from(terms.retain);
+        plain.write(connection.outbox.bytes(), first, attempt.packet_id, parts);
+        return Ok(());
+    }
     let version = connection.version();
     write_own_properties(version, parts, terms, attempt.now, own);
     let shared = shared_properties(version, parts);
-    let mut topic = parts.topic;
+    let mut topic = parts.topic.as_str();
     let mut head = head_of(parts, terms, attempt, topic, own.as_properties(), shared);
     //= mqtt5 3.1.2-24
     if head.packet_len(version) > connection.packet_bytes_max as usize {
@@ -162,7 +176,7 @@ pub(crate) fn packet_len(
         parts,
         terms,
         attempt,
-        parts.topic,
+        parts.topic.as_str(),
         own.as_properties(),
         shared_properties(version, parts),
     )

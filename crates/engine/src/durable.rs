@@ -152,7 +152,7 @@ impl Durable {
             let body = BodyId::new(self.next_number())?;
             let parts = &publication.parts;
             let message = Body {
-                topic: parts.topic,
+                topic: parts.topic.as_str(),
                 shared_properties: parts.shared_properties,
                 payload: parts.payload,
                 qos: parts.qos,

@@ -1,157 +1,203 @@
 //! The short way to a receiver: the same bytes for everybody, but for flags and packet identifier.
 //!
-//! A PUBLISH that needs nothing of its own for a receiver (no subscription identifier, no topic alias, no queue in
-//! front of it) is one copy of a *template*: the publisher's own packet if it has the right form, else one that is
-//! encoded once. Everything else takes the long way through `sending.rs`; both write the same bytes.
+//! A PUBLISH that has nothing of its own for a receiver (no subscription identifier, no topic alias, no time left to be
+//! counted) is a copy of the publisher's packet, or of its parts if the receiver's form is another one. That
+//! holds for a message that is published now and for one that was kept in a queue. Everything else takes the long way through
+//! `sending.rs` and `delivery.rs`; both write the same bytes.
 
 use alloc::vec::Vec;
 
-use martlet_codec::{PacketId, PropertiesBuf, Publish, PublishHead, QoS, Version};
+use martlet_codec::{PacketId, Publish, QoS, Version};
 
 use crate::connection::Connection;
 use crate::delivery::{Delivery, SubscriptionIds, Terms};
 use crate::durable::{Source, Step};
 use crate::effects::{ConnId, Effects};
-use crate::message::MessageParts;
+use crate::message::{Form, Message, MessageParts, length_bytes, topic_at};
 use crate::outbox::CHAIN_THRESHOLD;
 use crate::publication::Publication;
 use crate::record::StoredTerms;
 use crate::shard::Shard;
 use crate::slab::Key;
-use crate::subscriptions::SubscriptionOptions;
 use crate::time::Time;
 use crate::writing::give_buffer;
 
-/// The encoded forms of one publication, by version (5 or 3) and by whether there is a packet identifier.
-#[derive(Debug, Default)]
-pub(crate) struct Templates<'a> {
-    /// The publisher's packet.
-    raw: Option<(Form, &'a [u8])>,
-    built: Vec<(Form, Vec<u8>)>,
+/// A publication as a packet: the publisher's, or the one that is kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Template<'a> {
+    form: Form,
+    packet: &'a [u8],
+    /// Receivers of this form get these bytes.
+    is_sent: bool,
+    /// It says what the publication's parts say and nothing else.
+    is_kept: bool,
 }
 
-/// What decides the layout of a PUBLISH.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Form {
-    v5: bool,
-    has_id: bool,
-}
+impl<'a> Template<'a> {
+    /// The publisher's packet, if it may serve; `shared_len`: the length of the properties that all receivers get.
+    pub(crate) fn of_packet(
+        publish: &Publish<'_>,
+        version: Version,
+        packet: &'a [u8],
+        shared_len: usize,
+    ) -> Option<Self> {
+        let properties_len = publish.properties.as_bytes().len();
+        let has_alias = properties_len > 0 && publish.properties.topic_alias().is_some();
+        if publish.topic.is_none() || has_alias || !has_shortest_length(packet) {
+            return None;
+        }
+        Some(Self {
+            form: Form {
+                v5: version.is_v5(),
+                has_id: publish.packet_id.is_some(),
+            },
+            packet,
+            is_sent: publish.payload.len() < CHAIN_THRESHOLD,
+            is_kept: shared_len == properties_len,
+        })
+    }
 
-impl<'a> Templates<'a> {
-    /// The publisher's packet as a template, if its bytes are what receivers get.
-    pub(crate) fn of_packet(publish: &Publish<'_>, version: Version, raw: &'a [u8]) -> Self {
-        let plain = publish.topic.is_some()
-            && publish.payload.len() < CHAIN_THRESHOLD
-            && (publish.properties.is_empty() || publish.properties.topic_alias().is_none())
-            && has_shortest_length(raw);
-        let form = Form {
-            v5: version.is_v5(),
-            has_id: publish.packet_id.is_some(),
-        };
+    pub(crate) fn of_message(message: &'a Message) -> Self {
         Self {
-            raw: plain.then_some((form, raw)),
-            built: Vec::new(),
+            form: message.form(),
+            packet: message.packet(),
+            is_sent: message.expires_at().is_none() && message.payload().len() < CHAIN_THRESHOLD,
+            is_kept: true,
         }
     }
 
-    /// The template of a form; encoded now if `build` and it is not there yet.
-    fn get(
-        &mut self,
-        form: Form,
-        parts: &MessageParts<'_>,
-        build: bool,
-        now: Time,
-    ) -> Option<&[u8]> {
-        if let Some((_, raw)) = self.raw.filter(|(raw_form, _)| *raw_form == form) {
-            return Some(raw);
+    /// The publication as something to keep.
+    pub(crate) fn keep(template: Option<Self>, parts: &MessageParts<'_>) -> Message {
+        match template.filter(|template| template.is_kept) {
+            Some(template) => Message::of_packet(parts, template.form, template.packet),
+            None => parts.to_message(),
         }
-        let known = self.built.iter().position(|(built, _)| *built == form);
-        let at = match known {
-            Some(at) => at,
-            None if build && parts.payload.len() < CHAIN_THRESHOLD => {
-                self.built.push((form, encode(form, parts, now)));
-                self.built.len() - 1
-            }
-            None => return None,
+    }
+}
+
+/// How to write a PUBLISH that has nothing of a receiver's own: known before an identifier is spent on it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Plain<'a> {
+    /// As a copy of this packet.
+    Copy(&'a [u8]),
+    /// From its parts, in this form and with this Remaining Length.
+    Build(Form, usize),
+}
+
+impl<'a> Plain<'a> {
+    /// `None`: there is something of the receiver's own in it, it is large, or the receiver does not take it.
+    pub(crate) fn of(
+        connection: &Connection,
+        template: Option<Template<'a>>,
+        parts: &MessageParts<'_>,
+        qos: QoS,
+    ) -> Option<Self> {
+        if connection.aliases_out.is_some() {
+            return None;
+        }
+        let form = Form {
+            v5: connection.version().is_v5(),
+            has_id: qos != QoS::AtMostOnce,
         };
-        self.built.get(at).map(|(_, bytes)| bytes.as_slice())
+        let max = connection.packet_bytes_max as usize;
+        if let Some(template) = template
+            && template.is_sent
+            && template.form == form
+        {
+            //= mqtt5 3.1.2-24
+            return (template.packet.len() <= max).then_some(Self::Copy(template.packet));
+        }
+        if parts.payload.len() >= CHAIN_THRESHOLD || (form.v5 && parts.expires_at.is_some()) {
+            return None;
+        }
+        let mut remaining = 2 + parts.topic.as_bytes().len() + parts.payload.len();
+        remaining += if form.has_id { 2 } else { 0 };
+        if form.v5 {
+            let len = parts.shared_properties.len();
+            remaining += variable_len(len) + len;
+        }
+        (1 + variable_len(remaining) + remaining <= max).then_some(Self::Build(form, remaining))
+    }
+
+    /// Appends the packet; `first` is its first byte.
+    pub(crate) fn write(
+        self,
+        out: &mut Vec<u8>,
+        first: u8,
+        packet_id: Option<PacketId>,
+        parts: &MessageParts<'_>,
+    ) {
+        match self {
+            Self::Copy(packet) => copy(out, packet, first, packet_id, parts.topic.as_bytes().len()),
+            Self::Build(form, remaining) => build(out, form, (first, remaining), packet_id, parts),
+        }
     }
 }
 
 impl Shard {
-    /// Sends to a session at once, if that takes nothing but a copy. `false`: take the long way.
+    /// Sends to a session at once, if that takes nothing but a copy; its subscription has this QoS and this Retain As
+    /// Published, and nothing else. `false`: take the long way.
     pub(crate) fn deliver_express(
         &mut self,
         key: Key,
-        options: SubscriptionOptions,
+        (granted, retain): (QoS, bool),
         publication: &mut Publication<'_>,
-        many: bool,
         now: Time,
         fx: &mut Effects,
     ) -> bool {
-        if options.subscription_id != 0 || options.no_local || publication.parts.is_expired(now) {
-            return false;
-        }
         let Some(session) = self.sessions.get_mut(key) else {
             return true;
         };
-        let free = session.is_idle() && session.replays.is_empty();
-        let Some(conn) = session.connection.filter(|_| free) else {
+        let Some(conn) = session.connection else {
             return false;
         };
+        if !session.is_idle() || !session.replays.is_empty() {
+            return false;
+        }
         let Some(connection) = self.connections.get_mut(conn) else {
             return false;
         };
-        let qos = options.qos.min(publication.parts.qos);
-        let has_id = qos != QoS::AtMostOnce;
-        if connection.aliases_out.is_some()
-            || connection.outbox.len() >= self.config.limits.outbox_bytes_max
-            || (has_id && !session.outbound.can_send())
+        let qos = granted.min(publication.parts.qos);
+        if connection.outbox.len() >= self.config.limits.outbox_bytes_max
+            || (qos != QoS::AtMostOnce && !session.outbound.can_send())
+            || publication.parts.is_expired(now)
         {
             return false;
         }
-        let form = Form {
-            v5: connection.version().is_v5(),
-            has_id,
-        };
-        let retain = options.retain_as_published && publication.parts.retain;
-        let message = has_id.then(|| publication.message().clone());
-        let durable = self.durable.as_mut();
-        let body =
-            durable.and_then(|d| d.body_for(session, publication, (qos, false), Step::Send, fx));
-        let (parts, templates) = publication.templates();
-        let Some(template) = templates.get(form, parts, many, now) else {
+        let template = publication.template();
+        let Some(plain) = Plain::of(connection, template, &publication.parts, qos) else {
             return false;
         };
-        if template.len() > connection.packet_bytes_max as usize {
-            return false;
-        }
+        let retain = retain && publication.parts.retain;
         let mut packet_id = None;
-        if let Some(message) = message {
-            let terms = Terms {
-                qos,
-                retain,
-                ids: SubscriptionIds::None,
-                group: None,
-            };
+        if qos != QoS::AtMostOnce {
+            let mut body = None;
+            if let Some(durable) = &mut self.durable {
+                body = durable.body_for(session, publication, (qos, false), Step::Send, fx);
+            }
+            let message = publication.message().clone();
             self.memory_bytes += message.size();
             let delivery = Delivery {
                 message,
                 body,
-                terms,
+                terms: Terms {
+                    qos,
+                    retain,
+                    ids: SubscriptionIds::None,
+                    group: None,
+                },
             };
             packet_id = session.outbound.send(qos == QoS::ExactlyOnce, delivery);
+            if let (Some(body), Some(durable)) = (body, &mut self.durable) {
+                let sent = (body, StoredTerms::bare(qos, retain));
+                let to = (&mut *connection, conn);
+                durable.record_sending(session, to, Source::Live, sent, packet_id, fx);
+            }
         }
-        if let (Some(body), Some(durable)) = (body, &mut self.durable) {
-            let sent = (body, StoredTerms::bare(qos, retain));
-            let to = (&mut *connection, conn);
-            durable.record_sending(session, to, Source::Live, sent, packet_id, fx);
-        }
-        let first = FIRST_BYTE | (qos as u8) << 1 | u8::from(retain);
         give_buffer(connection, &mut self.scratch.pool);
-        append(connection, template, first, packet_id, parts.topic.len());
-        connection.counted_bytes += template.len();
-        self.memory_bytes += template.len();
+        let first = FIRST_BYTE | (qos as u8) << 1 | u8::from(retain);
+        let grown = append(connection, plain, first, packet_id, &publication.parts);
+        self.memory_bytes += grown;
         if !connection.dirty {
             connection.dirty = true;
             fx.dirty.push(ConnId(conn));
@@ -160,70 +206,136 @@ impl Shard {
         self.counters.express_deliveries += 1;
         true
     }
+
+    /// Sends what waits in a session's queue, as far as its window and outbox allow and as it takes nothing but copies.
+    /// Re-sends and retained messages are not in its way.
+    pub(crate) fn pump_express(&mut self, key: Key, conn: Key, now: Time, fx: &mut Effects) {
+        let outbox_max = self.config.limits.outbox_bytes_max;
+        let (Some(session), Some(connection)) =
+            (self.sessions.get_mut(key), self.connections.get_mut(conn))
+        else {
+            return;
+        };
+        let mut moved = false;
+        while connection.outbox.len() < outbox_max
+            && let Some(front) = session.queue.front()
+            && (front.terms.qos == QoS::AtMostOnce || session.outbound.can_send())
+            && front.terms.ids == SubscriptionIds::None
+            && front.body.is_none()
+            && !front.message.is_expired(now)
+        {
+            let (qos, retain) = (front.terms.qos, front.terms.retain);
+            let message = front.message.clone();
+            let parts = message.parts();
+            let template = Some(Template::of_message(&message));
+            let Some(plain) = Plain::of(connection, template, &parts, qos) else {
+                break;
+            };
+            let Some((_, delivery)) = session.queue.pop() else {
+                break;
+            };
+            let mut packet_id = None;
+            if qos == QoS::AtMostOnce {
+                self.memory_bytes = self.memory_bytes.saturating_sub(message.size());
+            } else {
+                // It goes from the queue into the window, and counts there.
+                packet_id = session.outbound.send(qos == QoS::ExactlyOnce, delivery);
+            }
+            give_buffer(connection, &mut self.scratch.pool);
+            let first = FIRST_BYTE | (qos as u8) << 1 | u8::from(retain);
+            self.memory_bytes += append(connection, plain, first, packet_id, &parts);
+            self.counters.publishes_sent += 1;
+            self.counters.express_deliveries += 1;
+            moved = true;
+        }
+        if moved && !connection.dirty {
+            connection.dirty = true;
+            fx.dirty.push(ConnId(conn));
+        }
+    }
 }
 
-/// Copies a template to the outbox and puts flags and identifier right.
+/// Writes to the outbox; returns by how much it has grown, which the connection has counted.
 fn append(
     connection: &mut Connection,
-    template: &[u8],
+    plain: Plain<'_>,
+    first: u8,
+    packet_id: Option<PacketId>,
+    parts: &MessageParts<'_>,
+) -> usize {
+    let out = connection.outbox.bytes();
+    let before = out.len();
+    plain.write(out, first, packet_id, parts);
+    let grown = out.len() - before;
+    connection.counted_bytes += grown;
+    grown
+}
+
+/// Copies a packet and puts flags and identifier right.
+fn copy(
+    out: &mut Vec<u8>,
+    packet: &[u8],
     first: u8,
     packet_id: Option<PacketId>,
     topic_len: usize,
 ) {
-    let out = connection.outbox.bytes();
     let start = out.len();
-    out.extend_from_slice(template);
-    let Some(packet) = out.get_mut(start..) else {
+    out.extend_from_slice(packet);
+    let Some(copied) = out.get_mut(start..) else {
         return;
     };
-    if let Some(byte) = packet.first_mut() {
+    if let Some(byte) = copied.first_mut() {
         *byte = first;
     }
     if let Some(id) = packet_id {
-        // Behind the fixed header and the topic with its two-byte length.
-        let at = 1 + length_bytes(packet) + 2 + topic_len;
-        if let Some(field) = packet.get_mut(at..at + 2) {
+        let at = topic_at(packet) + topic_len;
+        if let Some(field) = copied.get_mut(at..at + 2) {
             field.copy_from_slice(&id.get().to_be_bytes());
         }
     }
 }
 
-fn encode(form: Form, parts: &MessageParts<'_>, now: Time) -> Vec<u8> {
-    let mut own = PropertiesBuf::new();
-    let version = if form.v5 { Version::V5 } else { Version::V311 };
-    let mut shared: &[u8] = &[];
-    if form.v5 {
-        shared = parts.shared_properties;
-        crate::delivery::push_expiry(parts, now, &mut own);
+fn build(
+    out: &mut Vec<u8>,
+    form: Form,
+    (first, remaining): (u8, usize),
+    packet_id: Option<PacketId>,
+    parts: &MessageParts<'_>,
+) {
+    let topic = parts.topic.as_bytes();
+    out.reserve(5 + remaining);
+    out.push(first);
+    push_variable(out, remaining);
+    out.extend_from_slice(&u16::try_from(topic.len()).unwrap_or(u16::MAX).to_be_bytes());
+    out.extend_from_slice(topic);
+    if let Some(id) = packet_id {
+        out.extend_from_slice(&id.get().to_be_bytes());
     }
-    let head = PublishHead {
-        dup: false,
-        qos: if form.has_id {
-            QoS::AtLeastOnce
-        } else {
-            QoS::AtMostOnce
-        },
-        retain: false,
-        topic: parts.topic,
-        packet_id: if form.has_id { PacketId::new(1) } else { None },
-        own_properties: own.as_properties().as_bytes(),
-        shared_properties: shared,
-        payload_len: parts.payload.len(),
-    };
-    let mut bytes = Vec::with_capacity(head.packet_len(version));
-    head.encode(version, &mut bytes);
-    bytes.extend_from_slice(parts.payload);
-    bytes
+    if form.v5 {
+        push_variable(out, parts.shared_properties.len());
+        out.extend_from_slice(parts.shared_properties);
+    }
+    out.extend_from_slice(parts.payload);
 }
 
-/// How many bytes the Remaining Length of a packet takes.
-fn length_bytes(packet: &[u8]) -> usize {
-    packet
-        .iter()
-        .skip(1)
-        .take_while(|byte| **byte & 0x80 != 0)
-        .count()
-        + 1
+const fn variable_len(value: usize) -> usize {
+    match value {
+        0..0x80 => 1,
+        0x80..0x4000 => 2,
+        0x4000..0x20_0000 => 3,
+        _ => 4,
+    }
+}
+
+fn push_variable(out: &mut Vec<u8>, value: usize) {
+    let mut rest = value;
+    while rest >= 0x80 {
+        let [low, ..] = rest.to_le_bytes();
+        out.push(0x80 | low);
+        rest >>= 7;
+    }
+    let [low, ..] = rest.to_le_bytes();
+    out.push(low);
 }
 
 /// Whether the Remaining Length is in its shortest form; MQTT 3 publishers may pad it, v5 receivers refuse that.
@@ -233,7 +345,9 @@ fn has_shortest_length(packet: &[u8]) -> bool {
 }
 
 /// PUBLISH without flags.
-const FIRST_BYTE: u8 = 0x30;
+pub(crate) const FIRST_BYTE: u8 = 0x30;
+/// The DUP flag.
+pub(crate) const DUP: u8 = 0x08;
 
 #[cfg(test)]
 mod tests {

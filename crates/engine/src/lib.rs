@@ -60,6 +60,7 @@ mod peering;
 mod peers;
 mod publication;
 mod publishing;
+mod pumping;
 mod queue;
 mod rare;
 mod reading;
@@ -70,6 +71,7 @@ mod replay;
 mod report;
 mod retained;
 mod retaining;
+mod routes;
 mod routing;
 mod sending;
 mod settling;
@@ -94,7 +96,7 @@ pub use effects::{
 };
 pub use interest::{Interest, InterestKey, LocalInterest, prefixes_of};
 pub use limits::Limits;
-pub use message::{Message, MessageParts, Origin};
+pub use message::{Message, MessageParts, Origin, Topic};
 pub use outbox::Outbox;
 pub use peers::PeerMessage;
 pub use record::{

@@ -1,29 +1,58 @@
 //! An application message that outlives the read buffer it came in.
 //!
 //! Most publishes never become a [`Message`]: a small one that only needs forwarding is copied from the read
-//! buffer into the outboxes. One is made, once, when somebody has to hold on to it: a queue, the retained store,
-//! another shard, a chained payload. Everything lies in ONE allocation that all holders share:
+//! buffer into the outboxes. One is made, once, when somebody has to hold on to it: a queue, a window, the retained store,
+//! another shard, a chained payload. It is the publisher's packet itself if that has the right form, so that it is
+//! copied once when it is kept, and once for each receiver. Everything lies in ONE allocation that all holders share:
 //!
 //! ```text
-//! | head (HEAD_LEN bytes, see write_head) | topic | shared properties | payload |
+//! | count | Head | PUBLISH: fixed header | topic | packet identifier | properties | payload |
+//!                                          ^topic_at                  ^             ^payload_at
 //! ```
 
-use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::hash::BuildHasher;
-use core::{fmt, iter, str};
-use martlet_codec::QoS;
+use core::{fmt, str};
+
+use martlet_codec::{PacketId, PublishHead, QoS, Version};
+use triomphe::ThinArc;
 
 use crate::time::Time;
 
-/// A published message, shared by everyone who still has to do something with it. Cloning counts a reference.
+/// A published message, shared by everyone who still has to do something with it. Cloning counts a reference; the
+/// handle is one word.
 #[derive(Clone)]
-pub struct Message(Arc<[u8]>);
+pub struct Message(ThinArc<Head, u8>);
+
+/// What is known of the packet without reading it again.
+#[derive(Debug, Clone, Copy)]
+struct Head {
+    expires_at: Option<Time>,
+    /// Of the publisher, see [`Origin`].
+    session: u64,
+    payload_at: u32,
+    properties_len: u32,
+    topic_len: u16,
+    topic_at: u8,
+    shard: u8,
+    qos: QoS,
+    retain: bool,
+    form: Form,
+}
+
+/// What decides the layout of a PUBLISH.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Form {
+    /// Whether there are properties, be it none.
+    pub(crate) v5: bool,
+    pub(crate) has_id: bool,
+}
 
 /// What a [`Message`] is made of, all borrowed: the form in which a publish passes through the shard.
 #[derive(Clone, Copy, Debug)]
 pub struct MessageParts<'a> {
     /// The full topic name; a topic alias is resolved before this is built.
-    pub topic: &'a str,
+    pub topic: Topic<'a>,
     /// The encoded properties that every receiver gets unchanged, in the publisher's order.
     pub shared_properties: &'a [u8],
     /// The payload.
@@ -38,6 +67,16 @@ pub struct MessageParts<'a> {
     pub origin: Origin,
 }
 
+/// A topic name. Its text, where that is at hand: bytes that were a text before are only made one again for somebody
+/// who needs it, since that looks at every byte.
+#[derive(Clone, Copy)]
+pub enum Topic<'a> {
+    /// The name.
+    Text(&'a str),
+    /// Its bytes, as they stand in a message.
+    Bytes(&'a [u8]),
+}
+
 /// The session that published a message: for "no local", and for nothing else.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Origin {
@@ -48,67 +87,85 @@ pub struct Origin {
 }
 
 impl Message {
+    /// Keeps a packet that says what the parts say and nothing else: no expiry interval, no topic alias.
+    pub(crate) fn of_packet(parts: &MessageParts<'_>, form: Form, packet: &[u8]) -> Self {
+        let head = Head {
+            expires_at: parts.expires_at,
+            session: parts.origin.session,
+            payload_at: length(packet.len() - parts.payload.len()),
+            properties_len: length(parts.shared_properties.len()),
+            // Two bytes on the wire, which stand behind at most five.
+            topic_len: u16::try_from(parts.topic.as_bytes().len()).unwrap_or(u16::MAX),
+            topic_at: u8::try_from(topic_at(packet)).unwrap_or(u8::MAX),
+            shard: parts.origin.shard,
+            qos: parts.qos,
+            retain: parts.retain,
+            form,
+        };
+        let message = Self(ThinArc::from_header_and_slice(head, packet));
+        debug_assert_eq!(message.topic_bytes(), parts.topic.as_bytes());
+        debug_assert_eq!(message.shared_properties(), parts.shared_properties);
+        debug_assert_eq!(message.payload(), parts.payload);
+        message
+    }
+
     /// The topic name.
     #[must_use]
     pub fn topic(&self) -> &str {
-        let topic = str::from_utf8(self.topic_bytes());
-        debug_assert!(topic.is_ok(), "to_message copied these bytes out of a str");
-        topic.unwrap_or_default()
+        Topic::Bytes(self.topic_bytes()).as_str()
     }
 
     /// The topic name's bytes, for comparing and copying: unlike [`Message::topic`] this checks nothing again.
     #[must_use]
     pub fn topic_bytes(&self) -> &[u8] {
-        self.part(HEAD_LEN, self.topic_len())
+        let start = usize::from(self.head().topic_at);
+        self.part(start, start + usize::from(self.head().topic_len))
     }
 
     /// The encoded properties that every receiver gets unchanged.
     #[must_use]
     pub fn shared_properties(&self) -> &[u8] {
-        self.part(HEAD_LEN + self.topic_len(), self.properties_len())
+        let end = self.head().payload_at as usize;
+        self.part(end - self.head().properties_len as usize, end)
     }
 
     /// The payload.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
-        self.0
-            .get(HEAD_LEN + self.topic_len() + self.properties_len()..)
+        self.packet()
+            .get(self.head().payload_at as usize..)
             .unwrap_or_default()
     }
 
     /// The quality of service at which it was published.
     #[must_use]
     pub fn qos(&self) -> QoS {
-        QoS::from_bits(self.flags() & FLAG_QOS).unwrap_or(QoS::AtMostOnce)
+        self.head().qos
     }
 
     /// Whether it was published with the RETAIN flag.
     #[must_use]
     pub fn retain(&self) -> bool {
-        self.flags() & FLAG_RETAIN != 0
+        self.head().retain
     }
 
     /// When it is worth nothing any more, if ever.
     #[must_use]
     pub fn expires_at(&self) -> Option<Time> {
-        let expires = self.flags() & FLAG_EXPIRES != 0;
-        expires.then(|| Time::from_millis(u64::from_le_bytes(self.field(AT_EXPIRES))))
+        self.head().expires_at
     }
 
     /// Who published it.
     #[must_use]
     pub fn origin(&self) -> Origin {
-        let [shard] = self.field(AT_SHARD);
-        Origin {
-            shard,
-            session: u64::from_le_bytes(self.field(AT_SESSION)),
-        }
+        let Head { shard, session, .. } = *self.head();
+        Origin { shard, session }
     }
 
     /// The memory that the message takes, however many hold it.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.0.len() + REFERENCE_COUNTS
+        self.packet().len() + OVERHEAD
     }
 
     /// Whether its expiry interval has passed.
@@ -127,7 +184,7 @@ impl Message {
     #[must_use]
     pub fn parts(&self) -> MessageParts<'_> {
         MessageParts {
-            topic: self.topic(),
+            topic: Topic::Bytes(self.topic_bytes()),
             shared_properties: self.shared_properties(),
             payload: self.payload(),
             qos: self.qos(),
@@ -139,36 +196,31 @@ impl Message {
 
     /// A number that is the same for the same message, and for no other but by chance or if the two are equal.
     pub(crate) fn fingerprint(&self, hasher: &impl BuildHasher) -> u64 {
-        hasher.hash_one(&self.0)
+        let Origin { shard, session } = self.origin();
+        hasher.hash_one((self.packet(), self.expires_at(), shard, session))
     }
 
     /// Whether both are the same message, not only equal ones.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        core::ptr::eq(self.head(), other.head())
     }
 
-    fn flags(&self) -> u8 {
-        let [flags] = self.field(AT_FLAGS);
-        flags
+    /// A PUBLISH with these parts and without an expiry interval; flags and packet identifier may be anything.
+    pub(crate) fn packet(&self) -> &[u8] {
+        &self.0.slice
     }
 
-    fn topic_len(&self) -> usize {
-        u32::from_le_bytes(self.field(AT_TOPIC_LEN)) as usize
+    pub(crate) fn form(&self) -> Form {
+        self.head().form
     }
 
-    fn properties_len(&self) -> usize {
-        u32::from_le_bytes(self.field(AT_PROPERTIES_LEN)) as usize
+    fn head(&self) -> &Head {
+        &self.0.header.header
     }
 
-    fn part(&self, start: usize, len: usize) -> &[u8] {
-        self.0.get(start..start + len).unwrap_or_default()
-    }
-
-    fn field<const N: usize>(&self, at: usize) -> [u8; N] {
-        let field = self.0.get(at..).and_then(|bytes| bytes.first_chunk());
-        debug_assert!(field.is_some(), "every message starts with a head");
-        field.copied().unwrap_or([0; N])
+    fn part(&self, start: usize, end: usize) -> &[u8] {
+        self.packet().get(start..end).unwrap_or_default()
     }
 }
 
@@ -186,22 +238,37 @@ impl fmt::Debug for Message {
 }
 
 impl MessageParts<'_> {
-    /// Copies the parts into one allocation of their own.
+    /// Encodes the parts into one allocation of their own.
     #[must_use]
     pub fn to_message(&self) -> Message {
-        let parts = [self.topic.as_bytes(), self.shared_properties, self.payload];
-        let len = HEAD_LEN + parts.iter().map(|part| part.len()).sum::<usize>();
-        // The length is known to the iterator, so this allocates once, at the right size, and we fill it in place.
-        let mut bytes: Arc<[u8]> = iter::repeat_n(0, len).collect();
-        if let Some(mut rest) = Arc::get_mut(&mut bytes) {
-            let head = self.head();
-            for part in [&head[..]].into_iter().chain(parts) {
-                let (here, after) = rest.split_at_mut(part.len());
-                here.copy_from_slice(part);
-                rest = after;
-            }
-        }
-        Message(bytes)
+        let form = Form {
+            v5: !self.shared_properties.is_empty(),
+            has_id: self.qos != QoS::AtMostOnce,
+        };
+        Message::of_packet(self, form, &self.encode(form, &[]))
+    }
+
+    /// The parts as a PUBLISH without flags, with these property bytes in front of the shared ones.
+    pub(crate) fn encode(&self, form: Form, own_properties: &[u8]) -> Vec<u8> {
+        let version = if form.v5 { Version::V5 } else { Version::V311 };
+        let head = PublishHead {
+            dup: false,
+            qos: if form.has_id {
+                QoS::AtLeastOnce
+            } else {
+                QoS::AtMostOnce
+            },
+            retain: false,
+            topic: self.topic.as_str(),
+            packet_id: if form.has_id { PacketId::new(1) } else { None },
+            own_properties,
+            shared_properties: if form.v5 { self.shared_properties } else { &[] },
+            payload_len: self.payload.len(),
+        };
+        let mut packet = Vec::with_capacity(head.packet_len(version));
+        head.encode(version, &mut packet);
+        packet.extend_from_slice(self.payload);
+        packet
     }
 
     /// Whether the expiry interval has passed.
@@ -215,29 +282,41 @@ impl MessageParts<'_> {
     pub fn remaining_expiry_s(&self, now: Time) -> Option<u32> {
         Some(remaining_s(self.expires_at?, now))
     }
+}
 
-    fn head(&self) -> [u8; HEAD_LEN] {
-        let mut head = [0; HEAD_LEN];
-        let flags = self.qos as u8
-            | if self.retain { FLAG_RETAIN } else { 0 }
-            | if self.expires_at.is_some() {
-                FLAG_EXPIRES
-            } else {
-                0
-            };
-        let expires_at = self.expires_at.unwrap_or_default().as_millis();
-        let mut put = |at: usize, field: &[u8]| {
-            if let Some(place) = head.get_mut(at..at + field.len()) {
-                place.copy_from_slice(field);
+impl<'a> Topic<'a> {
+    /// The name's bytes.
+    #[must_use]
+    pub const fn as_bytes(self) -> &'a [u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(self) -> &'a str {
+        match self {
+            Self::Text(text) => text,
+            Self::Bytes(bytes) => {
+                let text = str::from_utf8(bytes);
+                debug_assert!(text.is_ok(), "they were copied out of a str");
+                text.unwrap_or_default()
             }
-        };
-        put(AT_FLAGS, &[flags]);
-        put(AT_SHARD, &[self.origin.shard]);
-        put(AT_TOPIC_LEN, &length(self.topic.len()));
-        put(AT_PROPERTIES_LEN, &length(self.shared_properties.len()));
-        put(AT_EXPIRES, &expires_at.to_le_bytes());
-        put(AT_SESSION, &self.origin.session.to_le_bytes());
-        head
+        }
+    }
+}
+
+impl<'a> From<&'a str> for Topic<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl fmt::Debug for Topic<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
     }
 }
 
@@ -249,14 +328,27 @@ impl Origin {
     };
 }
 
+/// Where the topic of a PUBLISH stands: behind the fixed header and its own length.
+pub(crate) fn topic_at(packet: &[u8]) -> usize {
+    1 + length_bytes(packet) + 2
+}
+
+/// How many bytes the Remaining Length of a packet takes.
+pub(crate) fn length_bytes(packet: &[u8]) -> usize {
+    packet
+        .iter()
+        .skip(1)
+        .take_while(|byte| **byte & 0x80 != 0)
+        .count()
+        + 1
+}
+
 #[expect(
     clippy::expect_used,
-    reason = "a packet is shorter than 2^28 bytes, and so is its every part"
+    reason = "a packet is shorter than 2^29 bytes, and so is its every part"
 )]
-fn length(len: usize) -> [u8; 4] {
-    u32::try_from(len)
-        .expect("shorter than a packet")
-        .to_le_bytes()
+fn length(len: usize) -> u32 {
+    u32::try_from(len).expect("shorter than a packet")
 }
 
 /// Rounded up: the part of a second that has not passed still counts, so the value is the received one less the
@@ -267,24 +359,12 @@ fn remaining_s(expires_at: Time, now: Time) -> u32 {
     u32::try_from(seconds).unwrap_or(u32::MAX)
 }
 
-const AT_FLAGS: usize = 0;
-const AT_SHARD: usize = 1;
-const AT_TOPIC_LEN: usize = 2;
-const AT_PROPERTIES_LEN: usize = 6;
-const AT_EXPIRES: usize = 10;
-const AT_SESSION: usize = 18;
-const HEAD_LEN: usize = 26;
-
-const FLAG_QOS: u8 = 0b0011;
-const FLAG_RETAIN: u8 = 0b0100;
-const FLAG_EXPIRES: u8 = 0b1000;
-
-/// What the shared allocation holds besides the bytes: the strong and the weak count.
-const REFERENCE_COUNTS: usize = 2 * size_of::<usize>();
+/// What the shared allocation holds besides the packet: the count of references, the head, the length.
+const OVERHEAD: usize = 2 * size_of::<usize>() + size_of::<Head>();
 
 #[cfg(test)]
 mod tests {
-    use super::{HEAD_LEN, Message, MessageParts, Origin};
+    use super::{Form, Head, Message, MessageParts, Origin};
     use crate::time::Time;
     use alloc::string::String;
     use alloc::vec::Vec;
@@ -293,7 +373,7 @@ mod tests {
 
     fn parts<'a>(topic: &'a str, payload: &'a [u8]) -> MessageParts<'a> {
         MessageParts {
-            topic,
+            topic: topic.into(),
             shared_properties: &[],
             payload,
             qos: QoS::AtMostOnce,
@@ -319,7 +399,7 @@ mod tests {
             let origin = Origin { shard, session };
             let qos = QoS::from_bits(qos).unwrap();
             let message = MessageParts {
-                topic: &topic, shared_properties: &shared_properties, payload: &payload,
+                topic: topic.as_str().into(), shared_properties: &shared_properties, payload: &payload,
                 qos, retain, expires_at, origin,
             }.to_message();
             prop_assert_eq!(message.topic(), &topic);
@@ -331,14 +411,36 @@ mod tests {
             prop_assert_eq!(message.expires_at(), expires_at);
             prop_assert_eq!(message.origin(), origin);
             prop_assert!(!message.is_same(&message.parts().to_message()));
-            prop_assert_eq!(&message.parts().to_message().0, &message.0);
+            let again = message.parts().to_message();
+            prop_assert_eq!(again.packet(), message.packet());
+        }
+    }
+
+    /// Optimisation: the publisher's packet is kept as it is, whatever its form.
+    #[test]
+    fn a_packet_that_is_kept_is_copied_as_a_whole() {
+        for (v5, has_id) in [(false, false), (false, true), (true, false), (true, true)] {
+            let form = Form { v5, has_id };
+            let parts = MessageParts {
+                shared_properties: if v5 { &[0x01, 0x01] } else { &[] },
+                ..parts("a/b", &[7; 200])
+            };
+            let packet = parts.encode(form, &[]);
+            let message = Message::of_packet(&parts, form, &packet);
+            assert_eq!(message.packet(), packet);
+            assert_eq!(message.form(), form);
+            assert_eq!(message.topic(), "a/b");
+            assert_eq!(message.shared_properties(), parts.shared_properties);
+            assert_eq!(message.payload(), parts.payload);
         }
     }
 
     #[test]
     fn size_counts_every_byte_that_is_held() {
         let message = parts("a/b", b"12345").to_message();
-        assert_eq!(message.size(), HEAD_LEN + 3 + 5 + 16);
+        assert_eq!(size_of::<Head>(), 32);
+        // The count, the length, the head; and of the packet two lengths.
+        assert_eq!(message.size(), 16 + 32 + 2 + 2 + 3 + 5);
         assert!(message.clone().is_same(&message));
     }
 
@@ -394,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handle_is_two_words() {
-        assert_eq!(size_of::<Option<Message>>(), 2 * size_of::<usize>());
+    fn a_handle_is_one_word() {
+        assert_eq!(size_of::<Option<Message>>(), size_of::<usize>());
     }
 }

@@ -305,7 +305,7 @@ mod tests {
 
     fn message(payload: &[u8]) -> Message {
         MessageParts {
-            topic: "a",
+            topic: "a".into(),
             shared_properties: b"property",
             payload,
             qos: QoS::AtMostOnce,

@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 
-use crate::express::Templates;
+use crate::express::Template;
 use crate::message::{Message, MessageParts};
 use crate::parts::{Asker, TakenHere};
 use crate::record::BodyId;
@@ -12,7 +12,7 @@ use crate::record::BodyId;
 pub(crate) struct Publication<'a> {
     pub(crate) parts: MessageParts<'a>,
     message: Option<Message>,
-    templates: Templates<'a>,
+    template: Option<Template<'a>>,
     /// Its name in this shard's store; from the first record that refers to it on.
     pub(crate) body: Option<BodyId>,
     /// Who waits for other shards' parts of it.
@@ -23,14 +23,17 @@ pub(crate) struct Publication<'a> {
 
 impl<'a> Publication<'a> {
     pub(crate) fn new(parts: MessageParts<'a>) -> Self {
-        Self::with_templates(parts, Templates::default())
+        Self::with_template(parts, None)
     }
 
-    pub(crate) const fn with_templates(parts: MessageParts<'a>, templates: Templates<'a>) -> Self {
+    pub(crate) const fn with_template(
+        parts: MessageParts<'a>,
+        template: Option<Template<'a>>,
+    ) -> Self {
         Self {
             parts,
             message: None,
-            templates,
+            template,
             body: None,
             asker: None,
             taken: None,
@@ -41,21 +44,23 @@ impl<'a> Publication<'a> {
         Self {
             parts: message.parts(),
             message: Some(message.clone()),
-            templates: Templates::default(),
+            template: Some(Template::of_message(message)),
             body: None,
             asker: None,
             taken: None,
         }
     }
 
-    pub(crate) const fn templates(&mut self) -> (&MessageParts<'a>, &mut Templates<'a>) {
-        (&self.parts, &mut self.templates)
+    /// The message as a packet, if there is one.
+    pub(crate) const fn template(&self) -> Option<Template<'a>> {
+        self.template
     }
 
     /// The message as something to keep; made at the first call.
     pub(crate) fn message(&mut self) -> &Message {
-        let parts = &self.parts;
-        self.message.get_or_insert_with(|| parts.to_message())
+        let (template, parts) = (self.template, &self.parts);
+        self.message
+            .get_or_insert_with(|| Template::keep(template, parts))
     }
 
     /// The message, if somebody keeps it already, or if its payload is worth sharing.

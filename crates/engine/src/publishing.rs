@@ -9,7 +9,7 @@ use crate::acl::ClientInfo;
 use crate::connection::{Connection, Parked, Waits};
 use crate::durable::Admission;
 use crate::effects::Effects;
-use crate::express::Templates;
+use crate::express::Template;
 use crate::message::MessageParts;
 use crate::parts::{Asker, Doubt};
 use crate::publication::Publication;
@@ -121,9 +121,9 @@ impl Shard {
         }
         let mut shared = core::mem::take(&mut self.scratch.shared);
         let expires_at = collect_shared(publish, &mut shared, now);
-        let templates = Templates::of_packet(publish, client.version, raw.bytes);
+        let template = Template::of_packet(publish, client.version, raw.bytes, shared.len());
         let parts = MessageParts {
-            topic,
+            topic: topic.into(),
             shared_properties: &shared,
             payload: publish.payload,
             qos: publish.qos,
@@ -131,7 +131,7 @@ impl Shard {
             expires_at,
             origin: self.origin_of(session),
         };
-        let mut publication = Publication::with_templates(parts, templates);
+        let mut publication = Publication::with_template(parts, template);
         if self.durable.is_some() || publish.retain {
             publication.asker = Some(Asker {
                 conn,
@@ -145,7 +145,7 @@ impl Shard {
         } else if let Some(route) = raw.route.filter(|route| self.is_route_to(route, topic)) {
             self.route_plain(route, &mut publication, now, fx)
         } else {
-            let route = self.lookup(topic);
+            let route = self.lookup(topic.into());
             let routed = self.route_plain(&route, &mut publication, now, fx);
             self.scratch.route = Some(route);
             routed

@@ -33,7 +33,8 @@ pub(crate) enum Pushed {
     Queued,
     /// It is queued, and so many of the oldest QoS 0 messages had to go for it.
     Displaced(u64),
-    Refused,
+    /// Here it is again.
+    Refused(Delivery),
 }
 
 impl Queue {
@@ -52,7 +53,7 @@ impl Queue {
         };
         // Nothing is dropped for a message that will not fit anyway.
         if !fits(waiting, waiting.qos0_bytes, waiting.qos0_count) {
-            return Pushed::Refused;
+            return Pushed::Refused(delivery);
         }
         let mut displaced = 0;
         while !fits(waiting, 0, 0) && waiting.drop_oldest_qos0() {
@@ -236,7 +237,7 @@ mod tests {
 
     fn delivery(payload: &str, qos: QoS) -> Delivery {
         let message = MessageParts {
-            topic: "t",
+            topic: "t".into(),
             shared_properties: &[],
             payload: payload.as_bytes(),
             qos,
@@ -289,7 +290,7 @@ mod tests {
         }
         assert!(matches!(
             queue.push(delivery("5", QoS::AtLeastOnce), 4, 10_000),
-            Pushed::Refused
+            Pushed::Refused(_)
         ));
         assert_eq!(payloads(&mut queue), [b"1", b"2", b"3", b"4"]);
         assert_eq!(queue.bytes(), 0);
@@ -335,7 +336,7 @@ mod tests {
         ));
         assert!(matches!(
             queue.push(delivery("x", QoS::AtLeastOnce), 100, 2 * one),
-            Pushed::Refused
+            Pushed::Refused(_)
         ));
         assert_eq!(queue.bytes(), 2 * one);
     }

@@ -13,7 +13,7 @@ use martlet_codec::{
 use crate::connection::{Connection, Phase};
 use crate::effects::{ConnId, Effects};
 use crate::report::CloseCause;
-use crate::routing::Route;
+use crate::routes::Route;
 use crate::shard::{Flow, Shard};
 use crate::slab::Key;
 use crate::time::Time;

@@ -258,7 +258,7 @@ mod tests {
 
     fn message(payload: &str) -> Message {
         MessageParts {
-            topic: "t",
+            topic: "t".into(),
             shared_properties: &[],
             payload: payload.as_bytes(),
             qos: QoS::AtMostOnce,

@@ -38,7 +38,7 @@ impl Shard {
     ) -> Routed {
         let me = self.config.index;
         let topic = publication.parts.topic;
-        let owner = owner_of_topic(topic, self.config.shard_count);
+        let owner = owner_of_topic(topic.as_str(), self.config.shard_count);
         let route = self.lookup(topic);
         let (targets, durable) = (route.mask, route.mask & route.durable);
         self.relay_sequence += 1;
@@ -149,11 +149,11 @@ impl Shard {
         let route = self.lookup(topic);
         let mut refusing = Vec::new();
         self.refusing_retained
-            .matches(topic, &mut |subscriber, options| {
+            .matches(topic.as_str(), &mut |subscriber, options| {
                 refusing.push((subscriber, options));
             });
         refusing.sort_unstable_by_key(|(subscriber, _)| *subscriber);
-        for same in route.targets.chunk_by(|one, next| one.0 == next.0) {
+        for same in route.everybody().chunk_by(|one, next| one.0 == next.0) {
             // A shared subscription gets no retained messages.
             let [(subscriber @ Subscriber::Session(session), _), ..] = same else {
                 continue;

@@ -28,7 +28,7 @@ impl Shard {
         now: Time,
         fx: &mut Effects,
     ) {
-        if publication.was_taken_by(slot_of(publication.parts.topic)) {
+        if publication.was_taken_by(slot_of(publication.parts.topic.as_str())) {
             // Perhaps there is a newer one since.
             return;
         }

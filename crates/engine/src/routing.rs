@@ -1,11 +1,7 @@
 //! Who gets a message: sessions and groups of this shard, and which other shards.
 
-use alloc::boxed::Box;
-use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::num::NonZeroU64;
 
-use hashbrown::HashMap;
 use martlet_codec::QoS;
 
 use crate::delivery::{SubscriptionIds, Terms};
@@ -14,6 +10,7 @@ use crate::message::Message;
 use crate::parts::Ask;
 use crate::peers::Peer;
 use crate::publication::Publication;
+use crate::routes::Route;
 use crate::shard::{Shard, Subscriber};
 use crate::slab::Key;
 use crate::subscriptions::SubscriptionOptions;
@@ -36,52 +33,6 @@ impl Routed {
         match ask {
             Some(Ask { publish, .. }) if shards != 0 => Self::Storing { publish, shards },
             Some(_) | None => Self::Matched,
-        }
-    }
-}
-
-/// Where messages of one topic go.
-#[derive(Debug)]
-pub(crate) struct Route {
-    topic: Box<str>,
-    /// Of the subscriptions and of the interest map, when the route was computed.
-    generations: (u64, u64),
-    /// Sorted by subscriber, so that the subscriptions of one stand together.
-    pub(crate) targets: Vec<(Subscriber, SubscriptionOptions)>,
-    /// Shards that may match, this one included.
-    pub(crate) mask: u64,
-    /// Of these, the ones where that may have to be stored; none if there is no store.
-    pub(crate) durable: u64,
-}
-
-impl Route {
-    pub(crate) fn topic(&self) -> &str {
-        &self.topic
-    }
-
-    pub(crate) fn subscribers(&self) -> impl Iterator<Item = Subscriber> {
-        self.targets.iter().map(|(subscriber, _)| *subscriber)
-    }
-
-    /// Other shards where a message may have to be stored.
-    pub(crate) const fn durable_elsewhere(&self, here: usize) -> u64 {
-        self.mask & self.durable & !(1 << here)
-    }
-}
-
-/// Routes by topic, valid as long as no subscription changes.
-#[derive(Debug)]
-pub(crate) struct RouteCache {
-    routes: HashMap<Box<str>, Arc<Route>, foldhash::fast::FixedState>,
-    /// Of the subscriptions and of the interest map, when the cache was begun.
-    generations: (u64, u64),
-}
-
-impl RouteCache {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self {
-            routes: HashMap::with_hasher(foldhash::fast::FixedState::with_seed(seed)),
-            generations: (0, 0),
         }
     }
 }
@@ -110,7 +61,7 @@ impl Shard {
         fx: &mut Effects,
     ) -> Routed {
         let others = route.mask & !self.own_bit();
-        if others == 0 && route.targets.is_empty() {
+        if others == 0 && route.targets.is_empty() && route.plain.is_empty() {
             return Routed::NobodyMatched;
         }
         if self.durable.is_some() || !self.joins.is_empty() {
@@ -148,8 +99,24 @@ impl Shard {
         now: Time,
         fx: &mut Effects,
     ) {
+        for (session, qos, retain) in &route.plain {
+            if publication.taken.is_some()
+                && self.had_before(Subscriber::Session(*session), publication)
+            {
+                continue;
+            }
+            let granted = (*qos, *retain);
+            if !self.deliver_express(*session, granted, publication, now, fx) {
+                let terms = Terms {
+                    qos: granted.0.min(publication.parts.qos),
+                    retain: granted.1 && publication.parts.retain,
+                    ids: SubscriptionIds::None,
+                    group: None,
+                };
+                self.deliver(*session, publication, terms, now, fx);
+            }
+        }
         let mut targets = route.targets.as_slice();
-        let many = targets.len() >= TEMPLATE_RECEIVERS_MIN;
         while let [(subscriber, _), ..] = targets {
             let count = targets
                 .iter()
@@ -161,17 +128,10 @@ impl Shard {
                 continue;
             }
             match *subscriber {
-                Subscriber::Session(session) => {
-                    if let [(_, options)] = same
-                        && self.deliver_express(session, *options, publication, many, now, fx)
-                    {
-                        continue;
-                    }
-                    match self.merge(session, same, publication) {
-                        Some(terms) => self.deliver(session, publication, terms, now, fx),
-                        None => self.refresh_replays(session, publication),
-                    }
-                }
+                Subscriber::Session(session) => match self.merge(session, same, publication) {
+                    Some(terms) => self.deliver(session, publication, terms, now, fx),
+                    None => self.refresh_replays(session, publication),
+                },
                 Subscriber::Group(group) => self.publish_to_group(group, publication, now, fx),
             }
         }
@@ -233,52 +193,6 @@ impl Shard {
         terms
     }
 
-    /// Whether a route is one to this topic, and still right.
-    pub(crate) fn is_route_to(&self, route: &Route, topic: &str) -> bool {
-        (core::ptr::eq(route.topic(), topic) || route.topic() == topic)
-            && route.generations == self.generations()
-    }
-
-    fn generations(&self) -> (u64, u64) {
-        (self.subscriptions.generation(), self.interest.generation())
-    }
-
-    /// The route of a topic, from the cache if it is there.
-    pub(crate) fn lookup(&mut self, topic: &str) -> Arc<Route> {
-        let generations = self.generations();
-        if self.routes.generations != generations
-            || self.routes.routes.len() >= self.config.limits.route_cache_entries_max
-        {
-            self.routes.generations = generations;
-            self.routes.routes.clear();
-        }
-        if let Some(route) = self.routes.routes.get(topic) {
-            self.counters.route_cache_hits += 1;
-            return route.clone();
-        }
-        self.counters.route_cache_misses += 1;
-        let mut targets = Vec::new();
-        self.subscriptions
-            .matches(topic, &mut |subscriber, options| {
-                targets.push((subscriber, options));
-            });
-        targets.sort_unstable_by_key(|(subscriber, _)| *subscriber);
-        let mask = self.interest.shards(topic);
-        let durable = match self.durable {
-            Some(_) => self.interest.durable_shards(topic),
-            None => 0,
-        };
-        let route = Arc::new(Route {
-            topic: topic.into(),
-            generations,
-            targets,
-            mask,
-            durable,
-        });
-        self.routes.routes.insert(topic.into(), route.clone());
-        route
-    }
-
     pub(crate) fn send_to_each(
         &mut self,
         mask: u64,
@@ -302,6 +216,3 @@ impl Shard {
 pub(crate) fn effective_qos(published: QoS, granted: QoS) -> QoS {
     published.min(granted)
 }
-
-/// From so many receivers on, a packet that cannot be copied from the publisher's is encoded once for all.
-const TEMPLATE_RECEIVERS_MIN: usize = 3;

@@ -13,7 +13,8 @@
 //! | `publishing.rs`, `answering.rs` | PUBLISH from a client, and PUBACK or PUBREC for it |
 //! | `routing.rs`, `relaying.rs` | who gets a message: route cache, local targets, other shards; retained ones |
 //! | `parts.rs` | a publish that several shards have a part in |
-//! | `express.rs`, `sending.rs` | a message to one session: window, queue, outbox, re-sends |
+//! | `express.rs`, `sending.rs` | a message to one session: window, queue, outbox |
+//! | `pumping.rs` | what waits for a session moves on: re-sends, queue |
 //! | `settling.rs` | acknowledgements from receivers |
 //! | `subscribing.rs` | SUBSCRIBE, UNSUBSCRIBE |
 //! | `retaining.rs` | storing retained messages, replaying them to new subscriptions |
@@ -50,7 +51,7 @@ use crate::peers::{Peer, PeerMessage};
 use crate::relay::Joins;
 use crate::report::CloseCause;
 use crate::retained::Retained;
-use crate::routing::{Route, RouteCache};
+use crate::routes::{Route, RouteCache};
 use crate::slab::{Key, Slab};
 use crate::subscribing::PendingSubAck;
 use crate::subscriptions::Subscriptions;

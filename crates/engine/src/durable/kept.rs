@@ -74,7 +74,7 @@ impl Shard {
         let Some(body) = durable.body_of(publication, fx) else {
             return;
         };
-        let slot = slot_of(publication.parts.topic);
+        let slot = slot_of(publication.parts.topic.as_str());
         publication.is_taken_by(slot);
         let message = publication.message().clone();
         let replaces = durable.slot(slot).kept.set(message, body);

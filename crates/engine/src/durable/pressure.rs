@@ -81,7 +81,7 @@ impl Shard {
             (QoS::AtMostOnce, _) => return false,
             (QoS::AtLeastOnce | QoS::ExactlyOnce, _) => {}
         }
-        let route = self.lookup(topic);
+        let route = self.lookup(topic.into());
         let here = route
             .subscribers()
             .any(|subscriber| self.is_durable(subscriber));

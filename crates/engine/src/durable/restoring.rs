@@ -414,7 +414,7 @@ fn restored_terms(terms: &StoredTerms<'_>, shard_count: usize) -> Terms {
 
 fn durable_message(body: &Body<'_>, unix_ms_at_zero: u64) -> Message {
     MessageParts {
-        topic: body.topic,
+        topic: body.topic.into(),
         shared_properties: body.shared_properties,
         payload: body.payload,
         qos: body.qos,

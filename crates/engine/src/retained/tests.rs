@@ -16,7 +16,7 @@ const NOW: Time = Time::from_millis(1_000);
 
 fn message(topic: &str, payload: &[u8], expires_at: Option<Time>) -> Message {
     MessageParts {
-        topic,
+        topic: topic.into(),
         shared_properties: &[],
         payload,
         qos: QoS::AtMostOnce,

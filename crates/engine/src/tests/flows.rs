@@ -297,3 +297,56 @@ fn only_an_access_list_that_forbids_something_is_asked() {
     let w = World::new(1);
     assert!(w.shards[0].acl_is_open);
 }
+
+/// Optimisation: what has waited in a queue is copied as a whole, too, in whatever form its receiver reads.
+#[test]
+fn a_queued_message_leaves_as_a_copy() {
+    for (from, to) in [
+        (Version::V5, Version::V5),
+        (Version::V311, Version::V5),
+        (Version::V5, Version::V311),
+    ] {
+        let mut w = World::new(1);
+        let s = w.connect(to, "s", true);
+        let p = w.connect(from, "p", true);
+        w.subscribe(s, "a/+", QoS::AtLeastOnce);
+        w.received(s);
+        // The window takes 64, the rest waits.
+        for id in 1..=70 {
+            w.publish(p, "a/b", QoS::AtLeastOnce, id, false, &id.to_string());
+        }
+        assert_eq!(w.shards[0].counters().queued, 6);
+        for id in 1..=64 {
+            w.send(s, &Packet::PubAck(ack(id)));
+        }
+        let got = w.received(s);
+        assert_eq!(got.len(), 70);
+        assert_eq!(got.last().unwrap(), "PUBLISH a/b=70 q1 #70");
+        let counters = w.shards[0].counters();
+        assert_eq!(
+            (counters.publishes_sent, counters.express_deliveries),
+            (70, 70)
+        );
+    }
+}
+
+/// Optimisation: a route that was used lately survives a flood of others.
+#[test]
+fn topics_in_use_stay_in_the_route_cache() {
+    let limits = crate::Limits {
+        route_cache_entries_max: 16,
+        ..crate::Limits::default()
+    };
+    let mut w = World::with(1, &limits, &crate::Policy::default());
+    let p = w.connect(Version::V5, "p", true);
+    w.publish(p, "in/use", QoS::AtMostOnce, 0, false, "x");
+    for n in 0..100 {
+        w.publish(p, &std::format!("once/{n}"), QoS::AtMostOnce, 0, false, "x");
+        w.publish(p, "in/use", QoS::AtMostOnce, 0, false, "x");
+    }
+    let counters = w.shards[0].counters();
+    assert_eq!(
+        (counters.route_cache_misses, counters.route_cache_hits),
+        (101, 100)
+    );
+}

@@ -1,0 +1,178 @@
+//! What waits for a session moves on: re-sends, its queue, retained messages for new subscriptions.
+
+use martlet_codec::{PacketId, QoS, ReasonCode};
+use martlet_session::{PubRec, Resend};
+
+use crate::connection::Waits;
+use crate::delivery::{Attempt, Delivery, GroupTag, write_publish};
+use crate::durable::Source;
+use crate::effects::Effects;
+use crate::publication::Publication;
+use crate::record::BodyId;
+use crate::sending::Delivered;
+use crate::shard::Shard;
+use crate::slab::Key;
+use crate::time::Time;
+use crate::writing::{AckKind, give_buffer};
+
+impl Shard {
+    /// Moves on whatever waits for this session, as far as its window and outbox allow: re-sends first,
+    /// then the queue and retained messages in turn.
+    pub(crate) fn pump(&mut self, key: Key, now: Time, fx: &mut Effects) {
+        loop {
+            let Some(session) = self.sessions.get_mut(key) else {
+                return;
+            };
+            let Some(conn) = session.connection else {
+                return;
+            };
+            if session.is_idle() && session.replays.is_empty() {
+                return;
+            }
+            let Some(connection) = self.connections.get(conn) else {
+                return;
+            };
+            if connection.outbox.len() >= self.config.limits.outbox_bytes_max {
+                // `on_flushed` comes back here.
+                return;
+            }
+            let moved = if session.outbound.has_resends() {
+                self.pump_resend(key, conn, now, fx)
+            } else if session.replays.is_empty() {
+                self.pump_express(key, conn, now, fx);
+                self.pump_queue(key, conn, now, fx)
+            } else {
+                session.replay_turn = !session.replay_turn;
+                let retained_first = session.replay_turn;
+                (retained_first && self.pump_replay(key, conn, now, fx))
+                    || self.pump_queue(key, conn, now, fx)
+                    || (!retained_first && self.pump_replay(key, conn, now, fx))
+            };
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    fn pump_resend(&mut self, key: Key, conn: Key, now: Time, fx: &mut Effects) -> bool {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return false;
+        };
+        let Some(connection) = self.connections.get_mut(conn) else {
+            return false;
+        };
+        let too_large = match session.outbound.next_resend() {
+            None => return false,
+            Some(Resend::PubRel(packet_id)) => {
+                let what = (AckKind::PubRel, packet_id);
+                self.answer(conn, what, ReasonCode::Success, Waits::NOTHING, now, fx);
+                return true;
+            }
+            Some(Resend::Publish(id, _, delivery)) => {
+                //= mqtt5 3.3.1-1
+                //= mqtt311 3.3.1-1
+                let attempt = Attempt {
+                    packet_id: Some(id),
+                    dup: true,
+                    now,
+                };
+                let (message, terms) = (&delivery.message, &delivery.terms);
+                let own = &mut self.scratch.own;
+                give_buffer(connection, &mut self.scratch.pool);
+                let parts = message.parts();
+                write_publish(connection, &parts, Some(message), terms, attempt, own)
+                    .err()
+                    .map(|_| (id, terms.qos))
+            }
+        };
+        match too_large {
+            None => {
+                self.counters.publishes_sent += 1;
+                self.mark_dirty(conn, fx);
+            }
+            // The client takes smaller packets than on the connection before.
+            Some((id, qos)) => {
+                self.counters.dropped_too_large += 1;
+                self.abandon(key, id, qos, fx);
+            }
+        }
+        true
+    }
+
+    /// Ends the flow of a message that cannot be sent again.
+    fn abandon(&mut self, key: Key, id: PacketId, qos: QoS, fx: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let delivery = match qos {
+            QoS::ExactlyOnce => match session.outbound.on_pubrec(id, true) {
+                PubRec::Refused(delivery) => Some(delivery),
+                PubRec::Release(_) | PubRec::Unknown => None,
+            },
+            QoS::AtLeastOnce | QoS::AtMostOnce => session.outbound.on_puback(id),
+        };
+        if let Some(delivery) = delivery {
+            self.record_finished(key, id, delivery.body, fx);
+            self.record_replayed(key, fx);
+            self.finish_delivery(key, &delivery, ReasonCode::Success, fx);
+        }
+    }
+
+    fn pump_queue(&mut self, key: Key, conn: Key, now: Time, fx: &mut Effects) -> bool {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return false;
+        };
+        let Some(front) = session.queue.front() else {
+            return false;
+        };
+        if front.message.is_expired(now) {
+            //= mqtt5 3.3.2-5
+            self.counters.dropped_expired += 1;
+            if let Some((place, delivery)) = self.pop_queue(key) {
+                let what = (delivery.body, delivery.terms.group.as_deref());
+                self.drop_queued(key, place, what, fx);
+            }
+            return true;
+        }
+        if front.terms.qos != QoS::AtMostOnce && !session.outbound.can_send() {
+            return false;
+        }
+        let Some((place, delivery)) = self.pop_queue(key) else {
+            return false;
+        };
+        let Delivery {
+            message,
+            body,
+            terms,
+        } = delivery;
+        let mut publication = Publication::of(&message);
+        let from = Source::Queue(place, body);
+        if let Delivered::Dropped(group) =
+            self.transmit((key, conn), &mut publication, terms, from, now, fx)
+        {
+            self.drop_queued(key, place, (body, group.as_deref()), fx);
+        }
+        true
+    }
+
+    fn pop_queue(&mut self, key: Key) -> Option<(u64, Delivery)> {
+        let session = self.sessions.get_mut(key)?;
+        let (place, delivery) = session.queue.pop()?;
+        self.memory_bytes = self.memory_bytes.saturating_sub(delivery.message.size());
+        Some((place, delivery))
+    }
+
+    /// A message from the queue will not be sent.
+    fn drop_queued(
+        &mut self,
+        key: Key,
+        place: u64,
+        (body, group): (Option<BodyId>, Option<&GroupTag>),
+        fx: &mut Effects,
+    ) {
+        self.record_dropped(key, place, body, fx);
+        if let Some(tag) = group {
+            self.credit_group(tag, key, fx);
+        }
+    }
+}
