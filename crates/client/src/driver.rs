@@ -238,6 +238,7 @@ impl Future for Driver {
             busy |= this.poll_dying(cx);
             if closed && this.dying.is_none() {
                 this.link = Link::None;
+                this.shared.end();
                 return Poll::Ready(());
             }
             if !busy && !this.poll_sleep(cx) {
@@ -253,6 +254,7 @@ impl Future for Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         self.shared.with(|core, _| core.machine.close_now());
+        self.shared.end();
     }
 }
 

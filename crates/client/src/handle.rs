@@ -125,7 +125,8 @@ impl Client {
     }
 
     /// Admits nothing more, waits until all messages are done with, sends DISCONNECT and closes.
-    /// When the time is over it closes all the same and says what was left.
+    /// When the time is over it closes all the same and says what was left. When this is ready in time, the
+    /// last bytes are with the operating system: a program may end at once.
     ///
     /// # Cancellation
     /// Nothing more is admitted, and the client closes when it has nothing left to send.
@@ -136,7 +137,12 @@ impl Client {
             core.machine.close(now, op);
             op
         });
-        match tokio::time::timeout(timeout, shared.wait(op)).await {
+        let closed = async {
+            let outcome = shared.wait(op).await;
+            shared.ended().await;
+            outcome
+        };
+        match tokio::time::timeout(timeout, closed).await {
             Ok(Some(Outcome::Closed(result))) => result,
             Ok(_) => Ok(()),
             Err(_) => {

@@ -21,6 +21,8 @@ use crate::state::State;
 pub(crate) struct Shared {
     core: Mutex<Core>,
     state: watch::Sender<State>,
+    /// Whether the driver has ended: the last bytes are written, or cannot be.
+    ended: watch::Sender<bool>,
     /// Told when a queue that was full has room.
     pub(crate) room: Notify,
     /// Who waits for the answer to a request.
@@ -76,10 +78,22 @@ impl Shared {
         Self {
             core: Mutex::new(core),
             state,
+            ended: watch::Sender::new(false),
             room: Notify::new(),
             replies: Replies::default(),
             start,
         }
+    }
+
+    /// The driver has ended.
+    pub(crate) fn end(&self) {
+        self.ended.send_replace(true);
+    }
+
+    /// Waits until the driver has ended.
+    pub(crate) async fn ended(&self) {
+        // The sender lives as long as we do.
+        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
     }
 
     /// Does something with the machine, then tells everybody whom it concerns.

@@ -131,3 +131,34 @@ async fn the_retained_set_is_complete_though_the_filter_matches_the_marker() {
     })
     .await;
 }
+
+/// A program that ends when `close` is ready has said good-bye: its will stays where it is.
+#[test]
+fn the_goodbye_is_written_when_close_is_ready() {
+    for _ in 0..20 {
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("mqtt://{}", server.local_addr().unwrap());
+        let serving = std::thread::spawn(move || {
+            use std::io::{Read, Write};
+            let (mut stream, _) = server.accept().unwrap();
+            let mut bytes = vec![0; 1_000];
+            assert!(stream.read(&mut bytes).unwrap() > 0);
+            stream.write_all(b"\x20\x03\x00\x00\x00").unwrap();
+            let mut rest = Vec::new();
+            stream.read_to_end(&mut rest).unwrap();
+            rest
+        });
+        // One more worker than this thread, so that the driver runs beside us.
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let client = Client::builder(&url).connect().await.unwrap();
+            client.close(Duration::from_secs(5)).await.unwrap();
+        });
+        runtime.shutdown_background();
+        assert_eq!(serving.join().unwrap(), b"\xe0\x00");
+    }
+}
