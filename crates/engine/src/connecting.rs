@@ -188,11 +188,14 @@ impl Shard {
             //= mqtt311 3.1.4-2
             self.close(connection, CloseCause::TakenOver, now, fx);
         }
-        if connect.clean_start
-            && let Some(old) = self.session_of(client_id)
+        // A timer goes off late, after a start with many sessions much later than it should.
+        let has_ended = |session: &ClientSession| session.ends_at.is_some_and(|end| end <= now);
+        if let Some(old) = self.session_of(client_id)
+            && (connect.clean_start || self.sessions.get(old).is_some_and(has_ended))
         {
             //= mqtt5 3.1.2-4
             //= mqtt311 3.1.2-6
+            //= mqtt5 3.1.2-23
             self.end_session(old, now, fx);
         }
         //= mqtt5 3.1.2-5

@@ -113,6 +113,24 @@ fn a_will_that_is_due_goes_out_though_its_client_is_back_before_the_timer() {
     assert!(w.payloads(watcher).is_empty(), "once");
 }
 
+//= mqtt5 3.1.2-23 test
+#[test]
+fn a_session_that_has_ended_is_not_resumed_though_its_timer_has_not_gone_off() {
+    let mut w = World::new(1);
+    let expiry = [Property::SessionExpiryInterval(100)];
+    for (millis, connack) in [
+        (99_999, "CONNACK 00 present=true"),
+        (100_000, "CONNACK 00 present=false"),
+    ] {
+        let c = w.connect_with(Version::V5, "c", false, &expiry);
+        w.drop_connection(c);
+        w.now = w.now.plus_millis(millis);
+        let c = w.connect_with(Version::V5, "c", false, &expiry);
+        assert_eq!(w.received(c), [connack]);
+        w.drop_connection(c);
+    }
+}
+
 #[test]
 fn disconnect_drops_the_will_and_0x04_sends_it() {
     for (reason, expected) in [
