@@ -109,7 +109,7 @@ pub(crate) struct SessionFact {
     pub(crate) outlives_s: Option<u32>,
     /// Identifiers of its QoS 2 messages whose PUBREC was seen, and whose PUBREL was never sent.
     pub(crate) owed: BTreeSet<u16>,
-    /// Since when it has no connection, for the broker.
+    /// Since when, at the earliest, the broker has written down that it has no connection.
     pub(crate) offline_since: Option<Time>,
 }
 
@@ -216,7 +216,7 @@ pub(crate) enum Event {
     },
     /// The process is gone, and all connections with it.
     Crashed,
-    /// Another process has found what is stored: `Ledger::recovered`.
+    /// Another process has found what is stored: `Ledger::found`.
     Recovered,
     /// A rule was broken on a hostile connection, and the server has not closed it when all was quiet.
     NotClosed(LinkId),
@@ -250,6 +250,15 @@ pub(crate) struct ActorFact {
     pub(crate) session: Option<SessionId>,
 }
 
+/// The process has ended without being asked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CrashFact {
+    /// In which round.
+    pub(crate) round: u32,
+    /// The connections from this one on are the next process's.
+    pub(crate) next_link: LinkId,
+}
+
 /// All facts of a run.
 #[derive(Debug)]
 pub(crate) struct Ledger {
@@ -281,12 +290,12 @@ pub(crate) struct Ledger {
     pub(crate) interest_is_empty: bool,
     /// Everything that the broker did up to this fact is stable.
     pub(crate) stable: Tick,
-    /// The process has ended at these facts and in these rounds, without being asked.
-    pub(crate) crashes: Vec<(Tick, u32)>,
+    /// How often the process has ended without being asked.
+    pub(crate) crashes: Vec<CrashFact>,
     /// The last crash has taken messages on their way between shards.
     pub(crate) mail_was_lost: bool,
     /// What the last recovery has found.
-    pub(crate) recovered: Option<Stored>,
+    pub(crate) found: Option<Stored>,
     /// What the invariants have not seen yet.
     pub(crate) events: Vec<Event>,
 }
@@ -310,7 +319,7 @@ impl Ledger {
             stable: 0,
             crashes: Vec::new(),
             mail_was_lost: false,
-            recovered: None,
+            found: None,
             events: Vec::new(),
         }
     }
@@ -348,39 +357,40 @@ impl Ledger {
     }
 
     /// The process is gone. What was not acknowledged and has not come to rest may have been taken or not.
-    pub(crate) fn crashed(&mut self) {
-        let tick = self.tick();
-        self.crashes.push((tick, self.round));
+    pub(crate) fn crashed(&mut self, next_link: LinkId) {
+        self.tick();
         let round = self.round;
+        self.crashes.push(CrashFact { round, next_link });
         for message in &mut self.messages {
             message.processed &= message.round < round || message.acked.is_some();
         }
     }
 
-    /// Whether the process has crashed since a message was sent, or in the same round.
+    /// How often the process has crashed since a message was sent, or earlier in the same round.
     #[must_use]
-    pub(crate) fn crashed_since(&self, message: &MessageFact) -> bool {
-        self.crashes
-            .iter()
-            .any(|(_, round)| *round >= message.round)
+    pub(crate) fn crashes_since(&self, message: &MessageFact) -> usize {
+        let since = |crash: &&CrashFact| crash.round >= message.round;
+        self.crashes.iter().filter(since).count()
     }
 
-    /// Whether what a client was sent at the first fact may come again at the second without being marked: the process has
-    /// crashed in between, and there was no rest at which all acknowledgements became stable.
-    #[must_use]
-    pub(crate) fn may_come_again(&self, first: Tick, second: Tick) -> bool {
-        let rested = self
-            .rounds
-            .iter()
-            .any(|began| (first..second).contains(began));
-        !rested && self.crashed_between(first, second)
+    /// The next process has begun: who had a connection has none, from now on.
+    pub(crate) fn recovered(&mut self) {
+        for session in &mut self.sessions {
+            session.offline_since.get_or_insert(self.now);
+        }
     }
 
-    /// Whether the process has crashed between two facts.
+    /// Whether what a client was sent first may come again without being marked: the process has crashed in between, and there
+    /// was no rest at which all acknowledgements became stable.
     #[must_use]
-    pub(crate) fn crashed_between(&self, first: Tick, second: Tick) -> bool {
-        let between = |(at, _): &(Tick, u32)| (first..=second).contains(at);
-        self.crashes.iter().any(between)
+    pub(crate) fn may_come_again(&self, first: &Receipt, second: &Receipt) -> bool {
+        let between = first.tick..second.tick;
+        let rested = self.rounds.iter().any(|began| between.contains(began));
+        let links = first.link..second.link;
+        // What was written before a crash may be read after it.
+        let crashed =
+            |crash: &CrashFact| crash.next_link > links.start && crash.next_link <= links.end;
+        !rested && self.crashes.iter().any(crashed)
     }
 
     /// Messages dropped for a full queue or outbox: so many may be missing.

@@ -27,6 +27,7 @@ struct Arguments {
     shards: Option<usize>,
     store: bool,
     log: bool,
+    same_shards: bool,
     shrink: bool,
     trace: bool,
 }
@@ -39,6 +40,7 @@ impl Arguments {
                 "--trace" => Some(&mut arguments.trace),
                 "--store" => Some(&mut arguments.store),
                 "--log" => Some(&mut arguments.log),
+                "--same-shards" => Some(&mut arguments.same_shards),
                 "--shrink" => Some(&mut arguments.shrink),
                 _ => None,
             };
@@ -95,6 +97,7 @@ impl Arguments {
             let mut options = Options::new(seed, shards);
             options.steps = self.steps.unwrap_or(options.steps);
             options.store = self.store;
+            options.same_shards = self.same_shards;
             options.trace = self.trace;
             let Err(what) = caught(|| run(&options)).map(|report| self.show(&report)) else {
                 continue;
@@ -168,5 +171,7 @@ const USAGE: &str = "usage: martlet-sim [--store | --log] [--seed N [--count N] 
   --fresh N   run N seeds that nobody has run before (default: 1)
   --steps N   steps of each run
   --shards N  shards of each run (default: 1, 2 and 4, one after the other)
+  --same-shards
+              each process has as many shards as the one before
   --shrink    look for fewer steps that fail as well
   --trace     print every event to the error output";

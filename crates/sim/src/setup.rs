@@ -22,6 +22,8 @@ pub struct Options {
     pub limits: Option<Limits>,
     /// There is a store, and the process crashes.
     pub store: bool,
+    /// Each process has as many shards as the one before.
+    pub same_shards: bool,
     /// Print what happens to the error output.
     pub trace: bool,
 }
@@ -36,6 +38,7 @@ impl Options {
             shards,
             limits: None,
             store: false,
+            same_shards: false,
             trace: false,
         }
     }
@@ -53,7 +56,11 @@ impl Options {
     pub fn command(&self) -> String {
         format!(
             "cargo run -p martlet-sim -- {}--seed {} --shards {} --steps {}",
-            if self.store { "--store " } else { "" },
+            match (self.store, self.same_shards) {
+                (false, _) => "",
+                (true, false) => "--store ",
+                (true, true) => "--store --same-shards ",
+            },
             self.seed,
             self.shards,
             self.steps
@@ -87,7 +94,8 @@ impl Setup {
         let limits = options.limits.clone().unwrap_or(chosen);
         let usual = Limits::default();
         Self {
-            may_change_shards: limits.retained_messages_max == usual.retained_messages_max
+            may_change_shards: !options.same_shards
+                && limits.retained_messages_max == usual.retained_messages_max
                 && limits.memory_budget_bytes == usual.memory_budget_bytes,
             limits,
             policy: Policy::default(),

@@ -210,6 +210,14 @@ impl Stored {
                 live.insert(*body);
             }
         }
+        // Of a publish that will not come again nobody has to know any more.
+        let sessions = self.sessions.values();
+        let doubtful = sessions.flat_map(|session| session.received.values().flatten());
+        let doubtful: BTreeSet<u64> = doubtful.copied().collect();
+        for publishes in self.taken.values_mut() {
+            publishes.retain(|publish| doubtful.contains(publish));
+        }
+        self.taken.retain(|_, publishes| !publishes.is_empty());
         self.bodies.retain(|id, _| live.contains(id));
         self.retained.retain(|_, bodies| !bodies.is_empty());
         self.groups.retain(|_, queue| !queue.is_empty());
@@ -267,6 +275,9 @@ impl Stored {
         }
         if self.groups != other.groups {
             return Some(format!("groups: {:?}\nis {:?}", self.groups, other.groups));
+        }
+        if self.taken != other.taken {
+            return Some(format!("taken: {:?}\nis {:?}", self.taken, other.taken));
         }
         Some("the bodies differ".to_owned())
     }
@@ -394,8 +405,9 @@ impl StoredSession {
             Record::Received {
                 packet_id, publish, ..
             } => {
-                let before = self.received.insert(packet_id.get(), publish);
-                ok(before.is_none(), "it was received before")
+                // Once more if it came again after a crash.
+                self.received.insert(packet_id.get(), publish);
+                Ok(())
             }
             Record::Completed { packet_id, .. } => {
                 let was = self.received.remove(&packet_id.get());

@@ -127,7 +127,14 @@ impl Client {
         let tick = ledger.tick();
         ledger.actors[self.id].online_since = Some(tick);
         if let (Some(session), Some(terms)) = (ledger.actors[self.id].session, &self.terms) {
-            ledger.sessions[session].outlives_s = Some(expiry_of(terms, ledger));
+            let outlives_s = expiry_of(terms, ledger);
+            let this_process = self.link >= ledger.crashes.last().map(|crash| crash.next_link);
+            let session = &mut ledger.sessions[session];
+            session.outlives_s = Some(outlives_s);
+            // It may have been written by a process that is gone.
+            if this_process {
+                session.offline_since = None;
+            }
         }
         self.resend(ledger);
         Ok(())

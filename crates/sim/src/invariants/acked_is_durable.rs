@@ -28,7 +28,7 @@ impl Invariant for AckedIsDurable {
     }
 
     fn on_event(&mut self, event: &Event, ledger: &Ledger) -> Result<(), String> {
-        let (Event::Recovered, Some(stored)) = (event, &ledger.recovered) else {
+        let (Event::Recovered, Some(stored)) = (event, &ledger.found) else {
             return Ok(());
         };
         let mut missing = missing(stored, ledger);

@@ -39,20 +39,19 @@ impl Invariant for ExactlyOnce {
             QoS::AtMostOnce | QoS::AtLeastOnce | QoS::ExactlyOnce => 1,
         };
         let mut replays = 0;
+        let starts = 1 + ledger.crashes_since(message);
         let mut groups = Vec::new();
         for change in Ledger::matching(session, &message.topic) {
             if shared_filter(&change.filter).is_none() {
-                replays += usize::from(message.retain);
+                replays += if message.retain { starts } else { 0 };
             } else if !groups.contains(&&change.filter) {
                 groups.push(&change.filter);
             }
         }
         // What a member left unacknowledged at QoS 1 comes back from the group as a new message.
         let counts = |(n, receipt): &(usize, &Receipt)| {
-            let again = n.checked_sub(1).is_some_and(|before| {
-                let before = receipts[before].tick;
-                ledger.may_come_again(before, receipt.tick)
-            });
+            let before = n.checked_sub(1).map(|before| &receipts[before]);
+            let again = before.is_some_and(|before| ledger.may_come_again(before, receipt));
             let excused = again && (receipt.qos != QoS::ExactlyOnce || receipt.retain);
             is_new(receipt) && !excused && (groups.is_empty() || receipt.qos == QoS::ExactlyOnce)
         };

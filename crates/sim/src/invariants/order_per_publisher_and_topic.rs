@@ -16,8 +16,8 @@ use crate::ledger::{ActorId, Event, Ledger, Receipt, SessionId, Tick};
 
 #[derive(Default)]
 pub(super) struct Order {
-    /// Which sending, and when it was read.
-    reached: BTreeMap<(SessionId, ActorId, String), (Tick, Tick)>,
+    /// Which sending, and what was read.
+    reached: BTreeMap<(SessionId, ActorId, String), (Tick, Receipt)>,
 }
 
 impl Invariant for Order {
@@ -49,11 +49,11 @@ impl Invariant for Order {
             return Ok(());
         }
         let key = (receipt.session, message.publisher, message.topic.clone());
-        let (reached, last) = self.reached.entry(key).or_insert((0, 0));
-        if ledger.may_come_again(*last, receipt.tick) {
+        let (reached, last) = self.reached.entry(key).or_insert((0, receipt.clone()));
+        if ledger.may_come_again(last, receipt) {
             *reached = 0;
         }
-        *last = receipt.tick;
+        *last = receipt.clone();
         match message.sends.iter().find(|sent| **sent > *reached) {
             Some(sent) => {
                 *reached = *sent;

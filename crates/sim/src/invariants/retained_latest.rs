@@ -50,7 +50,7 @@ impl Invariant for RetainedLatest {
                 let before = session.receipts.get(&id).into_iter().flatten();
                 let mut before = before.filter(|r| r.tick < receipt.tick);
                 let again = |r: &Receipt| {
-                    let unmarked = ledger.may_come_again(r.tick, receipt.tick);
+                    let unmarked = ledger.may_come_again(r, receipt);
                     receipt.dup || receipt.repeated || unmarked
                 };
                 if before.any(again) {
@@ -117,7 +117,7 @@ impl Invariant for RetainedLatest {
                 // What nobody acknowledged may have been seen, and be gone with the process.
                 let unknown = |id: &MessageId| {
                     let message = &ledger.messages[*id];
-                    !message.processed && ledger.crashed_since(message)
+                    !message.processed && ledger.crashes_since(message) > 0
                 };
                 if last.as_ref().is_some_and(unknown) {
                     continue;

@@ -20,7 +20,7 @@ impl Invariant for SessionKept {
     }
 
     fn on_event(&mut self, event: &Event, ledger: &Ledger) -> Result<(), String> {
-        let (Event::Recovered, Some(stored)) = (event, &ledger.recovered) else {
+        let (Event::Recovered, Some(stored)) = (event, &ledger.found) else {
             return Ok(());
         };
         for (id, session) in ledger.sessions.iter().enumerate() {

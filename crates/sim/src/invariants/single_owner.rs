@@ -24,8 +24,8 @@ pub(super) struct SingleOwner {
 struct Held {
     conn: Option<(usize, ConnId)>,
     states: Vec<State>,
-    /// After a crash, until it is seen: any of the states may be the present one.
-    unsure: bool,
+    /// After a crash, until it is seen: any of the states may be the present one. When, by which fact, the process began.
+    found: Option<(Time, Tick)>,
 }
 
 #[derive(Clone, Copy)]
@@ -143,61 +143,85 @@ impl Default for Held {
         Self {
             conn: None,
             states: vec![none],
-            unsure: false,
+            found: None,
         }
     }
 }
 
 impl Held {
     fn becomes(&mut self, session: Option<Session>, ledger: &Ledger) {
-        self.unsure = false;
+        self.was_written_down();
+        self.found = None;
         self.states.push(State {
             since: ledger.tick,
             session,
         });
     }
 
+    /// That there is no connection any more, the process that found it so may have written down, or may not.
+    fn was_written_down(&mut self) {
+        let Some((began, _)) = self.found else {
+            return;
+        };
+        let closed = |state: &State| {
+            let session = state.session.filter(|s| s.closed_at.is_none())?;
+            Some(State {
+                since: state.since,
+                session: Some(Session {
+                    closed_at: Some(began),
+                    ..session
+                }),
+            })
+        };
+        let closed: Vec<State> = self.states.iter().filter_map(closed).collect();
+        self.states.extend(closed);
+    }
+
     /// Only what happened since the last stable moment can be undone.
     fn forget_what_is_over(&mut self, stable: Tick) {
-        let over = self.states.iter().rposition(|state| state.since <= stable);
-        if let Some(over) = over.filter(|_| !self.unsure) {
-            self.states.drain(..over);
+        if let Some((began, tick)) = self.found {
+            if tick <= stable {
+                // That they have no connection is stored now.
+                for session in self.states.iter_mut().filter_map(|s| s.session.as_mut()) {
+                    session.closed_at.get_or_insert(began);
+                }
+            }
+            return;
+        }
+        let last = self.states.iter().map(|state| state.since);
+        if let Some(last) = last.filter(|since| *since <= stable).max() {
+            self.states.retain(|state| state.since >= last);
         }
     }
 
     /// The process has crashed: any of the states may be the one that is found.
     fn survive(&mut self, ledger: &Ledger) {
         self.conn = None;
-        self.unsure = true;
+        self.was_written_down();
+        self.found = Some((ledger.now, ledger.tick));
         for state in &mut self.states {
             // After this moment they are all equally old.
             state.since = ledger.tick;
             state.session = state.session.filter(|session| session.expiry_s > 0);
-            if let Some(session) = &mut state.session {
-                session.closed_at.get_or_insert(ledger.now);
-            }
         }
     }
 
     /// Whether there is a session; `None`: it cannot be told.
     fn exists(&self, ledger: &Ledger) -> Option<bool> {
-        let first = if self.unsure {
-            0
-        } else {
-            self.states.len() - 1
+        let present = match self.found {
+            Some(_) => self.states.as_slice(),
+            None => &self.states[self.states.len() - 1..],
         };
-        let mut all = self.states[first..]
-            .iter()
-            .map(|state| match state.session {
-                None => Some(false),
-                Some(Session {
-                    closed_at: None, ..
-                }) => Some(true),
-                Some(Session {
-                    expiry_s,
-                    closed_at: Some(at),
-                }) => has_passed(at, expiry_s, ledger).map(|passed| !passed),
-            });
+        let mut all = present.iter().map(|state| {
+            let Some(session) = state.session else {
+                return Some(false);
+            };
+            let found = self.found.map(|(began, _)| began);
+            match session.closed_at.or(found) {
+                None => Some(true),
+                Some(at) => has_passed(at, session.expiry_s, ledger).map(|passed| !passed),
+            }
+        });
         match all.next() {
             None => Some(false),
             Some(first) => all.fold(first, |sum, one| if sum == one { sum } else { None }),

@@ -123,7 +123,7 @@ impl Invariant for WillOnce {
             most += u64::from(due != Some(false)) + will.more;
             let message = &ledger.messages[*id];
             // At QoS 0 it passes by a witness whose connection a crash has ended.
-            let passes = message.qos == QoS::AtMostOnce && ledger.crashed_since(message);
+            let passes = message.qos == QoS::AtMostOnce && ledger.crashes_since(message) > 0;
             if due == Some(true)
                 && will.fate != Fate::Published
                 && !self.witness_was_closed
@@ -218,37 +218,15 @@ impl WillOnce {
 
     /// What is left of each will by a crash.
     fn on_recovered(&mut self, ledger: &Ledger) {
-        for client in self.clients.values_mut() {
-            client.conn = None;
-            let Some((id, delay_s)) = client.terms.will else {
-                continue;
-            };
-            let Some(will) = self.wills.get_mut(&id).filter(|w| w.fate == Fate::Armed) else {
-                continue;
-            };
-            let expiry_s = expiry_of(&client.terms, ledger);
-            will.fate = match delay_s.min(expiry_s) {
-                // Nothing of the session is stored.
-                _ if expiry_s == 0 => Fate::Either,
-                _ if will.since > self.stable => Fate::Either,
-                seconds => Fate::Waiting {
-                    since: ledger.now,
-                    seconds,
-                },
-            };
-            // Now it is stored like this.
-            will.since = 0;
-        }
         for (id, will) in &mut self.wills {
             let doubtful = will.since > self.stable;
-            let passed = |since, seconds| timer_has_passed(since, seconds, ledger) != Some(false);
             match will.fate {
                 Fate::Waiting { since, seconds } => {
+                    // By the process that has crashed, by this one, or by both.
+                    let passed = timer_has_passed(since, seconds, ledger) != Some(false);
+                    will.more += u64::from(passed);
                     if doubtful {
                         will.fate = Fate::Either;
-                    } else if passed(since, seconds) {
-                        // By the process that has crashed, by this one, or by both.
-                        will.more += 1;
                     }
                 }
                 Fate::Due if doubtful || ledger.mail_was_lost => {
@@ -261,6 +239,27 @@ impl WillOnce {
                 Fate::Either | Fate::Published => will.more += 1,
                 Fate::Armed | Fate::Due | Fate::Gone => {}
             }
+        }
+        for client in self.clients.values_mut() {
+            client.conn = None;
+            let Some((id, delay_s)) = client.terms.will else {
+                continue;
+            };
+            let Some(will) = self.wills.get_mut(&id).filter(|w| w.fate == Fate::Armed) else {
+                continue;
+            };
+            let expiry_s = expiry_of(&client.terms, ledger);
+            // Nothing of a session that ends with its connection is stored.
+            let unsure = expiry_s == 0 || will.since > self.stable;
+            will.fate = if unsure {
+                Fate::Either
+            } else {
+                Fate::Waiting {
+                    since: ledger.now,
+                    seconds: delay_s.min(expiry_s),
+                }
+            };
+            will.since = ledger.tick;
         }
     }
 }

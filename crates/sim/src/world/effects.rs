@@ -58,7 +58,10 @@ impl World {
             self.clients[at].session_was_lost();
         }
         if let Some(session) = actor.and_then(|at| self.ledger.actors[at].session) {
-            self.ledger.sessions[session].offline_since = None;
+            let session = &mut self.ledger.sessions[session];
+            if !connected.session_present {
+                session.outlives_s = None;
+            }
         }
         self.ledger.events.push(Event::Accepted {
             shard,
@@ -90,7 +93,8 @@ impl World {
         if closed.report.client_id.is_some()
             && let Some(session) = actor.and_then(|at| self.ledger.actors[at].session)
         {
-            self.ledger.sessions[session].offline_since = Some(self.ledger.now);
+            let session = &mut self.ledger.sessions[session];
+            session.offline_since.get_or_insert(self.ledger.now);
         }
         let by_client = matches!(closed.report.cause, CloseCause::ClientDisconnected(_));
         let expiry_s = self.terms.get(&id).and_then(|(_, expiry_s)| *expiry_s);

@@ -62,7 +62,7 @@ impl World {
             add(&mut self.past, shard.counters());
         }
         self.shards.clear();
-        self.ledger.crashed();
+        self.ledger.crashed(self.next_link);
         self.ledger.events.push(Event::Crashed);
         for id in self.links.keys().copied().collect::<Vec<_>>() {
             let Some(link) = self.links.get_mut(&id) else {

@@ -1,6 +1,6 @@
 //! The store at work beside the shards, crashes, and what the next process finds.
 
-use martlet_engine::Shard;
+use martlet_engine::{Records, Shard};
 
 use super::{Failure, World, fail};
 use crate::disk::Crash;
@@ -15,6 +15,11 @@ impl World {
         let Some((ticket, bytes)) = batch else { return };
         let tick = self.ledger.tick();
         self.trace(5, shard, &bytes);
+        if self.talks {
+            for record in Records::new(&bytes) {
+                eprintln!("  shard {shard}, {ticket:?}: {record:?}");
+            }
+        }
         let storage = self.storage.as_mut();
         let storage = storage.expect("without a store no record is written");
         storage.hand_over(shard, ticket, bytes, tick);
@@ -84,6 +89,7 @@ impl World {
         let Some((shard, ticket)) = ticket else {
             return false;
         };
+        self.say(&format!("stable for shard {shard}: {ticket:?}"));
         let now = self.shard_now();
         self.shards[shard].on_store_done(ticket, now, &mut self.effects[shard]);
         self.harvest(shard);
@@ -247,9 +253,11 @@ impl World {
         }
         for _ in 0..MESSAGES_TO_RECOVER {
             if !self.shards.iter().any(Shard::is_recovering) {
-                self.ledger.recovered = Some(stored);
+                self.ledger.found = Some(stored);
                 self.ledger.events.push(Event::Recovered);
-                return self.observe();
+                self.observe()?;
+                self.ledger.recovered();
+                return Ok(());
             }
             self.some_mail_arrives();
         }
