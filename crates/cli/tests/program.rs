@@ -459,3 +459,25 @@ fn a_directory_that_cannot_be_used_is_one_line_and_code_1() {
     );
     assert_eq!(error.lines().count(), 1, "{error}");
 }
+
+/// A limit on the size of files makes writes fail in a way that no store can put up with.
+#[test]
+fn a_store_that_fails_ends_the_program_with_one_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = Command::new("sh");
+    clean(&mut command);
+    command.env_remove("MARTLET_STORAGE_DURABILITY");
+    command.env("RUST_LOG", "off");
+    // Without the trap the system would end the program before it could say anything.
+    let script = "trap '' XFSZ; ulimit -f 2000; exec \"$0\" \"$@\"";
+    command.args(["-c", script, env!("CARGO_BIN_EXE_martlet")]);
+    command.args(["--listen", "127.0.0.1:0", "--data-dir"]);
+    command.arg(directory.path());
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let error = text(&output.stderr);
+    let start = format!("martlet: {}: the store failed", directory.path().display());
+    assert!(error.starts_with(&start), "{error}");
+    assert!(error.contains("start the broker again"), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+}
