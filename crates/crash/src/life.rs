@@ -31,6 +31,8 @@ pub(crate) struct Life {
     pub(crate) rng: Rng,
     begun: Instant,
     pub(crate) mode: Mode,
+    /// The broker is killed when more acknowledgements than these have been seen.
+    trigger: Option<u64>,
     /// It is being asked to stop.
     stopping: bool,
     /// Messages that may still be published in this round.
@@ -78,6 +80,7 @@ impl Life {
             rng,
             begun: Instant::now(),
             mode: Mode::Work,
+            trigger: None,
             stopping: false,
             budget: 0,
             last_arrival: Instant::now(),
@@ -134,6 +137,9 @@ impl Life {
 
     /// Mostly with SIGKILL. What it had written to its sockets before is read: an acknowledgement in there counts.
     fn end_the_broker(&mut self) -> io::Result<()> {
+        if self.rng.percent(60) {
+            self.wait_for_an_acknowledgement()?;
+        }
         let Some(broker) = self.broker.take() else {
             return Ok(());
         };
@@ -153,6 +159,17 @@ impl Life {
         }
         self.network.clear();
         self.stopping = false;
+        Ok(())
+    }
+
+    /// The worst moment for a broker that promises too early is directly behind an acknowledgement.
+    fn wait_for_an_acknowledgement(&mut self) -> io::Result<()> {
+        self.trigger = Some(self.ledger.sums.acknowledged);
+        let end = Instant::now() + TRIGGER_WAIT;
+        while self.trigger.is_some() && Instant::now() < end {
+            self.idle(Duration::from_millis(1))?;
+        }
+        self.trigger = None;
         Ok(())
     }
 
@@ -217,7 +234,16 @@ impl Life {
     fn idle(&mut self, wait: Duration) -> io::Result<()> {
         for happening in self.network.turn(wait)? {
             match happening {
-                Happening::Bytes { client, bytes } => self.on_bytes(client, &bytes),
+                Happening::Bytes { client, bytes } => {
+                    self.on_bytes(client, &bytes);
+                    let seen = self.ledger.sums.acknowledged;
+                    if self.trigger.is_some_and(|before| before < seen) {
+                        self.trigger = None;
+                        if let Some(broker) = &mut self.broker {
+                            broker.kill_now();
+                        }
+                    }
+                }
                 Happening::Ended { client, link } => {
                     if self.clients[client].link == Some(link) {
                         self.on_end(client);
@@ -363,3 +389,6 @@ impl Life {
         }
     }
 }
+
+/// How long an acknowledgement is waited for before the broker is killed without.
+const TRIGGER_WAIT: Duration = Duration::from_millis(30);

@@ -113,6 +113,11 @@ impl Broker {
         Some(status.to_string())
     }
 
+    /// SIGKILL, without waiting for the end.
+    pub(crate) fn kill_now(&mut self) {
+        let _ = self.child.kill();
+    }
+
     /// SIGKILL: nothing that it has in its memory gets anywhere.
     pub(crate) fn kill(mut self) {
         let _ = self.child.kill();
