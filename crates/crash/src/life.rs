@@ -137,13 +137,14 @@ impl Life {
 
     /// Mostly with SIGKILL. What it had written to its sockets before is read: an acknowledgement in there counts.
     fn end_the_broker(&mut self) -> io::Result<()> {
-        if self.rng.percent(60) {
+        let in_peace = self.rng.percent(8);
+        if !in_peace && self.rng.percent(60) {
             self.wait_for_an_acknowledgement()?;
         }
         let Some(broker) = self.broker.take() else {
             return Ok(());
         };
-        if self.rng.percent(8) {
+        if in_peace {
             self.tally.stops += 1;
             self.stopping = true;
             if let Err(what) = broker.stop() {
