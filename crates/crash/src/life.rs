@@ -191,7 +191,10 @@ impl Life {
         }
         let now = self.now_ms();
         for client in &mut self.clients {
-            if client.back_at_ms.is_some() {
+            if client
+                .back_at_ms
+                .is_some_and(|due| due < NOT_BEFORE_REST_MS)
+            {
                 client.back_at_ms = Some(now + self.rng.below(60) as u64);
             }
         }
@@ -328,6 +331,14 @@ impl Life {
         if rest {
             return Ok(());
         }
+        if client.habits.sleepy && client.is_settled(&self.ledger) {
+            if let Some(link) = client.link {
+                self.network.cut(link);
+                self.part(index, End::Broke, false);
+                self.clients[index].back_at_ms = Some(NOT_BEFORE_REST_MS);
+            }
+            return Ok(());
+        }
         if !client.habits.topics.is_empty() && self.budget > 0 {
             let count = self.rng.below(self.budget.min(12) + 1);
             self.budget -= client.publish(count, &mut self.rng, &mut self.ledger);
@@ -391,5 +402,7 @@ impl Life {
     }
 }
 
+/// Who comes back then comes back when everything comes to rest.
+const NOT_BEFORE_REST_MS: u64 = 1 << 50;
 /// How long an acknowledgement is waited for before the broker is killed without.
 const TRIGGER_WAIT: Duration = Duration::from_millis(30);

@@ -84,7 +84,9 @@ fn run(options: &Options) -> io::Result<Faults> {
     );
     while total.rounds < options.rounds {
         let left = usize::try_from(options.rounds - total.rounds).unwrap_or(usize::MAX);
-        let rounds = rng.between(1, 8).min(left);
+        // Long lives are cleaned more often, short ones begin more often.
+        let (low, high) = *rng.pick(&[(1, 8), (1, 8), (10, 20)]);
+        let rounds = rng.between(low, high).min(left);
         let seed = rng.number();
         if live(options, seed, rounds, &mut total)? {
             break;

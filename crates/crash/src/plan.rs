@@ -47,6 +47,9 @@ pub(crate) struct Habits {
     pub(crate) restlessness: usize,
     /// Whether it unsubscribes, and begins a new session, now and then.
     pub(crate) fickle: bool,
+    /// Once it has its subscriptions it stays away until everything comes to rest: what it is owed outlives many segments
+    /// of the log.
+    pub(crate) sleepy: bool,
     /// Takes the lowest free packet identifier, not the next: identifiers come back at once.
     pub(crate) lowest_identifier: bool,
     /// The Receive Maximum that it asks for, MQTT 5 only.
@@ -73,7 +76,8 @@ pub(crate) fn cast(rng: &mut Rng) -> Vec<Habits> {
         let mut subscriber = habits(format!("sub-{index}"), true, rng);
         subscriber.filters = some_filters(rng);
         subscriber.fickle = index > 0 && rng.percent(50);
-        if rng.percent(50) {
+        subscriber.sleepy = index == 1;
+        if rng.percent(50) && !subscriber.sleepy {
             subscriber.topics = some_topics(rng);
         }
         if index == 0 {
@@ -133,6 +137,7 @@ fn habits(name: String, durable: bool, rng: &mut Rng) -> Habits {
         diligence: *rng.pick(&[5, 40, 100, 100]),
         restlessness: *rng.pick(&[150, 400, 2_000]),
         fickle: false,
+        sleepy: false,
         lowest_identifier: rng.percent(60),
         receive_maximum: rng.one_in(3).then(|| *rng.pick(&[1, 5, 30])),
     }

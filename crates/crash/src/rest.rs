@@ -161,6 +161,7 @@ impl Life {
             diligence: 100,
             restlessness: usize::MAX,
             fickle: false,
+            sleepy: false,
             lowest_identifier: false,
             receive_maximum: None,
         };
