@@ -43,7 +43,7 @@ pub(crate) fn in_suite(project: &Project, steps: &mut Steps) -> Result<(), Failu
     })?;
     steps.step("crash: kill -9 under load, fsync", || {
         tool(
-            &["--rounds", ROUNDS, "--shards", "1"],
+            &["--rounds", ROUNDS],
             "the directory named above has the broker's log; the seed repeats the choices",
         )
     })

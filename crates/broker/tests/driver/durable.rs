@@ -45,7 +45,7 @@ fn sessions_and_messages_survive_on_any_number_of_shards() {
     let directory = tempfile::tempdir().unwrap();
     let ids: Vec<String> = (0..20).map(|number| format!("c{number}")).collect();
     let mut expected = 0;
-    for shards in [1, 3, 1, 4] {
+    for shards in [3, 1, 4, 2] {
         let broker = durable(directory.path(), shards).start().unwrap();
         let recovered = broker.recovered().unwrap();
         assert_eq!(recovered.sessions, if expected > 0 { ids.len() } else { 0 });
@@ -64,10 +64,6 @@ fn sessions_and_messages_survive_on_any_number_of_shards() {
                     "{publish:?} {payload}"
                 );
             }
-        }
-        if shards > 1 {
-            broker.shutdown();
-            continue;
         }
         let mut publisher = Client::v3(&broker, "publisher");
         for id in &ids {
