@@ -17,6 +17,7 @@ mod store;
 pub mod suite;
 
 pub use disk::{Access, Disk, LockError};
+pub use log::tools;
 pub use log::{Durability, Log, OpenError, Settings};
 pub use memory::Memory;
 #[cfg(unix)]

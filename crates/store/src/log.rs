@@ -15,7 +15,7 @@
 //!
 //! Files: `frame`, `segment`, `mark` and `format` are what is on the disk. `write` appends, `reserve` makes the next segment
 //! ready, `clean` gives old ones up. `open` finds out what is there, with `survey`, `scan`, `gaps`, `salvage` and `count`; `replay` gives
-//! it back.
+//! it back. [`tools`] are for stores that nobody has open.
 
 mod bodies;
 mod clean;
@@ -33,6 +33,7 @@ mod segment;
 mod settings;
 mod slots;
 mod survey;
+pub mod tools;
 mod write;
 
 use std::collections::VecDeque;

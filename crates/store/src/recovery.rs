@@ -78,7 +78,9 @@ pub enum FaultKind {
     Foreign,
     /// One of a segment's two headers is damaged; the other is used.
     HeaderDamaged,
-    /// `FORMAT` was missing and has been written anew; the segments say the version.
+    /// Both of a segment's headers are damaged: nothing in it can be read.
+    HeadersLost,
+    /// `FORMAT` is missing, or says nothing that it could; the segments say the version.
     FormatMissing,
     /// A batch is as it was written, but this version cannot read it further than this.
     BadRecord {
@@ -114,7 +116,33 @@ impl FaultKind {
             | Self::SetAside { .. }
             | Self::Foreign
             | Self::HeaderDamaged
+            | Self::HeadersLost
             | Self::FormatMissing => false,
+        }
+    }
+}
+
+impl FaultKind {
+    /// What an operator can do about it.
+    #[must_use]
+    pub const fn advice(&self) -> &'static str {
+        match self {
+            Self::TornTail { .. } => "nothing to do: the broker goes on in front of it",
+            Self::Lost { .. } => {
+                "a start or a repair puts the rest in order; what is lost is in no file but a backup; look after the disk"
+            }
+            Self::KnownLoss { .. } => {
+                "nothing to do: it passes when the segments around it are cleaned"
+            }
+            Self::SetAside { .. } => "look after the disk; the file can be deleted",
+            Self::Foreign => "move it elsewhere if nobody knows what it is for",
+            Self::HeaderDamaged => "a start or a repair mends it; look after the disk",
+            Self::HeadersLost => "a start or a repair sets it aside; look after the disk",
+            Self::FormatMissing => "a start or a repair writes it anew",
+            Self::BadRecord { .. } => {
+                "this is a fault of the broker: please report it, with the output of dump"
+            }
+            Self::MissingBodies { .. } => "they were in what is lost: only a backup has them",
         }
     }
 }
@@ -152,7 +180,10 @@ impl fmt::Display for FaultKind {
             }
             Self::Foreign => f.write_str("not a file of this store; left alone"),
             Self::HeaderDamaged => f.write_str("one of two headers is damaged; the other is used"),
-            Self::FormatMissing => f.write_str("was missing; the segments say what it was"),
+            Self::HeadersLost => f.write_str("both headers are damaged; nothing in it can be read"),
+            Self::FormatMissing => {
+                f.write_str("missing or unreadable; the segments say what it was")
+            }
             Self::BadRecord { what } => {
                 write!(
                     f,

@@ -110,7 +110,7 @@ proptest! {
             }
             let before = copy_of(folder.path());
             let mut possible = vec![churn.model.clone()];
-            for _ in 0..1 + churn.below(10) {
+            for _ in 0..=churn.below(10) {
                 log.append(&churn.batch(changes)).unwrap();
                 possible.push(churn.model.clone());
             }
@@ -138,7 +138,7 @@ fn checked(folder: &Path, possible: &[Model], how: Torn) -> Result<Model, TestCa
 #[test]
 fn what_lay_behind_a_torn_frame_never_comes_back() {
     let folder = TempDir::new().unwrap();
-    let mut churn = support::filled(folder.path(), 1, 5);
+    let churn = support::filled(folder.path(), 1, 5);
     let (mut log, _) = open(folder.path());
     let stable = churn.model.clone();
     let start = support::segments(folder.path()).len();

@@ -53,14 +53,13 @@ fn without(batches: &[Vec<u8>], lost: &[RangeInclusive<u64>]) -> Model {
 }
 
 fn lost(recovery: &Recovery) -> Vec<(RangeInclusive<u64>, LossCause)> {
-    let lost = recovery
-        .faults
-        .iter()
-        .filter_map(|fault| match &fault.kind {
-            FaultKind::Lost { batches, because } => Some((batches.clone(), *because)),
-            _ => None,
-        });
-    lost.collect()
+    let mut lost = Vec::new();
+    for fault in &recovery.faults {
+        if let FaultKind::Lost { batches, because } = &fault.kind {
+            lost.push((batches.clone(), *because));
+        }
+    }
+    lost
 }
 
 /// Opens it, and compares. The next start has nothing new to say, and goes on with its work.

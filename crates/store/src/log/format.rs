@@ -38,6 +38,15 @@ pub(crate) fn read<D: Disk>(disk: &mut D) -> Result<FormatFile, OpenError> {
 
 /// Writes `FORMAT` as this version has it.
 pub(crate) fn write<D: Disk>(disk: &mut D) -> Result<(), OpenError> {
+    write_text(disk, &format!("{PREFIX}{VERSION}\n"))
+}
+
+/// Writes a `FORMAT` of a copy that is being made: no version opens it.
+pub(crate) fn write_unfinished<D: Disk>(disk: &mut D) -> Result<(), OpenError> {
+    write_text(disk, "an unfinished copy of a martlet store\n")
+}
+
+fn write_text<D: Disk>(disk: &mut D, text: &str) -> Result<(), OpenError> {
     let failed = |what| OpenError::io(what, PATH);
     match disk.remove(NEW_PATH) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -46,8 +55,7 @@ pub(crate) fn write<D: Disk>(disk: &mut D) -> Result<(), OpenError> {
         _ => {}
     }
     let file = disk.create(NEW_PATH).map_err(failed("write"))?;
-    write_full(disk, &file, format!("{PREFIX}{VERSION}\n").as_bytes(), 0)
-        .map_err(failed("write"))?;
+    write_full(disk, &file, text.as_bytes(), 0).map_err(failed("write"))?;
     disk.sync(&file).map_err(failed("write"))?;
     disk.rename(NEW_PATH, PATH).map_err(failed("write"))?;
     disk.sync_folder("").map_err(failed("write"))

@@ -17,15 +17,13 @@ use super::gaps::{FoundSegment, Gaps};
 use super::replay::Replay;
 use super::reserve::{LARGE_PATH, Reserve};
 use super::salvage;
-use super::scan::read_frame;
 use super::segment::{FOLDER, SPARE_PATH, generation_of, path_of};
 use super::settings::{OpenError, Settings};
 use super::survey::Survey;
 use super::write::Head;
 use super::{Log, Segment, splitmix};
-use crate::counting::Checkpoints;
 use crate::disk::{Access, Disk, LockError};
-use crate::recovery::{Fault, FaultKind, Phase, Progress, Recovery};
+use crate::recovery::{Fault, FaultKind, Progress, Recovery};
 use crate::store::StoreStats;
 
 /// How an unreadable part of a file is taken.
@@ -137,22 +135,10 @@ impl Survey {
 
     /// Removes segments that had been given up when it crashed.
     fn drop_old<D: Disk>(&mut self, disk: &mut D) -> Result<(), OpenError> {
-        let oldest = self.mark.oldest_generation;
-        let old = self
-            .segments
-            .iter()
-            .map(|segment| segment.header.generation);
-        let old: Vec<_> = old
-            .chain(self.headless.iter().copied())
-            .filter(|generation| *generation < oldest)
-            .collect();
-        for generation in old {
+        for generation in self.forget_old() {
             let path = path_of(generation);
             disk.remove(&path).map_err(OpenError::io("remove", &path))?;
         }
-        self.segments
-            .retain(|segment| segment.header.generation >= oldest);
-        self.headless.retain(|generation| *generation >= oldest);
         Ok(())
     }
 
@@ -183,52 +169,6 @@ impl Survey {
             recovery.faults.push(fault.map_err(failed)?);
         }
         Ok(())
-    }
-
-    /// Reads everything that counts.
-    fn count<D: Disk>(
-        &mut self,
-        disk: &mut D,
-        checkpoints: Checkpoints,
-        recovery: &mut Recovery,
-        watch: &mut dyn FnMut(Progress),
-    ) -> Result<Count, OpenError> {
-        let mut count = Count::new(checkpoints, self.mark.clone());
-        let mut progress = self.progress(Phase::Counting);
-        for segment in &self.segments {
-            watch(progress);
-            let path = segment.header.path();
-            let failed = || OpenError::io("read", &path);
-            let file = disk.open(&path, Access::Read).map_err(failed())?;
-            self.window.forget();
-            for span in &segment.spans {
-                let mut at = span.start;
-                while at < span.end {
-                    let read = read_frame(disk, &file, &segment.header, at, &mut self.window);
-                    let Some((found, next)) = read.map_err(failed())? else {
-                        return Err(failed()(io::ErrorKind::InvalidData.into()));
-                    };
-                    count.add(segment.header.generation, &path, &found, recovery);
-                    at = next;
-                }
-            }
-            recovery.segments += usize::from(!segment.spans.is_empty());
-            progress.bytes_done += segment.len;
-        }
-        watch(progress);
-        let missing = count.bodies.settle();
-        if missing > 0 {
-            recovery.faults.push(Fault {
-                file: FOLDER.to_owned(),
-                offset: None,
-                kind: FaultKind::MissingBodies { bodies: missing },
-            });
-        }
-        recovery.bodies = count.bodies.len() as u64;
-        recovery.references = count.bodies.references();
-        recovery.highest_session_counter = count.mark.session_counter;
-        recovery.highest_number_counter = count.mark.number_counter;
-        Ok(count)
     }
 
     /// What was not known to be stable may be in the system's memory only.

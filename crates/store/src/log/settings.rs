@@ -61,6 +61,9 @@ pub enum OpenError {
         /// The process, if it could be found out.
         pid: Option<u32>,
     },
+    /// There is none: only said by the tools.
+    #[error("there is no store here: the folder has no folder log")]
+    NoStore,
     /// A newer version of this program has written it.
     #[error(
         "the store has format {found}, and this version reads formats up to {VERSION}: \

@@ -2,6 +2,9 @@
 //!
 //! Nothing is changed here: the tools that only look use it, too.
 
+use std::io;
+
+use super::count::Count;
 use super::frame::Kind;
 use super::gaps::{self, FoundSegment, Gaps};
 use super::mark::Mark;
@@ -203,5 +206,68 @@ impl Survey {
             }
         }
         Ok(checkpoints)
+    }
+
+    /// Forgets segments that had been given up.
+    pub(super) fn forget_old(&mut self) -> Vec<u64> {
+        let oldest = self.mark.oldest_generation;
+        let old = self
+            .segments
+            .iter()
+            .map(|segment| segment.header.generation);
+        let old = old
+            .chain(self.headless.iter().copied())
+            .filter(|generation| *generation < oldest)
+            .collect();
+        self.segments
+            .retain(|segment| segment.header.generation >= oldest);
+        self.headless.retain(|generation| *generation >= oldest);
+        old
+    }
+
+    /// Reads everything that counts.
+    pub(super) fn count<D: Disk>(
+        &mut self,
+        disk: &mut D,
+        checkpoints: Checkpoints,
+        recovery: &mut Recovery,
+        watch: &mut dyn FnMut(Progress),
+    ) -> Result<Count, OpenError> {
+        let mut count = Count::new(checkpoints, self.mark.clone());
+        let mut progress = self.progress(Phase::Counting);
+        for segment in &self.segments {
+            watch(progress);
+            let path = segment.header.path();
+            let failed = || OpenError::io("read", &path);
+            let file = disk.open(&path, Access::Read).map_err(failed())?;
+            self.window.forget();
+            for span in &segment.spans {
+                let mut at = span.start;
+                while at < span.end {
+                    let read = read_frame(disk, &file, &segment.header, at, &mut self.window);
+                    let Some((found, next)) = read.map_err(failed())? else {
+                        return Err(failed()(io::ErrorKind::InvalidData.into()));
+                    };
+                    count.add(segment.header.generation, &path, &found, recovery);
+                    at = next;
+                }
+            }
+            recovery.segments += usize::from(!segment.spans.is_empty());
+            progress.bytes_done += segment.len;
+        }
+        watch(progress);
+        let missing = count.bodies.settle();
+        if missing > 0 {
+            recovery.faults.push(Fault {
+                file: FOLDER.to_owned(),
+                offset: None,
+                kind: FaultKind::MissingBodies { bodies: missing },
+            });
+        }
+        recovery.bodies = count.bodies.len() as u64;
+        recovery.references = count.bodies.references();
+        recovery.highest_session_counter = count.mark.session_counter;
+        recovery.highest_number_counter = count.mark.number_counter;
+        Ok(count)
     }
 }

@@ -46,6 +46,7 @@ impl Churn {
 
     /// Goes on with what a store gave back: what was written and not stable is gone.
     pub fn resume(&mut self, model: Model) {
+        self.counter = self.counter.max(model.highest());
         self.model = model;
     }
 

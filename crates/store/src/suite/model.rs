@@ -130,6 +130,21 @@ impl Model {
         (counts.clone().count(), counts.map(u64::from).sum())
     }
 
+    /// The highest number that anything in it has been made from.
+    pub(super) fn highest(&self) -> u64 {
+        let bodies = self.bodies.keys().map(|body| body / 64);
+        let sessions = self.sessions().map(|(id, _)| id >> 8);
+        let positions = self.sessions();
+        let positions = positions.filter_map(|(_, session)| session.queue.keys().next_back());
+        let groups = self.slots.values().flat_map(|slot| slot.groups.keys());
+        bodies
+            .chain(sessions)
+            .chain(positions.copied())
+            .chain(groups.map(|(_, sequence)| sequence / 64))
+            .max()
+            .unwrap_or(0)
+    }
+
     /// The sessions, with their slots.
     pub(super) fn sessions(&self) -> impl Iterator<Item = (u64, &Session)> {
         self.slots
