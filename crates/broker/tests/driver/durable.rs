@@ -44,8 +44,7 @@ fn publish_qos_1(topic: &str, payload: &[u8]) -> Vec<u8> {
 fn sessions_and_messages_survive_on_any_number_of_shards() {
     let directory = tempfile::tempdir().unwrap();
     let ids: Vec<String> = (0..20).map(|number| format!("c{number}")).collect();
-    let mut expected = 0;
-    for shards in [3, 1, 4, 2] {
+    for (expected, shards) in [3, 1, 4, 2].into_iter().enumerate() {
         let broker = durable(directory.path(), shards).start().unwrap();
         let recovered = broker.recovered().unwrap();
         assert_eq!(recovered.sessions, if expected > 0 { ids.len() } else { 0 });
@@ -71,7 +70,6 @@ fn sessions_and_messages_survive_on_any_number_of_shards() {
             publisher.send(&publish_qos_1(&format!("t/{id}"), payload.as_bytes()));
             publisher.expect(b"\x40\x02\x00\x07");
         }
-        expected += 1;
         broker.shutdown();
     }
 }

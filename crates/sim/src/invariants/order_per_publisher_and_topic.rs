@@ -49,7 +49,10 @@ impl Invariant for Order {
             return Ok(());
         }
         let key = (receipt.session, message.publisher, message.topic.clone());
-        let (reached, last) = self.reached.entry(key).or_insert((0, receipt.clone()));
+        let (reached, last) = self
+            .reached
+            .entry(key)
+            .or_insert_with(|| (0, receipt.clone()));
         if ledger.may_come_again(last, receipt) {
             *reached = 0;
         }
