@@ -11,8 +11,9 @@ mod probe;
 mod speech;
 mod wire;
 
+use std::env;
 use std::fmt::Display;
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,8 @@ pub(super) fn run(settings: &Settings) -> Result<Ending, Exit> {
     let mut report = Report {
         screen: Screen::new().map_err(Exit::failed)?,
         json: settings.output.kind == Kind::Json,
+        colours: io::stdout().is_terminal()
+            && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
     };
     if let Some(option) = settings.tls.asked_by.filter(|_| !settings.tls.off) {
         let why = format!("{option}: TLS and WebSocket are not supported yet");
@@ -296,6 +299,7 @@ fn words(error: &io::Error) -> String {
 struct Report {
     screen: Screen,
     json: bool,
+    colours: bool,
 }
 
 impl Report {
@@ -307,9 +311,10 @@ impl Report {
             }));
         } else {
             // Nobody reading is no error.
-            let _ = self
-                .screen
-                .line(&format!("ok    {stage:<10} {milliseconds:>8.2} ms  {what}"));
+            let ok = self.painted("32", "ok");
+            let _ = self.screen.line(&format!(
+                "{ok}    {stage:<10} {milliseconds:>8.2} ms  {what}"
+            ));
         }
     }
 
@@ -329,12 +334,22 @@ impl Report {
                 &serde_json::json!({"stage": stage, "ok": false, "text": exit.to_string()}),
             );
         } else {
+            let failed = self.painted("31", "FAIL");
             let _ = self
                 .screen
-                .line(&format!("FAIL  {stage:<10} {:>11}  {exit}", ""));
+                .line(&format!("{failed}  {stage:<10} {:>11}  {exit}", ""));
         }
         // It stands there already.
         Exit::new(exit.number(), "")
+    }
+
+    /// Green or red, where somebody looks.
+    fn painted(&self, colour: &str, word: &str) -> String {
+        if self.colours {
+            format!("\x1b[{colour}m{word}\x1b[0m")
+        } else {
+            word.to_owned()
+        }
     }
 
     fn object(&mut self, object: &serde_json::Value) {

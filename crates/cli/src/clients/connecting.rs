@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use martlet_client::{
-    Builder, Client, Error, ErrorKind, Feature, Message, PublishError, ReasonCode, Session,
+    Builder, Client, Error, ErrorKind, Feature, Message, PublishError, ReasonCode, Session, State,
     Version, transport_fn,
 };
 use martlet_codec::PropertyId;
@@ -25,13 +25,13 @@ use crate::settings::{AskedVersion, Settings};
 
 /// Connects as the settings say; with `-V auto` in 3.1.1 if the broker does not know 5.
 pub(super) async fn connect(settings: &Settings) -> Result<Client, Exit> {
-    let version = match settings.session.version {
-        AskedVersion::Is(version) => version,
-        AskedVersion::Auto => Version::V5,
-    };
-    let first = builder(settings, version)?.connect().await;
-    let error = match first {
-        Ok(client) => return Ok(client),
+    let version = asked(settings);
+    tell(settings, &format!("connecting to {}", place(settings)));
+    let error = match builder(settings, version)?.connect().await {
+        Ok(client) => {
+            tell(settings, &format!("connected, {}", agreed(&client)));
+            return Ok(client);
+        }
         Err(error) => error,
     };
     if settings.session.version == AskedVersion::Auto && may_be_version(&error) {
@@ -42,12 +42,43 @@ pub(super) async fn connect(settings: &Settings) -> Result<Client, Exit> {
     Err(explain(&error, settings))
 }
 
-/// Starts a client that keeps trying.
-pub(super) fn start(settings: &Settings) -> Result<Client, Exit> {
-    let version = match settings.session.version {
+/// What was agreed with the broker.
+fn agreed(client: &Client) -> String {
+    match &*client.state().borrow() {
+        State::Connected {
+            session_present,
+            limits,
+            ..
+        } => {
+            let session = if *session_present {
+                "session resumed"
+            } else {
+                "new session"
+            };
+            let id = limits
+                .assigned_client_id
+                .as_deref()
+                .map(|id| format!(", client identifier {id}"));
+            format!(
+                "{session}, keep-alive {} s{}",
+                limits.keep_alive_s,
+                id.unwrap_or_default()
+            )
+        }
+        _ => "and closed again".to_owned(),
+    }
+}
+
+fn asked(settings: &Settings) -> Version {
+    match settings.session.version {
         AskedVersion::Is(version) => version,
         AskedVersion::Auto => Version::V5,
-    };
+    }
+}
+
+/// Starts a client that keeps trying.
+pub(super) fn start(settings: &Settings) -> Result<Client, Exit> {
+    let version = asked(settings);
     builder(settings, version)?
         .start()
         .map_err(|error| explain(&error, settings))
@@ -60,14 +91,28 @@ pub(super) fn note(settings: &Settings, text: &str) {
     }
 }
 
+/// Says what happens, if `-d` asks for it.
+pub(super) fn tell(settings: &Settings, text: &str) {
+    if settings.debug {
+        super::say(settings.program, text);
+    }
+}
+
 /// Old brokers refuse, or hang up on what they do not understand.
 fn may_be_version(error: &Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::Refused(ReasonCode::UnsupportedProtocolVersion)
-            | ErrorKind::Protocol
-            | ErrorKind::Io
-    ) && error.detail().is_none_or(|detail| !detail.contains(':'))
+    match error.kind() {
+        ErrorKind::Refused(reason) => reason == ReasonCode::UnsupportedProtocolVersion,
+        ErrorKind::Protocol => true,
+        ErrorKind::Io => was_open(error),
+        _ => false,
+    }
+}
+
+/// Whether there was a connection at all. Where there was none, the system has said why.
+fn was_open(error: &Error) -> bool {
+    error
+        .io_error()
+        .is_none_or(|cause| cause.kind() == io::ErrorKind::ConnectionReset)
 }
 
 fn builder(settings: &Settings, version: Version) -> Result<Builder, Exit> {
@@ -247,8 +292,7 @@ pub(super) fn explain(error: &Error, settings: &Settings) -> Exit {
 
 /// No connection, or something on it that is no MQTT: looks what it is.
 fn no_mqtt(error: &Error, settings: &Settings, place: &str) -> Exit {
-    let opened =
-        error.kind() != ErrorKind::Io || error.detail().is_none() && settings.broker.bind.is_none();
+    let opened = error.kind() != ErrorKind::Io || was_open(error);
     if opened && settings.broker.unix.is_none() {
         match listen_to(settings.host(), settings.port()) {
             Speech::Tls => {

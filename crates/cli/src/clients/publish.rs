@@ -2,13 +2,15 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::pin::{Pin, pin};
 use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use martlet_client::{Client, Delivery, Message, PublishError, Receipt};
 use tokio::time::sleep;
 
-use super::connecting::{connect, not_published, note, start};
+use super::connecting::{connect, not_published, note, start, tell};
 use super::conversions;
 use super::lines::{decoded, message_of_line};
 use super::{Ending, close};
@@ -42,17 +44,24 @@ pub(super) async fn run(settings: &Settings) -> Result<Ending, Exit> {
         waiting: VecDeque::new(),
         sent: 0,
         trouble: None,
+        progress: Progress::new(settings),
     };
     let interrupted = match single {
         Some(message) => publisher.repeat(&message, &mut signals).await,
         None => publisher.lines(&mut signals).await?,
     };
+    if interrupted {
+        tell(settings, "stopping");
+    }
     if interrupted && !publisher.waiting.is_empty() {
         let count = publisher.waiting.len();
         let text = format!("stopped with {count} messages not acknowledged");
         publisher
             .trouble
             .get_or_insert_with(|| Exit::new(FAILED, text));
+    }
+    if let Some(progress) = publisher.progress.take() {
+        progress.end();
     }
     close(&publisher.client, &mut signals).await;
     Ok(Ending {
@@ -69,6 +78,7 @@ struct Publisher<'a> {
     sent: u64,
     /// The first thing that went wrong.
     trouble: Option<Exit>,
+    progress: Option<Progress>,
 }
 
 impl Publisher<'_> {
@@ -151,7 +161,12 @@ impl Publisher<'_> {
 
     fn done(&mut self, result: Result<Receipt, PublishError>) {
         match result {
-            Ok(_) => self.sent += 1,
+            Ok(_) => {
+                self.sent += 1;
+                if let Some(progress) = &mut self.progress {
+                    progress.show(self.sent);
+                }
+            }
             Err(error) => self.failed(&error),
         }
     }
@@ -164,6 +179,36 @@ impl Publisher<'_> {
         } else {
             self.trouble = Some(exit);
         }
+    }
+}
+
+/// How many messages are sent, on a terminal, while there are many.
+struct Progress {
+    next: Instant,
+}
+
+impl Progress {
+    /// None: nobody looks, or there is nothing to count.
+    fn new(settings: &Settings) -> Option<Self> {
+        let many = settings.sending.source == Source::StdinLines || settings.sending.repeat > 1;
+        // Lines that somebody types are progress enough.
+        let shown = io::stderr().is_terminal() && !io::stdin().is_terminal();
+        let next = Instant::now() + PROGRESS;
+        (many && shown && !settings.quiet).then_some(Self { next })
+    }
+
+    fn show(&mut self, sent: u64) {
+        let now = Instant::now();
+        if now >= self.next {
+            self.next = now + PROGRESS;
+            let _ = write!(io::stderr(), "\r{sent} messages sent");
+        }
+    }
+
+    /// Wipes the line out.
+    fn end(self) {
+        let Self { .. } = self;
+        let _ = write!(io::stderr(), "\r\x1b[K");
     }
 }
 
@@ -241,5 +286,7 @@ pub(super) async fn or_signal<F: Future>(
 
 /// Messages in the client's hands at a time: enough to keep the connection busy, and bounded.
 const WINDOW: usize = 1_024;
+/// How often progress is shown.
+const PROGRESS: Duration = Duration::from_millis(200);
 /// What `--size` sends.
 const PATTERN: &[u8; 10] = b"0123456789";

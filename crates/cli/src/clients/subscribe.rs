@@ -14,7 +14,7 @@ use martlet_codec::{RetainHandling as Handling, topic_matches};
 use tokio::sync::watch;
 use tokio::time::{Sleep, sleep};
 
-use super::connecting::{connect, explain, note};
+use super::connecting::{connect, explain, note, tell};
 use super::conversions::{encoded, printed};
 use super::{Ending, close};
 use crate::exit::{Exit, FAILED, TIMED_OUT};
@@ -174,8 +174,15 @@ fn refused(error: &martlet_client::Error, settings: &Settings) -> Exit {
 fn judge(granted: &[Granted], settings: &Settings) -> Result<(), Exit> {
     let filters = settings.receiving.subscriptions.iter();
     for (one, granted) in filters.zip(granted) {
-        let Err(reason) = granted else {
-            continue;
+        let reason = match granted {
+            Ok(qos) => {
+                tell(
+                    settings,
+                    &format!("subscribed to {} at QoS {}", one.filter, *qos as u8),
+                );
+                continue;
+            }
+            Err(reason) => reason,
         };
         let text = format!(
             "the broker refused the subscription to {}: {}",

@@ -160,7 +160,8 @@ fn object(
         member("retain", Json::Unsigned(u64::from(message.retain))),
         member("payloadlen", number(message.payload.len())),
     ];
-    if message.qos > 0 {
+    // 0: the library keeps the identifier to itself.
+    if message.qos > 0 && message.packet_id > 0 {
         members.push(member("mid", Json::Unsigned(u64::from(message.packet_id))));
     }
     if !message.properties.is_empty() {

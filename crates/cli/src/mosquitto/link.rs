@@ -125,6 +125,11 @@ impl Link {
         }
     }
 
+    /// Whether more messages are wanted: not too many wait to be written or sent.
+    pub(super) fn has_room(&self) -> bool {
+        self.waiting.len() < WAITING_MAX && self.output.len() - self.written < OUTPUT_MAX
+    }
+
     /// What the connection is made with.
     pub(super) const fn terms(&self) -> &Terms {
         &self.terms
@@ -260,4 +265,8 @@ impl Link {
     }
 }
 
+/// Messages behind those that wait for an acknowledgement.
+const WAITING_MAX: usize = 64;
+/// Bytes that the socket has not taken.
+const OUTPUT_MAX: usize = 64 * 1024;
 const READ_BYTES: usize = 16 * 1024;

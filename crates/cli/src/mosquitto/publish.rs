@@ -82,7 +82,9 @@ impl Publisher<'_> {
         let mut lines: Option<Lines> = None;
         let mut ended = false;
         loop {
-            let wanted = lines.as_mut().filter(|_| !ended);
+            let wanted = lines
+                .as_mut()
+                .filter(|_| !ended && self.run.link.has_room());
             match self.run.wait(None, wanted).await {
                 Woke::Link(Ok(Event::ConnAck { code: 0 })) => {
                     if lines.is_none() {
@@ -100,9 +102,19 @@ impl Publisher<'_> {
                     self.run.fail(texts::REFUSED);
                     return code;
                 }
-                Woke::Line(Some(Ok(line))) => {
-                    if let Err(code) = self.send(&line).await {
-                        return code;
+                Woke::Line(Some(Ok(first))) => {
+                    // What is there already goes in the same write.
+                    let mut next = Some(first);
+                    while let Some(line) = next {
+                        if let Err(code) = self.send(&line).await {
+                            return code;
+                        }
+                        next = match &mut lines {
+                            Some(lines) if self.run.link.has_room() => {
+                                lines.try_recv().ok().and_then(Result::ok)
+                            }
+                            _ => None,
+                        };
                     }
                 }
                 Woke::Line(Some(Err(_)) | None) => {

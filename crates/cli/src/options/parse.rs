@@ -332,3 +332,187 @@ pub(crate) const VARIABLES: [(&str, &str); 8] = [
     ("MQTT_CLIENT_ID", "-i"),
     ("MQTT_VERSION", "-V"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::ffi::OsString;
+    use std::io;
+    use std::path::{Path, PathBuf};
+
+    use martlet_codec::QoS;
+
+    use super::{Asked, Surroundings, parse};
+    use crate::options::Problem;
+    use crate::programs::Dialect::{self, Martlet, Mosquitto};
+    use crate::programs::Program::{self, Conn, Get, Pub, Sub};
+    use crate::settings::Settings;
+
+    #[derive(Default)]
+    struct Made {
+        variables: BTreeMap<&'static str, &'static str>,
+        files: BTreeMap<PathBuf, &'static str>,
+    }
+
+    impl Surroundings for Made {
+        fn variable(&self, name: &str) -> Option<OsString> {
+            self.variables.get(name).map(OsString::from)
+        }
+
+        fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+            let text = self.files.get(path).ok_or(io::ErrorKind::NotFound)?;
+            Ok(text.as_bytes().to_vec())
+        }
+
+        fn ask_password(&self) -> io::Result<Vec<u8>> {
+            Ok(b"typed".to_vec())
+        }
+    }
+
+    fn ask(program: Program, dialect: Dialect, line: &str, made: &Made) -> Result<Asked, Problem> {
+        let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        parse(program, dialect, &words, made)
+    }
+
+    fn settings(program: Program, line: &str, made: &Made) -> Box<Settings> {
+        match ask(program, Martlet, line, made) {
+            Ok(Asked::Run(settings)) => settings,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_stronger_than_files_and_those_than_the_environment() {
+        let mut made = Made::default();
+        made.variables.insert("MQTT_HOST", "from-environment");
+        made.variables.insert("MQTT_PORT", "1");
+        made.variables.insert("MQTT_USERNAME", "jo");
+        made.variables.insert("MQTT_CLIENT_ID", "");
+        made.files.insert(
+            "mine".into(),
+            "-p 2\r\n# comment\n\n--host   from-file\n-v\n",
+        );
+        let asked = settings(Sub, "-t a -o mine --port=3", &made);
+        assert_eq!((asked.host(), asked.port()), ("from-file", 3));
+        assert_eq!(asked.session.user.as_deref(), Some("jo"));
+        assert_eq!(asked.session.id, None);
+        assert!(asked.output.verbose);
+        assert_eq!(settings(Sub, "-t a", &made).port(), 1);
+    }
+
+    #[test]
+    fn profiles_are_in_the_configuration_folder() {
+        let mut made = Made::default();
+        made.variables.insert("HOME", "/h/jo");
+        made.files
+            .insert("/h/jo/.config/martlet/profiles/home".into(), "-h there\n");
+        assert_eq!(settings(Conn, "--profile home", &made).host(), "there");
+        assert_eq!(settings(Conn, "--profile=home here", &made).host(), "here");
+        made.variables.insert("MQTT_PROFILE", "home");
+        assert_eq!(settings(Get, "a", &made).host(), "there");
+        let problem = ask(Conn, Martlet, "--profile nosuch", &made);
+        assert!(matches!(problem, Err(Problem::File { .. })), "{problem:?}");
+    }
+
+    #[test]
+    fn mosquittos_file_is_read_under_its_name_only() {
+        let mut made = Made::default();
+        made.variables.insert("XDG_CONFIG_HOME", "/config");
+        made.files.insert(
+            "/config/mosquitto_sub".into(),
+            "-t from/file with spaces\n-q 2\n",
+        );
+        let Ok(Asked::Run(asked)) = ask(Sub, Mosquitto, "-C 1", &made) else {
+            panic!("it has a filter");
+        };
+        assert_eq!(
+            asked.receiving.subscriptions[0].filter,
+            "from/file with spaces"
+        );
+        assert_eq!(asked.sending.qos, QoS::ExactlyOnce);
+        assert!(matches!(
+            ask(Sub, Martlet, "-C 1", &made),
+            Err(Problem::NoFilter)
+        ));
+    }
+
+    #[test]
+    fn a_qos_belongs_to_the_filters_before_it_that_have_none() {
+        let made = Made::default();
+        let levels = |line: &str| -> Vec<u8> {
+            let asked = settings(Sub, line, &made);
+            let default = asked.sending.qos;
+            let filters = asked.receiving.subscriptions.iter();
+            filters
+                .map(|one| one.qos.unwrap_or(default) as u8)
+                .collect()
+        };
+        assert_eq!(levels("-t a -q 1 -t b -q 0 -t c"), [1, 0, 0]);
+        assert_eq!(levels("-t a -t b -q 2"), [2, 2]);
+        assert_eq!(levels("-q 1 -t a -t b"), [1, 1]);
+    }
+
+    #[test]
+    fn words_without_an_option_are_urls_topics_or_hosts() {
+        let made = Made::default();
+        let asked = settings(Get, "mqtt://there:7/a b/#", &made);
+        assert_eq!(
+            (
+                asked.host(),
+                asked.port(),
+                asked.receiving.subscriptions.len()
+            ),
+            ("there", 7, 2)
+        );
+        assert_eq!(settings(Conn, "there:8", &made).port(), 8);
+        assert_eq!(
+            settings(Pub, "mqtt://h/t -n", &made)
+                .sending
+                .topic
+                .as_deref(),
+            Some("t")
+        );
+        assert!(matches!(
+            ask(Pub, Martlet, "word -n", &made),
+            Err(Problem::Unexpected(_))
+        ));
+    }
+
+    #[test]
+    fn passwords_come_from_where_they_are_said_to_be() {
+        let mut made = Made::default();
+        made.files
+            .insert("secret".into(), "from file\r\nsecond line");
+        made.variables.insert("SECRET", "from variable");
+        let password = |line: &str| {
+            settings(Get, line, &made)
+                .session
+                .password
+                .map(|secret| secret.0)
+        };
+        assert_eq!(password("a --password-file secret").unwrap(), b"from file");
+        assert_eq!(
+            password("a --password-env SECRET").unwrap(),
+            b"from variable"
+        );
+        assert_eq!(password("a -P -").unwrap(), b"typed");
+        assert_eq!(password("a -P plain").unwrap(), b"plain");
+    }
+
+    #[test]
+    fn help_and_version_end_the_reading() {
+        let made = Made::default();
+        assert!(matches!(
+            ask(Sub, Martlet, "--help --nonsense", &made),
+            Ok(Asked::Help)
+        ));
+        assert!(matches!(
+            ask(Sub, Martlet, "--version", &made),
+            Ok(Asked::Version)
+        ));
+        assert!(matches!(
+            ask(Sub, Martlet, "--nonsense --help", &made),
+            Err(Problem::UnknownOption(_))
+        ));
+    }
+}

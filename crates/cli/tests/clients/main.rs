@@ -1,0 +1,18 @@
+//! The clients of the program as their users see them: what they print, and how they end.
+//!
+//! Map: `broker` has the brokers (a real one, and stubs that answer with given bytes) and the clients' processes;
+//! `messages` sends and receives; `mistakes` is everything that goes wrong: one clear line, and an exit code that says
+//! what; `processes` is about pipes, signals and secrets; `connections` is `conn`; `shells` the completions.
+#![cfg(unix)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests: helpers outside #[test] functions may fail as well"
+)]
+
+mod broker;
+mod connections;
+mod messages;
+mod mistakes;
+mod processes;
+mod shells;
