@@ -185,9 +185,11 @@ impl Builder {
     }
 
     /// How many messages at QoS 1 and 2 we send without having seen their acknowledgement: 1,024 by
-    /// default, 16,384 at most, or fewer if the server wants it so.
+    /// default, 16,384 at most, or fewer if the server wants it so. In 3.1.1, where servers cannot say what they want,
+    /// 20 of them may be at QoS 2 unless this is set: mosquitto, for one, loses what exceeds that.
     pub fn max_in_flight(mut self, count: u16) -> Self {
         self.config.in_flight_max = count.clamp(1, IN_FLIGHT_MAX);
+        self.config.in_flight_qos2_max = Some(self.config.in_flight_max);
         self
     }
 

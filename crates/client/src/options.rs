@@ -10,7 +10,7 @@ use crate::outbox::FileStore;
 /// | | 3.1.1 | 5.0 |
 /// |---|---|---|
 /// | [`Session::clean`] | Clean Session 1, always | Clean Start 1, always; expiry 0 |
-/// | [`Session::fresh`] | Clean Session 1 once, then 0 | Clean Start 1 once, then 0; expiry as given |
+/// | [`Session::fresh`] | one short connection with Clean Session 1, then 0 | Clean Start 1 once, then 0; expiry as given |
 /// | [`Session::persistent`] | Clean Session 0 | Clean Start 0; expiry as given |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Session {
@@ -38,7 +38,8 @@ impl Session {
 
     /// Begins with an empty session and resumes it after a lost connection: no message is lost or
     /// doubled by a reconnect, and nothing of earlier runs of the program is left. Needs a client
-    /// identifier in 3.1.1.
+    /// identifier in 3.1.1, where a clean session cannot be resumed: so a first connection clears what there is, and
+    /// the second one is for use.
     #[must_use]
     pub fn fresh(expiry: Duration) -> Self {
         Self {

@@ -18,6 +18,19 @@ pub fn mosquitto() -> Option<()> {
     )
 }
 
+/// The broker `mosquitto`, which Debian puts where only root looks. Installing it would start it on the usual port, so
+/// it is never required: where it is missing a note says so.
+#[must_use]
+pub fn mosquitto_broker() -> Option<PathBuf> {
+    let starts = |program: &&str| Command::new(program).arg("-h").output().is_ok();
+    let mut candidates = ["mosquitto", "/usr/sbin/mosquitto"].iter();
+    let found = candidates.find(|one| starts(one)).map(PathBuf::from);
+    if found.is_none() {
+        not_run("mosquitto, the broker, is missing (apt-get install mosquitto)");
+    }
+    found
+}
+
 /// A Python that can import paho-mqtt.
 #[must_use]
 pub fn python_with_paho() -> Option<PathBuf> {
@@ -52,14 +65,17 @@ fn found<T>(name: &str, tool: Option<T>) -> Option<T> {
     if tool.is_none() {
         let required = env::var_os("MARTLET_REQUIRE_TOOLS").is_some_and(|value| value == "1");
         assert!(!required, "{name} is missing: run `cargo xtask tools`");
-        let test = thread::current().name().unwrap_or("a test").to_owned();
-        // Not by eprintln: the harness would keep the note of a passing test to itself.
-        let _ = writeln!(
-            io::stderr(),
-            "NOT RUN: {test}: {name} is missing (`cargo xtask tools` installs it)"
-        );
+        not_run(&format!(
+            "{name} is missing (`cargo xtask tools` installs it)"
+        ));
     }
     tool
+}
+
+fn not_run(why: &str) {
+    let test = thread::current().name().unwrap_or("a test").to_owned();
+    // Not by eprintln: the harness would keep the note of a passing test to itself.
+    let _ = writeln!(io::stderr(), "NOT RUN: {test}: {why}");
 }
 
 fn folder() -> PathBuf {

@@ -72,6 +72,7 @@ impl Machine {
                 answer(ReasonCode::Success, &mut self.out);
             }
             PubRec::Refused(outgoing) => {
+                self.outbound_qos2 = self.outbound_qos2.saturating_sub(1);
                 let reason = ack.properties.reason_string().map(str::to_owned);
                 self.fail_with(
                     outgoing,
@@ -90,6 +91,7 @@ impl Machine {
         if !self.outbound.on_pubcomp(ack.packet_id) {
             return;
         }
+        self.outbound_qos2 = self.outbound_qos2.saturating_sub(1);
         let Some(at) = self
             .releasing
             .iter()

@@ -41,6 +41,8 @@ pub struct Config {
     pub receive_maximum: u16,
     /// How many we have on their way at a time, at most.
     pub in_flight_max: u16,
+    /// How many of these at QoS 2; `None`: as the version needs it.
+    pub in_flight_qos2_max: Option<u16>,
     /// The largest packet that we take.
     pub packet_size_max: u32,
     /// How many topic aliases the server may use (5.0).
@@ -68,6 +70,15 @@ pub struct Config {
 }
 
 impl Config {
+    pub(super) fn in_flight_qos2_max(&self) -> u16 {
+        let by_version = if self.version.is_v5() {
+            self.in_flight_max
+        } else {
+            IN_FLIGHT_QOS2_OF_311
+        };
+        self.in_flight_qos2_max.unwrap_or(by_version)
+    }
+
     /// The defaults for a version.
     #[must_use]
     pub fn new(version: Version) -> Self {
@@ -86,6 +97,7 @@ impl Config {
             goodbye: None,
             receive_maximum: 256,
             in_flight_max: 1_024,
+            in_flight_qos2_max: None,
             packet_size_max: 64 << 20,
             aliases_in_max: 64,
             aliases_out_max: 64,
@@ -101,6 +113,9 @@ impl Config {
         }
     }
 }
+
+/// 5.0 servers say what they take. In 3.1.1 mosquitto takes 20, and what comes beyond it acknowledges and throws away.
+const IN_FLIGHT_QOS2_OF_311: u16 = 20;
 
 /// User name and password. Debug output shows neither.
 #[derive(Clone, Default, PartialEq, Eq)]

@@ -119,9 +119,25 @@ impl Machine {
     const fn clean_start(&self) -> bool {
         match self.config.session.kind {
             SessionKind::Clean => true,
-            SessionKind::Fresh => !self.was_online,
+            SessionKind::Fresh if self.config.version.is_v5() => !self.was_online,
+            SessionKind::Fresh => !self.cleared,
             SessionKind::Persistent => false,
         }
+    }
+
+    /// Whether this connection is only there to clear an old session. In 3.1.1 a clean session ends with its
+    /// connection, so it is not one to be resumed.
+    fn is_clearing(&self) -> bool {
+        self.config.session.kind == SessionKind::Fresh
+            && !self.config.version.is_v5()
+            && !self.cleared
+    }
+
+    fn leave_cleared_session(&mut self, now: Time) {
+        let mut farewell = std::mem::take(&mut self.out);
+        wire::disconnect(ReasonCode::Success, self.config.version, &mut farewell);
+        self.push_event(Event::Close { farewell });
+        self.open(now);
     }
 
     pub(super) fn on_connack(&mut self, now: Time, connack: &ConnAck<'_>) {
@@ -140,6 +156,11 @@ impl Machine {
                 "the server goes on with a session that was to be new",
             );
             self.drop_connection(now, error, Some(ReasonCode::ProtocolError));
+            return;
+        }
+        if self.is_clearing() {
+            self.cleared = true;
+            self.leave_cleared_session(now);
             return;
         }
         self.phase = Phase::Online;
@@ -243,6 +264,7 @@ impl Machine {
     /// The server knows nothing any more of what was in flight.
     fn restart_in_flight(&mut self) {
         let mut again = Vec::new();
+        self.outbound_qos2 = 0;
         for (stage, outgoing) in self.outbound.take_all() {
             let policy = match stage {
                 Stage::AwaitPubAck => self.config.lost_qos1,

@@ -188,6 +188,8 @@ pub struct Machine {
     link: Link,
     /// Messages at QoS 1 and 2 on their way out, and the identifiers of requests.
     outbound: Outbound<Outgoing>,
+    /// How many of them are at QoS 2.
+    outbound_qos2: usize,
     /// QoS 2 messages between PUBREC and PUBCOMP.
     releasing: VecDeque<Releasing>,
     inbound: Inbound,
@@ -208,6 +210,8 @@ pub struct Machine {
     was_online: bool,
     /// The identifier that the server gave us, if it did.
     assigned_client_id: Option<String>,
+    /// An old session of ours is cleared, as 3.1.1 needs it: by a connection with Clean Session 1.
+    cleared: bool,
     /// Who waits for the first connection.
     connecting: Option<OpId>,
     /// Somebody was told that the queue is full.
@@ -284,6 +288,7 @@ impl Machine {
             backoff: Backoff::new(config.reconnect, seed),
             phase: Phase::Idle,
             outbound: Outbound::default(),
+            outbound_qos2: 0,
             releasing: VecDeque::new(),
             inbound: Inbound::default(),
             unacked: Unacked::default(),
@@ -298,6 +303,7 @@ impl Machine {
             last_error: None,
             was_online: false,
             assigned_client_id: None,
+            cleared: false,
             connecting: None,
             room_wanted: false,
             last_stored: 0,

@@ -104,6 +104,11 @@ impl Queue {
         }
     }
 
+    /// The QoS of the message at QoS 1 or 2 that is next.
+    pub(crate) fn next_paced_qos(&self) -> Option<QoS> {
+        self.paced.front().map(|queued| queued.outgoing.message.qos)
+    }
+
     /// Whether it takes one more message of this cost without dropping any.
     pub(crate) fn has_room(&self, cost: usize) -> bool {
         self.is_empty()

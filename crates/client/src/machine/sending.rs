@@ -54,7 +54,7 @@ impl Machine {
         let direct = self.is_online()
             && self.out.len() < OUTPUT_HIGH
             && !self.queue.has_waiting(message.qos)
-            && (message.qos == QoS::AtMostOnce || self.window_is_open());
+            && self.window_is_open(message.qos);
         let busy = kept && self.storage == Storage::Busy;
         if busy || !direct && !self.queue.has_room(message.cost()) {
             match self.config.outbox.on_full {
@@ -270,8 +270,8 @@ impl Machine {
         //= mqtt5 3.3.4-7
         //= mqtt5 3.3.4-8
         while self.out.len() < OUTPUT_HIGH
-            && self.queue.has_waiting(QoS::AtLeastOnce)
-            && self.window_is_open()
+            && let Some(qos) = self.queue.next_paced_qos()
+            && self.window_is_open(qos)
         {
             let Some(outgoing) = self.queue.pop(true) else {
                 break;
@@ -320,9 +320,19 @@ impl Machine {
         }
     }
 
-    fn window_is_open(&self) -> bool {
-        self.outbound.can_send()
-            && self.outbound.open_count() < usize::from(self.config.in_flight_max.max(1))
+    /// Whether a message at this QoS may be sent now.
+    fn window_is_open(&self, qos: QoS) -> bool {
+        let room = |open, max: u16| open < usize::from(max.max(1));
+        let config = &self.config;
+        match qos {
+            QoS::AtMostOnce => true,
+            QoS::AtLeastOnce | QoS::ExactlyOnce => {
+                self.outbound.can_send()
+                    && room(self.outbound.open_count(), config.in_flight_max)
+                    && (qos == QoS::AtLeastOnce
+                        || room(self.outbound_qos2, config.in_flight_qos2_max()))
+            }
+        }
     }
 
     /// Sends a message of the queue, or fails it. False: it is back in the queue.
@@ -358,6 +368,7 @@ impl Machine {
         };
         self.write_publish(now, &outgoing, Some(packet_id), false);
         self.outbound.send(exactly_once, outgoing);
+        self.outbound_qos2 += usize::from(exactly_once);
         true
     }
 

@@ -189,3 +189,21 @@ fn a_full_window_queues_and_the_queue_empties_into_it_in_order() {
         assert_eq!(rig.sent(), ["PUBLISH q1 #4 a=4"]);
     });
 }
+
+#[test]
+fn servers_that_cannot_say_how_much_they_take_get_little_at_qos_2() {
+    both(|config| {
+        let most = if config.version.is_v5() { 50 } else { 20 };
+        let mut rig = Rig::online(config);
+        for n in 0..50 {
+            rig.send(Message::new("a", n).qos(2));
+        }
+        assert_eq!(rig.sent().len(), most);
+        rig.send(Message::new("a", "QoS 0 passes"));
+        assert_eq!(rig.sent().len(), 1);
+        rig.pubrec(1, martlet_codec::ReasonCode::Success);
+        assert_eq!(rig.sent(), ["PUBREL #1"]);
+        rig.pubcomp(1);
+        assert_eq!(rig.sent().len(), usize::from(most == 20), "one more");
+    });
+}

@@ -208,9 +208,9 @@ impl Run {
 
     fn connect(&mut self) {
         self.rig.transport.clear();
-        self.online = true;
         let present = self.resumes && self.rig.machine.stats().connections > 0;
         self.rig.accept(present);
+        self.online = self.rig.machine.state(self.rig.now).is_connected();
         if present {
             self.server.resume(&mut self.rig);
         } else {
