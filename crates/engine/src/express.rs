@@ -221,17 +221,21 @@ impl Shard {
             && let Some(front) = session.queue.front()
             && (front.terms.qos == QoS::AtMostOnce || session.outbound.can_send())
             && front.terms.ids == SubscriptionIds::None
-            && front.body.is_none()
             && !front.message.is_expired(now)
         {
             let (qos, retain) = (front.terms.qos, front.terms.retain);
+            let body = front.body;
+            if body.is_none() && session.stored_as.is_some() && qos == QoS::ExactlyOnce {
+                // What a group has given is recorded only now.
+                break;
+            }
             let message = front.message.clone();
             let parts = message.parts();
             let template = Some(Template::of_message(&message));
             let Some(plain) = Plain::of(connection, template, &parts, qos) else {
                 break;
             };
-            let Some((_, delivery)) = session.queue.pop() else {
+            let Some((place, delivery)) = session.queue.pop() else {
                 break;
             };
             let mut packet_id = None;
@@ -240,6 +244,12 @@ impl Shard {
             } else {
                 // It goes from the queue into the window, and counts there.
                 packet_id = session.outbound.send(qos == QoS::ExactlyOnce, delivery);
+            }
+            if let (Some(body), Some(durable)) = (body, &mut self.durable) {
+                let to = (&mut *connection, conn);
+                let sent = (body, StoredTerms::bare(qos, retain));
+                let from = Source::Queue(place, Some(body));
+                durable.record_sending(session, to, from, sent, packet_id, fx);
             }
             give_buffer(connection, &mut self.scratch.pool);
             let first = FIRST_BYTE | (qos as u8) << 1 | u8::from(retain);

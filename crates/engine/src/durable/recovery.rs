@@ -30,6 +30,11 @@ impl Shard {
         let recovery = durable.recovery.get_or_insert_default();
         recovery.forget_bodies();
         let online = core::mem::take(&mut recovery.online);
+        for key in core::mem::take(&mut recovery.rooms) {
+            if let Some(session) = self.sessions.get_mut(key) {
+                session.outbound.forget_lost();
+            }
+        }
         let sessions: Vec<Key> = self.sessions.iter().map(|(key, _)| key).collect();
         for key in sessions {
             if online.contains(&key) {

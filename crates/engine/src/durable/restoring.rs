@@ -32,6 +32,8 @@ pub(super) struct Recovery {
     /// Sessions that had a connection.
     pub(super) online: HashSet<Key, foldhash::fast::FixedState>,
     pub(super) groups: RestoredGroups,
+    /// Sessions with flows whose message is not there.
+    pub(super) rooms: HashSet<Key, foldhash::fast::FixedState>,
     /// Publishes that may come again, of all shards that have said theirs.
     pub(super) doubts: HashSet<u64, foldhash::fast::FixedState>,
     /// How many shards have said that they are restored.
@@ -289,6 +291,11 @@ impl Shard {
                 ..
             } => {
                 let Some(message) = recovery.bodies.get(&body).cloned() else {
+                    // Nothing refers to it any more, as a later record will say; or it is lost.
+                    if let Some(id) = packet_id {
+                        leave_room(session, id);
+                        recovery.rooms.insert(key);
+                    }
                     return;
                 };
                 self.memory_bytes += message.size();
@@ -314,6 +321,9 @@ impl Shard {
                 if let Some(delivery) = session.queue.take(position) {
                     gone = session.outbound.forget(packet_id);
                     restore_in_flight(session, packet_id, delivery);
+                } else {
+                    leave_room(session, packet_id);
+                    recovery.rooms.insert(key);
                 }
             }
             Record::Dropped { position, .. } => gone = session.queue.take(position),
@@ -381,6 +391,11 @@ fn end_replay(session: &mut ClientSession, filter: &str) {
     if let Some(replays) = session.replays.existing() {
         replays.retain(|replay| &*replay.filter != filter);
     }
+}
+
+/// Keeps the place of a flow whose message is not there: it may have come to PUBREC.
+fn leave_room(session: &mut ClientSession, id: PacketId) {
+    session.outbound.restore(id, Stage::AwaitPubRec, None);
 }
 
 fn restore_in_flight(session: &mut ClientSession, id: PacketId, delivery: Delivery) {

@@ -2,6 +2,7 @@
 
 mod groups;
 mod parts;
+mod random;
 mod restoring;
 mod waiting;
 

@@ -1,6 +1,7 @@
 //! Looking at a window from outside, and building it again: for a store.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 use martlet_codec::PacketId;
 
@@ -56,6 +57,18 @@ impl<T> Outbound<T> {
         }
         self.restore(id, Stage::AwaitPubComp, None);
         None
+    }
+
+    /// Ends the flows whose message should be there, and is not.
+    pub fn forget_lost(&mut self) {
+        let lost: Vec<PacketId> = self
+            .unfinished()
+            .filter(|(_, stage, message)| *stage != Stage::AwaitPubComp && message.is_none())
+            .map(|(id, ..)| id)
+            .collect();
+        for id in lost {
+            self.forget(id);
+        }
     }
 
     /// Ends a flow, however far it has come; returns its message, if that was still held.
