@@ -147,11 +147,16 @@ impl Shard {
             message: publication.message().clone(),
             ask,
         });
+        // Who subscribes there before it arrives may get it, and must not get it again.
+        let told = ask.filter(|ask| ask.doubtful).map(|ask| Ask {
+            answer: false,
+            ..ask
+        });
         self.send_to_each(silent, fx, || Peer::Publish {
             message: publication.message().clone(),
-            ask: None,
+            ask: told,
         });
-        Routed::waiting_for(ask, asked)
+        Routed::waiting_for(ask, if asked == 0 { 0 } else { asked | others })
     }
 
     /// Begins to wait for these shards' parts; `None` if there is nothing to ask for.
