@@ -257,6 +257,8 @@ pub(crate) struct CrashFact {
     pub(crate) round: u32,
     /// The connections from this one on are the next process's.
     pub(crate) next_link: LinkId,
+    /// How many shards it had.
+    pub(crate) shard_count: usize,
 }
 
 /// All facts of a run.
@@ -292,8 +294,6 @@ pub(crate) struct Ledger {
     pub(crate) stable: Tick,
     /// How often the process has ended without being asked.
     pub(crate) crashes: Vec<CrashFact>,
-    /// The last crash has taken messages on their way between shards.
-    pub(crate) mail_was_lost: bool,
     /// What the last recovery has found.
     pub(crate) found: Option<Stored>,
     /// What the invariants have not seen yet.
@@ -318,7 +318,6 @@ impl Ledger {
             interest_is_empty: false,
             stable: 0,
             crashes: Vec::new(),
-            mail_was_lost: false,
             found: None,
             events: Vec::new(),
         }
@@ -360,7 +359,11 @@ impl Ledger {
     pub(crate) fn crashed(&mut self, next_link: LinkId) {
         self.tick();
         let round = self.round;
-        self.crashes.push(CrashFact { round, next_link });
+        self.crashes.push(CrashFact {
+            round,
+            next_link,
+            shard_count: self.shards.len(),
+        });
         for message in &mut self.messages {
             message.processed &= message.round < round || message.acked.is_some();
         }
@@ -380,16 +383,14 @@ impl Ledger {
         }
     }
 
-    /// Whether what a client was sent first may come again without being marked: the process has crashed in between, and there
-    /// was no rest at which all acknowledgements became stable.
+    /// Whether the first may come again unmarked: a crash lies in between, and no rest that made its acknowledgement stable.
     #[must_use]
     pub(crate) fn may_come_again(&self, first: &Receipt, second: &Receipt) -> bool {
         let between = first.tick..second.tick;
         let rested = self.rounds.iter().any(|began| between.contains(began));
-        let links = first.link..second.link;
         // What was written before a crash may be read after it.
-        let crashed =
-            |crash: &CrashFact| crash.next_link > links.start && crash.next_link <= links.end;
+        let links = first.link + 1..=second.link;
+        let crashed = |crash: &CrashFact| links.contains(&crash.next_link);
         !rested && self.crashes.iter().any(crashed)
     }
 

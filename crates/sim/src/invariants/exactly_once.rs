@@ -51,8 +51,10 @@ impl Invariant for ExactlyOnce {
         // What a member left unacknowledged at QoS 1 comes back from the group as a new message.
         let counts = |(n, receipt): &(usize, &Receipt)| {
             let before = n.checked_sub(1).map(|before| &receipts[before]);
-            let again = before.is_some_and(|before| ledger.may_come_again(before, receipt));
-            let excused = again && (receipt.qos != QoS::ExactlyOnce || receipt.retain);
+            let excused = before.is_some_and(|before| {
+                let both_at_qos_2 = before.qos.min(receipt.qos) == QoS::ExactlyOnce;
+                ledger.may_come_again(before, receipt) && (!both_at_qos_2 || receipt.retain)
+            });
             is_new(receipt) && !excused && (groups.is_empty() || receipt.qos == QoS::ExactlyOnce)
         };
         let fresh = receipts.iter().enumerate().filter(counts).count();

@@ -8,7 +8,8 @@
 //!   came with the replay, or behind it;
 //! - whoever saw R at all, saw no other value as new after it.
 //!
-//! A value without acknowledgement may be gone after a crash, whoever saw it.
+//! A value without acknowledgement may be gone after a crash, whoever saw it; one that is sent again after a crash may be in two
+//! places of the order, for those who had it before and for the others.
 //!
 //! Publishers of one topic sit on different shards; wills take part in none of this, their moment is the broker's.
 //! When: at rest.
@@ -114,12 +115,8 @@ impl Invariant for RetainedLatest {
                 if last.as_ref().is_some_and(expired) {
                     continue;
                 }
-                // What nobody acknowledged may have been seen, and be gone with the process.
-                let unknown = |id: &MessageId| {
-                    let message = &ledger.messages[*id];
-                    !message.processed && ledger.crashes_since(message) > 0
-                };
-                if last.as_ref().is_some_and(unknown) {
+                let moved = |id: &MessageId| may_have_moved(&ledger.messages[*id], ledger);
+                if last.as_ref().is_some_and(moved) {
                     continue;
                 }
                 let whole_round = actor
@@ -152,6 +149,10 @@ impl RetainedLatest {
         retained: Option<MessageId>,
         ledger: &Ledger,
     ) -> Result<(), String> {
+        let moved = |m: &MessageFact| m.retain && m.topic == topic && may_have_moved(m, ledger);
+        if ledger.messages.iter().any(moved) {
+            return Ok(());
+        }
         for (id, session, actor) in ledger.online() {
             let matching = session
                 .changes
@@ -187,6 +188,13 @@ impl RetainedLatest {
         }
         Ok(())
     }
+}
+
+/// What nobody acknowledged may have been seen, and be gone with the process. What was sent once more after a crash some have got
+/// before it, and others behind what came in between.
+fn may_have_moved(message: &MessageFact, ledger: &Ledger) -> bool {
+    let settled = message.processed && message.sends.len() == 1;
+    !settled && ledger.crashes_since(message) > 0
 }
 
 /// Whether each of these values was due to the session.

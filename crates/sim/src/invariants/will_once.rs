@@ -6,7 +6,8 @@
 //! it, one with a clean start makes it due at once. What is due is published once and read by the steady witness (`exactly_once` sees to it that it is not read twice); nothing else is published: the shards'
 //! counters show exactly as many. None is read before it is due.
 //! A crash disconnects everybody: wills of sessions that outlive their connection wait from the start of the next process. What happened
-//! to a will after the last moment of which all is stable may not have happened, and may happen again.
+//! to a will after the last moment of which all is stable may not have happened, and may happen again; one that was being published by
+//! several shards may have reached the receivers of some of them only.
 //! When: at each end of a connection, each accepted CONNECT, each will that is read, each crash; the count at rest.
 
 use std::collections::BTreeMap;
@@ -218,6 +219,8 @@ impl WillOnce {
 
     /// What is left of each will by a crash.
     fn on_recovered(&mut self, ledger: &Ledger) {
+        // That it was published is stored by one shard, what its receivers get by others.
+        let parts_may_be_lost = ledger.crashes.last().is_some_and(|c| c.shard_count > 1);
         for (id, will) in &mut self.wills {
             let doubtful = will.since > self.stable;
             match will.fate {
@@ -225,11 +228,11 @@ impl WillOnce {
                     // By the process that has crashed, by this one, or by both.
                     let passed = timer_has_passed(since, seconds, ledger) != Some(false);
                     will.more += u64::from(passed);
-                    if doubtful {
+                    if doubtful || (passed && parts_may_be_lost) {
                         will.fate = Fate::Either;
                     }
                 }
-                Fate::Due if doubtful || ledger.mail_was_lost => {
+                Fate::Due if doubtful || parts_may_be_lost => {
                     if !was_witnessed(*id, ledger) {
                         will.fate = Fate::Published;
                     }

@@ -57,7 +57,6 @@ impl World {
 
     /// Shards, mailboxes and connections are gone. Clients read what was written to them, or a part of it, and then the end.
     pub(super) fn end_process(&mut self, how: Crash) {
-        self.ledger.mail_was_lost = !self.full_mailboxes().is_empty();
         for shard in &self.shards {
             add(&mut self.past, shard.counters());
         }
