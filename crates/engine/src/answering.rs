@@ -133,9 +133,11 @@ impl Shard {
             reason,
             waits,
         });
-        if connection.held_answers.len() >= HELD_ANSWERS_MAX && connection.parked.is_none() {
+        let full = connection.held_answers.len() >= self.config.limits.held_answers_max;
+        if full && connection.parked.is_none() {
             // Not read until some have gone.
             connection.parked = Some(Parked::Answers);
+            self.counters.publishers_held += 1;
         }
     }
 
@@ -191,13 +193,10 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(conn) else {
             return;
         };
-        let room = connection.held_answers.len() <= HELD_ANSWERS_MAX / 2;
+        let room = connection.held_answers.len() <= self.config.limits.held_answers_max / 2;
         if room && connection.parked == Some(Parked::Answers) {
             connection.parked = None;
             fx.resumed.push(ConnId(conn));
         }
     }
 }
-
-/// Answers that one connection may have outstanding; a v5 client is held to its Receive Maximum before.
-const HELD_ANSWERS_MAX: usize = 1_024;

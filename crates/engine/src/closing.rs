@@ -124,6 +124,7 @@ impl Shard {
         let Some(mut connection) = self.connections.remove(conn) else {
             return;
         };
+        self.counters.count_close(&cause);
         self.memory_bytes = self.memory_bytes.saturating_sub(connection.counted_bytes);
         if let Some(ticket) = connection.suback {
             self.pending_subacks.remove(ticket);

@@ -75,6 +75,7 @@ impl Shard {
         //= mqtt5 3.1.3-8
         //= mqtt311 3.1.3-9
         if connect.client_id.len() > self.config.limits.client_id_bytes_max {
+            self.counters.client_ids_refused += 1;
             return Err(ReasonCode::ClientIdentifierNotValid);
         }
         if let Some(will) = &connect.will {

@@ -1,46 +1,124 @@
 //! Plain counters of one shard; summed over shards on request.
 
-/// Totals since the shard started.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counters {
+use core::ops::AddAssign;
+
+use martlet_codec::{DecodeErrorKind, ReasonCode};
+
+use crate::report::CloseCause;
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// Totals since the shard started.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub struct Counters {
+            $($(#[doc = $doc])+ pub $name: u64,)+
+        }
+
+        impl Counters {
+            /// Every counter with its name.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+                [$((stringify!($name), self.$name)),+].into_iter()
+            }
+        }
+
+        impl AddAssign for Counters {
+            fn add_assign(&mut self, other: Self) {
+                $(self.$name += other.$name;)+
+            }
+        }
+    };
+}
+
+counters! {
     /// Packets taken from clients.
-    pub packets_received: u64,
+    packets_received,
     /// PUBLISH packets taken from clients, QoS 2 duplicates not counted.
-    pub publishes_received: u64,
+    publishes_received,
     /// PUBLISH packets put into outboxes, re-sends included.
-    pub publishes_sent: u64,
+    publishes_sent,
     /// Of these, copies of the publisher's bytes or parts, with nothing of the receiver's own.
-    pub express_deliveries: u64,
-    /// Messages put into sessions' queues.
-    pub queued: u64,
+    express_deliveries,
+    /// Messages put into sessions' queues: for want of a connection, of room in its outbox, or in the window of
+    /// `in_flight_to_client_max`.
+    queued,
     /// QoS 0 messages dropped because the receiver's outbox was full.
-    pub dropped_outbox_full: u64,
+    dropped_outbox_full,
     /// Messages dropped because a session's or group's queue was full.
-    pub dropped_queue_full: u64,
+    dropped_queue_full,
     /// Messages dropped because they expired before their delivery began.
-    pub dropped_expired: u64,
+    dropped_expired,
     /// Messages dropped because they exceed the receiver's Maximum Packet Size.
-    pub dropped_too_large: u64,
+    dropped_too_large,
     /// QoS 0 messages not delivered because the session was offline.
-    pub dropped_offline: u64,
+    dropped_offline,
     /// Messages of shared subscriptions that a member refused with 0x80 or more, or that ended with its session.
-    pub dropped_by_member: u64,
+    dropped_by_member,
     /// Connections and CONNECTs refused because of a limit.
-    pub connections_refused: u64,
+    connections_refused,
+    /// CONNECTs refused for the length of their client identifier.
+    client_ids_refused,
+    /// Connections closed because CONNECT did not come in time.
+    closed_connect_timeout,
+    /// Connections closed because of a packet over the announced Maximum Packet Size.
+    closed_packet_too_large,
+    /// Connections closed because of more unfinished messages than the announced Receive Maximum.
+    closed_receive_maximum,
+    /// Connections closed because of an alias over the announced Topic Alias Maximum.
+    closed_topic_alias,
     /// Connections closed because their outbox passed the hard limit.
-    pub closed_outbox_overflow: u64,
-    /// Subscriptions refused because of a limit.
-    pub subscriptions_refused: u64,
+    closed_outbox_overflow,
+    /// Topic names and filters refused for their length or their levels, those of wills included.
+    topics_refused,
+    /// Subscriptions refused because of a limit on their number.
+    subscriptions_refused,
     /// Messages not retained because of a limit.
-    pub retained_refused: u64,
+    retained_refused,
     /// How often a publisher was not read because the shard was over its memory budget.
-    pub publishers_paused: u64,
+    publishers_paused,
+    /// How often a publisher was not read because too many of its acknowledgements were held back.
+    publishers_held,
+    /// Aliases towards clients that were given to another topic: all were in use, or the places of two collided.
+    aliases_replaced,
+    /// Answers to new subscriptions that did not hold all retained messages of a shard: more had to be asked for.
+    retained_chunks_cut,
+    /// How often the route cache was full, and forgot what nobody had asked for in a long time.
+    route_cache_restarts,
     /// Wills published.
-    pub wills_published: u64,
+    wills_published,
     /// Messages sent to other shards.
-    pub peer_messages_sent: u64,
+    peer_messages_sent,
     /// Routes found in the cache.
-    pub route_cache_hits: u64,
+    route_cache_hits,
     /// Routes that had to be computed.
-    pub route_cache_misses: u64,
+    route_cache_misses,
+}
+
+impl Counters {
+    /// A connection was closed: counts it if that was for a limit.
+    pub(crate) fn count_close(&mut self, cause: &CloseCause) {
+        let counter = match cause {
+            CloseCause::ConnectTimeout => &mut self.closed_connect_timeout,
+            CloseCause::Malformed(error) if error.kind() == DecodeErrorKind::PacketTooLarge => {
+                &mut self.closed_packet_too_large
+            }
+            CloseCause::Violation(found) if found.reason == ReasonCode::ReceiveMaximumExceeded => {
+                &mut self.closed_receive_maximum
+            }
+            CloseCause::Violation(found) if found.reason == ReasonCode::TopicAliasInvalid => {
+                &mut self.closed_topic_alias
+            }
+            CloseCause::ClientDisconnected(_)
+            | CloseCause::ConnectionLost
+            | CloseCause::TransportFailed
+            | CloseCause::KeepAliveTimeout
+            | CloseCause::Malformed(_)
+            | CloseCause::Violation(_)
+            | CloseCause::Refused(_)
+            | CloseCause::TakenOver
+            | CloseCause::ServerShutdown
+            | CloseCause::OutboxOverflow
+            | CloseCause::Administrative(_) => return,
+        };
+        *counter += 1;
+    }
 }

@@ -7,6 +7,7 @@ use martlet_codec::{PacketId, Properties, PropertiesBuf, Property, PublishHead, 
 use martlet_session::AliasUse;
 
 use crate::connection::Connection;
+use crate::counters::Counters;
 use crate::express::{DUP, FIRST_BYTE, Plain, Template};
 use crate::message::{Message, MessageParts};
 use crate::outbox::CHAIN_THRESHOLD;
@@ -105,6 +106,7 @@ pub(crate) fn write_publish(
     terms: &Terms,
     attempt: Attempt,
     own: &mut PropertiesBuf,
+    counters: &mut Counters,
 ) -> Result<(), TooLarge> {
     if terms.ids == SubscriptionIds::None
         && let Some(plain) = Plain::of(
@@ -133,7 +135,9 @@ pub(crate) fn write_publish(
         // bytes longer (and a property length may grow by one).
         let room = connection.packet_bytes_max as usize - head.packet_len(version);
         if room >= ALIAS_OVERHEAD_MAX {
+            let before = aliases.replaced();
             let choice = aliases.choose(topic, topic_hash(topic.as_bytes()));
+            counters.aliases_replaced += u64::from(aliases.replaced().wrapping_sub(before));
             let alias = match choice {
                 AliasUse::None => None,
                 AliasUse::Define(alias) => Some(alias),

@@ -186,7 +186,7 @@ impl Shard {
     }
 
     /// Whether the client may publish to this topic.
-    fn check_topic(&self, session: Key, topic: &str, raw: Raw<'_>) -> Result<(), ReasonCode> {
+    fn check_topic(&mut self, session: Key, topic: &str, raw: Raw<'_>) -> Result<(), ReasonCode> {
         let was_checked = raw
             .route
             .is_some_and(|route| core::ptr::eq(route.topic(), topic));
@@ -311,12 +311,14 @@ impl Shard {
         self.answer(conn, answer, reason, waits, now, fx);
     }
 
-    /// Whether a topic name or filter is within the operator's limits.
-    pub(crate) fn topic_is_within_limits(&self, topic: &str) -> bool {
+    /// Whether a topic name or filter is within the operator's limits; counts those that are not.
+    pub(crate) fn topic_is_within_limits(&mut self, topic: &str) -> bool {
         let limits = &self.config.limits;
-        topic.len() <= limits.topic_bytes_max
+        let within = topic.len() <= limits.topic_bytes_max
             && (topic.len() < limits.topic_levels_max
-                || topic.bytes().filter(|byte| *byte == b'/').count() < limits.topic_levels_max)
+                || topic.bytes().filter(|byte| *byte == b'/').count() < limits.topic_levels_max);
+        self.counters.topics_refused += u64::from(!within);
+        within
     }
 
     /// Over the memory budget: parks the publisher unless it is exempt this once.

@@ -80,9 +80,18 @@ impl Shard {
                 let own = &mut self.scratch.own;
                 give_buffer(connection, &mut self.scratch.pool);
                 let parts = message.parts();
-                write_publish(connection, &parts, Some(message), terms, attempt, own)
-                    .err()
-                    .map(|_| (id, terms.qos))
+                let counters = &mut self.counters;
+                write_publish(
+                    connection,
+                    &parts,
+                    Some(message),
+                    terms,
+                    attempt,
+                    own,
+                    counters,
+                )
+                .err()
+                .map(|_| (id, terms.qos))
             }
         };
         match too_large {

@@ -76,6 +76,7 @@ impl Shard {
                 messages.push(message.clone());
             })
             .map(Into::into);
+        self.counters.retained_chunks_cut += u64::from(next.is_some());
         let chunk = Peer::RetainedChunk {
             session: to.session,
             replay: to.replay,

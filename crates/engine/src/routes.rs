@@ -106,8 +106,8 @@ impl RouteCache {
             .insert_unique(hash, route, |route| hasher.hash_one(route.topic.as_bytes()));
     }
 
-    /// Forgets what is wrong now, and what was not asked for in a long time.
-    fn make_room(&mut self, generations: (u64, u64), entries_max: usize) {
+    /// Forgets what is wrong now, and what was not asked for in a long time if there is no room: then it returns true.
+    fn make_room(&mut self, generations: (u64, u64), entries_max: usize) -> bool {
         if self.generations != generations {
             self.generations = generations;
             self.young.clear();
@@ -115,7 +115,9 @@ impl RouteCache {
         } else if self.young.len() >= entries_max.div_ceil(2) {
             core::mem::swap(&mut self.young, &mut self.old);
             self.young.clear();
+            return true;
         }
+        false
     }
 }
 
@@ -133,8 +135,10 @@ impl Shard {
     /// The route of a topic, from the cache if it is there.
     pub(crate) fn lookup(&mut self, topic: Topic<'_>) -> Arc<Route> {
         let generations = self.generations();
-        self.routes
-            .make_room(generations, self.config.limits.route_cache_entries_max);
+        let entries_max = self.config.limits.route_cache_entries_max;
+        if self.routes.make_room(generations, entries_max) {
+            self.counters.route_cache_restarts += 1;
+        }
         let hash = self.routes.hash(topic.as_bytes());
         if let Some(route) = self.routes.get(hash, topic.as_bytes()) {
             self.counters.route_cache_hits += 1;

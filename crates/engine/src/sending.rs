@@ -231,6 +231,7 @@ impl Shard {
             &terms,
             attempt,
             &mut self.scratch.own,
+            &mut self.counters,
         );
         if written.is_err() {
             //= mqtt5 3.1.2-24

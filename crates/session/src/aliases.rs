@@ -74,6 +74,7 @@ pub enum AliasUse {
 pub struct OutboundAliases {
     slots: Vec<Slot>,
     maximum: u16,
+    replaced: u32,
 }
 
 impl OutboundAliases {
@@ -83,7 +84,14 @@ impl OutboundAliases {
         Self {
             slots: Vec::new(),
             maximum,
+            replaced: 0,
         }
+    }
+
+    /// How often an alias was given to another topic than before.
+    #[must_use]
+    pub const fn replaced(&self) -> u32 {
+        self.replaced
     }
 
     /// How to name `topic`, whose hash is `hash`, in a PUBLISH that will be sent now.
@@ -110,7 +118,8 @@ impl OutboundAliases {
             slot.candidate = hash;
             return AliasUse::None;
         }
-        slot.topic = Some(topic.into());
+        let before = slot.topic.replace(topic.into());
+        self.replaced = self.replaced.wrapping_add(u32::from(before.is_some()));
         AliasUse::Define(at + 1)
     }
 }

@@ -1,7 +1,9 @@
 //! Clients that break the rules, each in one way at a time. They must be put out, and cost the others nothing.
 
+mod excess;
+
 use martlet_codec::{
-    Ack, Connect, Packet, PacketId, Properties, Publish, QoS, ReasonCode, TopicName, Version,
+    Ack, Connect, Packet, PacketId, Properties, Publish, QoS, ReasonCode, TopicName, Version, Will,
 };
 use martlet_engine::Limits;
 
@@ -14,6 +16,8 @@ pub(crate) struct Hostile {
     name: String,
     version: Version,
     pub(crate) link: Option<LinkId>,
+    /// What it may do.
+    scripts: &'static [Script],
     script: Script,
     step: usize,
 }
@@ -31,14 +35,17 @@ enum Script {
     ReceiveMaximum,
     UnknownAcks,
     NeverReads,
+    Excess,
 }
 
 impl Hostile {
-    pub(crate) const fn new(name: String) -> Self {
+    /// `exceeds`: it also runs into the bounds of the broker on purpose.
+    pub(crate) fn new(name: String, exceeds: bool) -> Self {
         Self {
             name,
             version: Version::V5,
             link: None,
+            scripts: &SCRIPTS[..SCRIPTS.len() - if exceeds { 0 } else { EXCESSES }],
             script: Script::Garbage,
             step: 0,
         }
@@ -47,7 +54,7 @@ impl Hostile {
     pub(crate) fn begin(&mut self, link: LinkId, rng: &mut Rng) {
         self.link = Some(link);
         self.version = *rng.pick(&[Version::V31, Version::V311, Version::V5]);
-        self.script = *rng.pick(&SCRIPTS);
+        self.script = *rng.pick(self.scripts);
         self.step = 0;
     }
 
@@ -62,7 +69,7 @@ impl Hostile {
                 | Script::PartialConnect
                 | Script::NotConnectFirst
                 | Script::ReservedFlag
-        );
+        ) && (self.script != Script::Excess || rng.percent(60));
         if self.step == 1 && connects {
             self.put_connect(&mut out);
             return (out, false, self.script == Script::NeverReads);
@@ -116,6 +123,7 @@ impl Hostile {
                     self.version == Version::V5 && sent > usize::from(limits.receive_maximum);
             }
             Script::UnknownAcks => self.put_unknown_ack(rng, &mut out),
+            Script::Excess => must_close = self.put_excess(rng, limits, &mut out),
             Script::NeverReads => {
                 for _ in 0..rng.between(1, 200) {
                     out.extend_from_slice(&[0xC0, 0x00]);
@@ -130,13 +138,17 @@ impl Hostile {
     }
 
     fn put_connect(&self, out: &mut Vec<u8>) {
+        self.put_connect_as(&self.name, None, out);
+    }
+
+    fn put_connect_as(&self, client_id: &str, will: Option<Will<'_>>, out: &mut Vec<u8>) {
         let connect = Connect {
             version: self.version,
             clean_start: true,
             keep_alive_s: 5,
             properties: Properties::EMPTY,
-            client_id: &self.name,
-            will: None,
+            client_id,
+            will,
             user_name: None,
             password: None,
         };
@@ -179,7 +191,10 @@ fn garbage(rng: &mut Rng) -> Vec<u8> {
         .collect()
 }
 
-const SCRIPTS: [Script; 11] = [
+/// How many of the scripts, at the end, are for who exceeds bounds.
+const EXCESSES: usize = 3;
+
+const SCRIPTS: [Script; 11 + EXCESSES] = [
     Script::Garbage,
     Script::PartialConnect,
     Script::NotConnectFirst,
@@ -191,4 +206,7 @@ const SCRIPTS: [Script; 11] = [
     Script::ReceiveMaximum,
     Script::UnknownAcks,
     Script::NeverReads,
+    Script::Excess,
+    Script::Excess,
+    Script::Excess,
 ];

@@ -23,7 +23,8 @@
 //!   with aliases, expiry and RETAIN, every kind of subscription, late acknowledgements, resumes, takeovers. Three of them are
 //!   steady and see everything.
 //! - Hostile clients: garbage, halves of packets and then silence, second CONNECTs, servers' packets, more than the
-//!   Receive Maximum, unknown acknowledgements, never reading.
+//!   Receive Maximum, unknown acknowledgements, never reading; in some runs whatever exceeds a bound: packets, topics, levels,
+//!   aliases, client identifiers.
 //! - Bounds that some runs make so small that they are hit.
 //!
 //! A run has rounds. Each ends at rest: faults off, everybody back, everything delivered and acknowledged; a probe asks what

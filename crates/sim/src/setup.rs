@@ -84,6 +84,8 @@ pub(crate) struct Setup {
     pub(crate) rounds: usize,
     /// All steady clients subscribe to everything, not only the first.
     pub(crate) all_see_everything: bool,
+    /// Hostile clients run into the bounds on purpose.
+    pub(crate) exceeds: bool,
     /// Whether a process may begin with another number of shards than the one before: bounds are per shard.
     pub(crate) may_change_shards: bool,
 }
@@ -100,6 +102,7 @@ impl Setup {
             limits,
             policy: Policy::default(),
             rounds: rng.between(3, 5),
+            exceeds: options.limits.is_some() || Rng::new(options.seed ^ EXCESSES).percent(40),
             all_see_everything: !Rng::new(options.seed ^ FEW_WITNESSES).percent(50),
         }
     }
@@ -137,9 +140,9 @@ impl Setup {
         clients
     }
 
-    pub(crate) fn hostiles() -> Vec<Hostile> {
+    pub(crate) fn hostiles(&self) -> Vec<Hostile> {
         (0..2)
-            .map(|n| Hostile::new(format!("hostile-{n}")))
+            .map(|n| Hostile::new(format!("hostile-{n}"), self.exceeds))
             .collect()
     }
 }
@@ -174,6 +177,8 @@ fn choose_limits(rng: &mut Rng) -> Limits {
 
 /// Makes a sequence of its own of a seed: a choice that came later leaves the runs of the named seeds as they were.
 const FEW_WITNESSES: u64 = 5_150;
+/// See [`FEW_WITNESSES`].
+const EXCESSES: u64 = 13_316;
 /// The client that asks what is retained.
 pub(crate) const PROBE: &str = "probe";
 /// Witnesses in every run.

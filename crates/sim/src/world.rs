@@ -111,7 +111,7 @@ impl World {
             clock_zero: Time::default(),
             past: Counters::default(),
             storage,
-            hostiles: Setup::hostiles(),
+            hostiles: setup.hostiles(),
             clients,
             ledger,
             invariants: invariants::all(),
@@ -220,7 +220,7 @@ impl World {
     fn look_at_shards(&mut self) {
         let mut counters = self.past;
         for (index, shard) in self.shards.iter_mut().enumerate() {
-            add(&mut counters, shard.counters());
+            counters += *shard.counters();
             let longest = self.pending_writes[index]
                 .iter()
                 .filter_map(|conn| shard.outbox(*conn).map(|outbox| outbox.len()))
@@ -284,26 +284,4 @@ pub(crate) const fn is_no_accusation(cause: &CloseCause) -> bool {
         CloseCause::Refused(reason) => matches!(reason, ReasonCode::QuotaExceeded),
         _ => true,
     }
-}
-
-fn add(sum: &mut Counters, one: &Counters) {
-    sum.packets_received += one.packets_received;
-    sum.publishes_received += one.publishes_received;
-    sum.publishes_sent += one.publishes_sent;
-    sum.queued += one.queued;
-    sum.dropped_outbox_full += one.dropped_outbox_full;
-    sum.dropped_queue_full += one.dropped_queue_full;
-    sum.dropped_expired += one.dropped_expired;
-    sum.dropped_too_large += one.dropped_too_large;
-    sum.dropped_offline += one.dropped_offline;
-    sum.dropped_by_member += one.dropped_by_member;
-    sum.connections_refused += one.connections_refused;
-    sum.closed_outbox_overflow += one.closed_outbox_overflow;
-    sum.subscriptions_refused += one.subscriptions_refused;
-    sum.retained_refused += one.retained_refused;
-    sum.publishers_paused += one.publishers_paused;
-    sum.wills_published += one.wills_published;
-    sum.peer_messages_sent += one.peer_messages_sent;
-    sum.route_cache_hits += one.route_cache_hits;
-    sum.route_cache_misses += one.route_cache_misses;
 }

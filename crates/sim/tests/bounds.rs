@@ -36,8 +36,9 @@ fn nothing_is_dropped_or_refused_under_the_usual_bounds() {
             counters.subscriptions_refused,
             counters.retained_refused,
             counters.publishers_paused,
+            counters.publishers_held,
         ];
-        assert_eq!(drops, [0; 7]);
+        assert_eq!(drops, [0; 8]);
     }
 }
 
@@ -167,14 +168,17 @@ fn windows_of_one() {
     for counters in under(&limits) {
         assert_eq!(counters.dropped_queue_full, 0);
         assert!(counters.queued > 0);
+        assert!(counters.route_cache_restarts > 0);
+        assert!(counters.retained_chunks_cut > 0);
     }
 }
 
-/// Limits on what is taken from clients: legal clients stay below them, so the runs are as usual.
+/// Hostile clients exceed what one packet may say, legal ones stay below; so their runs are as usual.
 #[test]
-fn small_packets_and_few_aliases() {
+fn what_one_packet_may_say() {
     let limits = Limits {
         packet_bytes_max: 3_500,
+        receive_maximum: 2,
         topic_aliases_from_client_max: 1,
         topic_aliases_to_client_max: 1,
         client_id_bytes_max: 12,
@@ -182,8 +186,43 @@ fn small_packets_and_few_aliases() {
         topic_levels_max: 4,
         ..Limits::default()
     };
-    for counters in under(&limits) {
+    let all = under(&limits);
+    for counters in &all {
         assert_eq!(counters.connections_refused, 0);
         assert!(counters.publishes_sent > 0);
     }
+    let sum = |counter: fn(&Counters) -> u64| all.iter().map(counter).sum::<u64>();
+    assert!(sum(|counters| counters.closed_packet_too_large) > 0);
+    assert!(sum(|counters| counters.closed_receive_maximum) > 0);
+    assert!(sum(|counters| counters.closed_topic_alias) > 0);
+    assert!(sum(|counters| counters.aliases_replaced) > 0);
+    assert!(sum(|counters| counters.client_ids_refused) > 0);
+    assert!(sum(|counters| counters.topics_refused) > 0);
+}
+
+#[test]
+fn levels_of_topics() {
+    let limits = Limits {
+        topic_levels_max: 3,
+        ..Limits::default()
+    };
+    assert!(moved(&limits, |counters| counters.topics_refused));
+}
+
+#[test]
+fn time_to_connect() {
+    let limits = Limits {
+        connect_timeout_ms: 500,
+        ..Limits::default()
+    };
+    assert!(moved(&limits, |counters| counters.closed_connect_timeout));
+}
+
+#[test]
+fn acknowledgements_held_back() {
+    let limits = Limits {
+        held_answers_max: 1,
+        ..Limits::default()
+    };
+    assert!(moved(&limits, |counters| counters.publishers_held));
 }

@@ -221,6 +221,11 @@ pub(super) const FIELDS: &[Field] = &[
         count(1, 65_536),
         limits.retained_chunk_messages
     ),
+    number!(
+        "limits.held_answers_max",
+        count(1, COUNT_MAX),
+        limits.held_answers_max
+    ),
     seconds!("session.expiry_default", policy.session_expiry_default_s),
     seconds!("session.expiry_cap", policy.session_expiry_cap_s),
     Field {

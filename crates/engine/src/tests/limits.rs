@@ -40,6 +40,7 @@ fn connect_has_to_come_in_time_and_first() {
         fx.closed[0].report.cause,
         CloseCause::ConnectTimeout
     ));
+    assert_eq!(w.shards[0].counters().closed_connect_timeout, 1);
     let conn = w.shards[0].on_open(w.now, &mut fx).unwrap();
     w.shards[0].on_bytes(conn, &[0xC0, 0x00], w.now, &mut fx);
     assert!(matches!(
@@ -147,4 +148,100 @@ fn a_refused_subscription_is_said_or_the_connection_ends() {
     assert_eq!(w.received(c).len(), 2);
     let (_, closed) = w.closed.last().unwrap();
     assert!(matches!(closed.report.cause, CloseCause::Refused(_)));
+}
+
+/// Each limit on what one packet may say: answered as the specification asks, and counted.
+#[test]
+fn what_a_packet_may_not_say_is_refused_and_counted() {
+    use martlet_codec::Property::TopicAlias;
+    let limits = Limits {
+        packet_bytes_max: 100,
+        topic_bytes_max: 20,
+        topic_levels_max: 3,
+        client_id_bytes_max: 23,
+        receive_maximum: 1,
+        topic_aliases_from_client_max: 2,
+        ..Limits::default()
+    };
+    let mut w = World::with(1, &limits, &Policy::default());
+    let counted = |w: &World, name: &str| {
+        let mut counters = w.shards[0].counters().iter();
+        counters.find(|(other, _)| *other == name).unwrap().1
+    };
+    for (version, answer) in [(Version::V5, "PUBACK #1 90"), (Version::V311, "")] {
+        for topic in ["a/b/c/d", "abcdefghijklmnopqrstu"] {
+            let c = w.connect(version, "c", true);
+            w.received(c);
+            let before = counted(&w, "topics_refused");
+            w.publish(c, topic, QoS::AtLeastOnce, 1, false, "x");
+            assert_eq!(w.received(c).join(" "), answer, "{topic}");
+            assert_eq!(counted(&w, "topics_refused"), before + 1);
+            w.drop_connection(c);
+        }
+    }
+    let c = w.connect(Version::V5, "c", true);
+    w.subscribe(c, "+/+/+/#", QoS::AtMostOnce);
+    assert_eq!(w.received(c)[1..], ["SUBACK [8F]"]);
+    assert_eq!(counted(&w, "topics_refused"), 5);
+    // A PUBLISH of 105 bytes: its header is enough.
+    w.send_bytes(c, &[0x30, 103]);
+    assert_eq!(w.received(c), ["DISCONNECT 95"]);
+    assert_eq!(counted(&w, "closed_packet_too_large"), 1);
+    let c = w.connect(Version::V5, "c", true);
+    w.publish(c, "t", QoS::ExactlyOnce, 1, false, "x");
+    w.publish(c, "t", QoS::ExactlyOnce, 2, false, "x");
+    assert_eq!(w.received(c)[2..], ["DISCONNECT 93"]);
+    assert_eq!(counted(&w, "closed_receive_maximum"), 1);
+    let c = w.connect(Version::V5, "c", true);
+    let mut alias = martlet_codec::PropertiesBuf::new();
+    alias.push(TopicAlias(3));
+    w.send(
+        c,
+        &martlet_codec::Packet::Publish(martlet_codec::Publish {
+            dup: false,
+            qos: QoS::AtMostOnce,
+            retain: false,
+            topic: Some(martlet_codec::TopicName::new("t").unwrap()),
+            packet_id: None,
+            properties: alias.as_properties(),
+            payload: b"x",
+        }),
+    );
+    assert_eq!(w.received(c)[1..], ["DISCONNECT 94"]);
+    assert_eq!(counted(&w, "closed_topic_alias"), 1);
+    let c = w.connect(Version::V5, "a-client-with-a-long-name", true);
+    assert_eq!(w.received(c), ["CONNACK 85 present=false"]);
+    assert_eq!(counted(&w, "client_ids_refused"), 1);
+}
+
+#[test]
+fn an_alias_that_is_given_to_another_topic_is_counted() {
+    let limits = Limits {
+        topic_aliases_to_client_max: 1,
+        ..Limits::default()
+    };
+    let mut w = World::with(1, &limits, &Policy::default());
+    let aliases = [martlet_codec::Property::TopicAliasMaximum(10)];
+    let s = w.connect_with(Version::V5, "s", true, &aliases);
+    w.subscribe(s, "#", QoS::AtMostOnce);
+    let p = w.connect(Version::V311, "p", true);
+    for topic in ["first", "first", "other", "other", "other"] {
+        w.publish(p, topic, QoS::AtMostOnce, 0, false, "x");
+    }
+    assert_eq!(w.shards[0].counters().aliases_replaced, 1);
+}
+
+#[test]
+fn a_full_route_cache_is_counted() {
+    let limits = Limits {
+        route_cache_entries_max: 4,
+        ..Limits::default()
+    };
+    let mut w = World::with(1, &limits, &Policy::default());
+    let p = w.connect(Version::V311, "p", true);
+    // Two halves of two.
+    for topic in ["a", "b", "c", "d", "e"] {
+        w.publish(p, topic, QoS::AtMostOnce, 0, false, "x");
+    }
+    assert_eq!(w.shards[0].counters().route_cache_restarts, 2);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use martlet_engine::{AllowAll, Effects, Interest, Shard, ShardConfig, StoreConfig, Time};
 
-use super::{World, add};
+use super::World;
 use crate::disk::Crash;
 use crate::interest::SharedInterest;
 use crate::ledger::{Event, ShardFact};
@@ -58,7 +58,7 @@ impl World {
     /// Shards, mailboxes and connections are gone. Clients read what was written to them, or a part of it, and then the end.
     pub(super) fn end_process(&mut self, how: Crash) {
         for shard in &self.shards {
-            add(&mut self.past, shard.counters());
+            self.past += *shard.counters();
         }
         self.shards.clear();
         self.ledger.crashed(self.next_link);
