@@ -53,6 +53,8 @@ counters! {
     dropped_offline,
     /// Messages of shared subscriptions that a member refused with 0x80 or more, or that ended with its session.
     dropped_by_member,
+    /// Messages of shared subscriptions that went to a member of this shard without being kept.
+    group_messages_at_once,
     /// Connections and CONNECTs refused because of a limit.
     connections_refused,
     /// CONNECTs refused for the length of their client identifier.

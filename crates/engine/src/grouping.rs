@@ -18,6 +18,7 @@ use alloc::vec::Vec;
 
 use martlet_codec::QoS;
 
+use crate::delivery::GroupTag;
 use crate::effects::Effects;
 use crate::interest::InterestKey;
 use crate::message::Message;
@@ -163,7 +164,6 @@ impl Shard {
         now: Time,
         fx: &mut Effects,
     ) {
-        let limits = &self.config.limits;
         let Some(group) = self.groups.get_mut(key) else {
             return;
         };
@@ -172,6 +172,13 @@ impl Shard {
             self.counters.dropped_offline += 1;
             return;
         }
+        if self.offer_at_once(key, publication, now, fx) {
+            return;
+        }
+        let limits = &self.config.limits;
+        let Some(group) = self.groups.get_mut(key) else {
+            return;
+        };
         let size = publication.message().size();
         if group.queue.len() >= limits.group_queue_messages_max
             || group.queue_bytes + size > limits.group_queue_bytes_max
@@ -194,6 +201,58 @@ impl Shard {
             body,
         });
         self.pump_group(key, now, fx);
+    }
+
+    /// Gives a message to the next member without keeping it, if nothing waits in front of it, a member has room, and
+    /// nothing is to be recorded.
+    fn offer_at_once(
+        &mut self,
+        key: Key,
+        publication: &mut Publication<'_>,
+        now: Time,
+        fx: &mut Effects,
+    ) -> bool {
+        let me = self.config.index;
+        let Some(group) = self.groups.get_mut(key) else {
+            return true;
+        };
+        if group.durable || self.durable.is_some() || !group.queue.is_empty() {
+            return false;
+        }
+        let qos = publication.parts.qos;
+        if publication.parts.is_expired(now) {
+            return false;
+        }
+        let Some(member) = group.pick(qos) else {
+            return false;
+        };
+        if effective_qos(qos, member.options.qos) != QoS::AtMostOnce {
+            member.credit = member.credit.saturating_sub(1);
+        }
+        let (shard, session, options) = (member.shard, member.session, member.options);
+        let sequence = group.next_sequence;
+        group.next_sequence += 1;
+        if shard == me {
+            let tag = GroupTag {
+                owner: me,
+                group: key,
+                sequence,
+                stored: None,
+            };
+            self.counters.group_messages_at_once += 1;
+            self.take_offer(session, tag, publication, options, now, fx);
+        } else {
+            let offer = Peer::GroupOffer {
+                session,
+                group: key,
+                sequence,
+                message: publication.message().clone(),
+                options,
+                stored: None,
+            };
+            self.send_to(shard, offer, fx);
+        }
+        true
     }
 
     pub(crate) fn on_group_join(

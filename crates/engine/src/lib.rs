@@ -35,6 +35,7 @@ extern crate std;
 mod acl;
 mod answering;
 mod authentication;
+mod buffers;
 mod client_session;
 mod client_slots;
 mod clients;

@@ -134,12 +134,27 @@ impl Shard {
         }
     }
 
-    /// A group gives this session a message.
+    /// A group gives this session a message that it has kept.
     pub(crate) fn on_group_offer(
         &mut self,
         session: Key,
-        tag: Box<GroupTag>,
+        tag: GroupTag,
         (message, body): (Message, Option<BodyId>),
+        options: SubscriptionOptions,
+        now: Time,
+        fx: &mut Effects,
+    ) {
+        let mut publication = Publication::of(&message);
+        publication.body = body;
+        self.take_offer(session, tag, &mut publication, options, now, fx);
+    }
+
+    /// A group gives this session a message.
+    pub(crate) fn take_offer(
+        &mut self,
+        session: Key,
+        tag: GroupTag,
+        publication: &mut Publication<'_>,
         options: SubscriptionOptions,
         now: Time,
         fx: &mut Effects,
@@ -149,7 +164,7 @@ impl Shard {
             .get(session)
             .is_none_or(|state| state.connection.is_none())
         {
-            let messages = alloc::vec![(tag.sequence, message)];
+            let messages = alloc::vec![(tag.sequence, publication.message().clone())];
             self.send_to(
                 tag.owner,
                 Peer::GroupReturn {
@@ -161,17 +176,20 @@ impl Shard {
             return;
         }
         //= mqtt5 4.8.2-3
-        let qos = effective_qos(message.qos(), options.qos);
+        let qos = effective_qos(publication.parts.qos, options.qos);
+        if qos == QoS::AtMostOnce && options.subscription_id == 0 {
+            let plain = (session, qos, options.retain_as_published);
+            self.give_to_plain(&[plain], publication, now, fx);
+            return;
+        }
         let terms = Terms {
             qos,
-            retain: options.retain_as_published && message.retain(),
+            retain: options.retain_as_published && publication.parts.retain,
             ids: SubscriptionIds::from_option(options.subscription_id),
             // QoS 0 is not acknowledged: nothing will come back for it.
-            group: (qos != QoS::AtMostOnce).then_some(tag),
+            group: (qos != QoS::AtMostOnce).then(|| Box::new(tag)),
         };
-        let mut publication = Publication::of(&message);
-        publication.body = body;
-        self.deliver(session, &mut publication, terms, now, fx);
+        self.deliver(session, publication, terms, now, fx);
     }
 
     pub(crate) fn memberships_of(&self, session: Key) -> Vec<Membership> {

@@ -242,6 +242,11 @@ impl Outbox {
         buffer
     }
 
+    /// Whether it has no buffer.
+    pub(crate) const fn has_no_memory(&self) -> bool {
+        self.buffer.capacity() == 0
+    }
+
     /// Lends a used, empty buffer to an outbox that has none.
     pub(crate) fn give_buffer(&mut self, buffer: Vec<u8>) {
         debug_assert!(buffer.is_empty(), "only the memory is lent");

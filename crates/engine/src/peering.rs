@@ -1,6 +1,5 @@
 //! Batches from other shards, and from this shard to itself.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::delivery::GroupTag;
@@ -152,12 +151,12 @@ impl Shard {
                 stored,
             } => {
                 let body = stored.as_ref().map(|stored| stored.body);
-                let tag = Box::new(GroupTag {
+                let tag = GroupTag {
                     owner: from,
                     group,
                     sequence,
                     stored: stored.map(|stored| stored.filter),
-                });
+                };
                 let body = body.filter(|_| from == self.config.index);
                 self.on_group_offer(session, tag, (message, body), options, now, fx);
             }

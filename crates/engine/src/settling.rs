@@ -120,6 +120,17 @@ impl Shard {
             *count += 1;
             return;
         }
+        if tag.owner == self.config.index
+            && let Some(Peer::GroupCredit {
+                group,
+                session: same,
+                count,
+            }) = self.inbox.back_mut()
+            && (*group, *same) == (tag.group, session)
+        {
+            *count += 1;
+            return;
+        }
         let credit = Peer::GroupCredit {
             group: tag.group,
             session,

@@ -37,6 +37,7 @@ use martlet_session::KeepAlive;
 
 use crate::acl::Acl;
 use crate::answering::AwaitedParts;
+use crate::buffers::Buffers;
 use crate::client_session::ClientSession;
 use crate::clients::Clients;
 use crate::config::{SHARDS_MAX, ShardConfig};
@@ -127,7 +128,7 @@ pub(crate) struct Scratch {
     pub(crate) route: Option<Arc<Route>>,
     pub(crate) expired: Vec<TimerKey>,
     /// Empty buffers of outboxes that were written out.
-    pub(crate) pool: Vec<Vec<u8>>,
+    pub(crate) pool: Buffers,
 }
 
 /// What became of a packet.
@@ -237,11 +238,8 @@ impl Shard {
         connection.dirty = false;
         let len = connection.outbox.len();
         let before = core::mem::replace(&mut connection.counted_bytes, len);
-        if len == 0 && self.scratch.pool.len() < POOLED_BUFFERS_MAX {
-            let buffer = connection.outbox.take_buffer();
-            if buffer.capacity() > 0 && buffer.capacity() <= POOLED_BUFFER_BYTES_MAX {
-                self.scratch.pool.push(buffer);
-            }
+        if len == 0 {
+            self.scratch.pool.keep(connection.outbox.take_buffer());
         }
         let session = connection.session;
         self.memory_bytes = (self.memory_bytes + len).saturating_sub(before);
@@ -347,7 +345,3 @@ pub enum TransportClose {
     /// It failed.
     Error,
 }
-
-/// Buffers kept for the next outboxes, and the largest that is kept.
-const POOLED_BUFFERS_MAX: usize = 256;
-const POOLED_BUFFER_BYTES_MAX: usize = 64 << 10;

@@ -1,9 +1,8 @@
 //! Bytes into outboxes.
 
-use alloc::vec::Vec;
-
 use martlet_codec::Packet;
 
+use crate::buffers::Buffers;
 use crate::connection::Connection;
 use crate::effects::{ConnId, Effects};
 use crate::report::CloseCause;
@@ -60,9 +59,9 @@ impl Shard {
 }
 
 /// An outbox that begins to fill gets a buffer that another one has emptied.
-pub(crate) fn give_buffer(connection: &mut Connection, pool: &mut Vec<Vec<u8>>) {
-    if connection.outbox.is_empty()
-        && let Some(buffer) = pool.pop()
+pub(crate) fn give_buffer(connection: &mut Connection, pool: &mut Buffers) {
+    if connection.outbox.has_no_memory()
+        && let Some(buffer) = pool.take()
     {
         connection.outbox.give_buffer(buffer);
     }

@@ -185,7 +185,7 @@ impl Core {
                 break;
             }
             let before = outbox.len();
-            match self.write_once(conn, &mut outbox, TcpStream::try_write_vectored) {
+            match self.write_once(conn, &mut outbox, write_when_ready) {
                 Ok(written) => progress |= written > 0,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.counters.short_writes += 1;
@@ -222,16 +222,23 @@ impl Core {
 
     /// One write; `WouldBlock` also when the socket was full before, `Ok` with what it took otherwise.
     fn write_once(&mut self, conn: &Conn, outbox: &mut Outbox, write: Write) -> io::Result<usize> {
-        let mut parts = [&[][..]; WRITE_SLICES];
-        let count = outbox.io_slices(&mut parts);
-        let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
-        for (slice, part) in slices.iter_mut().zip(parts.iter().take(count)) {
-            *slice = IoSlice::new(part);
-        }
-        let slices = slices.get(..count).unwrap_or_default();
         self.counters.writes += 1;
         let mut layer = conn.layer.take();
-        let emitted = layer.emit(slices, |wire| write(&conn.stream, wire));
+        // Nearly always everything is one piece: the list for many is not even cleared for it.
+        let mut parts = [&[][..]; 2];
+        let emitted = if outbox.io_slices(&mut parts) < parts.len() {
+            let [one, _] = parts;
+            layer.emit(&[IoSlice::new(one)], |wire| write(&conn.stream, wire))
+        } else {
+            let mut parts = [&[][..]; WRITE_SLICES];
+            let count = outbox.io_slices(&mut parts);
+            let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
+            for (slice, part) in slices.iter_mut().zip(parts.iter().take(count)) {
+                *slice = IoSlice::new(part);
+            }
+            let slices = slices.get(..count).unwrap_or_default();
+            layer.emit(slices, |wire| write(&conn.stream, wire))
+        };
         conn.layer.set(layer);
         let written = emitted?;
         outbox.advance(written);
@@ -245,3 +252,11 @@ impl Core {
 /// before it has heard of a new socket for the first time: a socket that was handed over would never get
 /// its farewell. So farewells take the direct way.
 type Write = fn(&TcpStream, &[IoSlice<'_>]) -> io::Result<usize>;
+
+/// The runtime's way. `send` for one piece: `writev` would have its list copied and checked by the system first.
+fn write_when_ready(stream: &TcpStream, wire: &[IoSlice<'_>]) -> io::Result<usize> {
+    match wire {
+        [one] => stream.try_write(one),
+        several => stream.try_write_vectored(several),
+    }
+}

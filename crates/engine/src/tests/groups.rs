@@ -94,3 +94,27 @@ fn the_group_ends_with_its_last_session_and_nothing_stays() {
         assert_eq!(w.interest.shards("t/x"), 0);
     }
 }
+
+/// Optimisation: a member of this shard with room gets a message without anybody keeping it.
+#[test]
+fn a_local_member_with_room_gets_it_at_once() {
+    let mut w = World::new(1);
+    let a = w.connect(Version::V5, "a", true);
+    let b = w.connect(Version::V5, "b", true);
+    let p = w.connect(Version::V5, "p", true);
+    for member in [a, b] {
+        w.subscribe(member, "$share/g/t", QoS::AtLeastOnce);
+        w.received(member);
+    }
+    for id in 1..=4 {
+        w.publish(p, "t", QoS::AtLeastOnce, id, false, &id.to_string());
+        w.publish(p, "t", QoS::AtMostOnce, 0, false, "q0");
+    }
+    let counters = *w.shards[0].counters();
+    assert_eq!((counters.group_messages_at_once, counters.queued), (8, 0));
+    assert_eq!(
+        counters.express_deliveries, 4,
+        "those at QoS 0 are mere copies"
+    );
+    assert_eq!(w.received(a).len() + w.received(b).len(), 8);
+}
