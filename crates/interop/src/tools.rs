@@ -1,4 +1,4 @@
-//! Finds the clients that nobody here wrote.
+//! Finds the clients and brokers that nobody here wrote.
 //!
 //! `cargo xtask test` installs them, names their folder in `MARTLET_TOOLS` and sets `MARTLET_REQUIRE_TOOLS=1`: then a
 //! missing one fails the test. Otherwise the test does not run and says so.
@@ -18,17 +18,31 @@ pub fn mosquitto() -> Option<()> {
     )
 }
 
-/// The broker `mosquitto`, which Debian puts where only root looks. Installing it would start it on the usual port, so
-/// it is never required: where it is missing a note says so.
+/// The broker `mosquitto`, which Debian puts where only root looks.
 #[must_use]
 pub fn mosquitto_broker() -> Option<PathBuf> {
-    let starts = |program: &&str| Command::new(program).arg("-h").output().is_ok();
     let mut candidates = ["mosquitto", "/usr/sbin/mosquitto"].iter();
-    let found = candidates.find(|one| starts(one)).map(PathBuf::from);
-    if found.is_none() {
-        not_run("mosquitto, the broker, is missing (apt-get install mosquitto)");
-    }
-    found
+    let starts = |program: &&str| Command::new(program).arg("-h").output().is_ok();
+    found(
+        "mosquitto",
+        candidates.find(|one| starts(one)).map(PathBuf::from),
+    )
+}
+
+/// `mosquitto_passwd`, which comes with the broker.
+#[must_use]
+pub fn mosquitto_passwd() -> Option<()> {
+    let starts = Command::new("mosquitto_passwd").output().is_ok();
+    found("mosquitto_passwd", starts.then_some(()))
+}
+
+/// The broker `nats-server`.
+#[must_use]
+pub fn nats_server() -> Option<PathBuf> {
+    let own = folder().join("nats").join("bin").join("nats-server");
+    let starts = |program: &PathBuf| succeeds(Command::new(program).arg("--version"));
+    let mut candidates = [own, PathBuf::from("nats-server")].into_iter();
+    found("nats-server", candidates.find(starts))
 }
 
 /// A Python that can import paho-mqtt.

@@ -1,5 +1,7 @@
-//! Our client against brokers that nobody here wrote: mosquitto, started by each test, or whatever
+//! Our client against brokers that nobody here wrote, started by each test, or whatever
 //! listens at `MARTLET_CLIENT_TARGET=HOST:PORT`.
+//!
+//! Map: `suite` is what a client has to be able to do with any broker; `peer` starts one; `mosquitto` and `nats` say how.
 
 #![expect(
     clippy::unwrap_used,
@@ -7,4 +9,6 @@
 )]
 
 mod mosquitto;
+mod nats;
+mod peer;
 mod suite;

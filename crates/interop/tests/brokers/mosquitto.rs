@@ -1,81 +1,23 @@
-//! Debian's mosquitto, in 3.1.1 and 5.0.
+//! Debian's mosquitto, in 3.1.1 and 5.0, or the broker that the environment names.
 
-use std::fs;
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
-
-use martlet_client::{Client, Version};
+use martlet_client::Version;
 use martlet_interop::tools;
 
-use crate::suite;
-
-/// A mosquitto of our own, on a free port. It is killed when this value is dropped.
-struct Mosquitto {
-    process: Child,
-    url: String,
-    _folder: tempfile::TempDir,
-}
-
-impl Mosquitto {
-    fn start() -> Option<Self> {
-        let program = tools::mosquitto_broker()?;
-        let folder = tempfile::tempdir().unwrap();
-        // It does not say which port it has found, so we find one; somebody else could take it meanwhile.
-        let port = TcpListener::bind(("127.0.0.1", 0))
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let configuration = folder.path().join("mosquitto.conf");
-        let text = format!("listener {port} 127.0.0.1\nallow_anonymous true\n");
-        fs::write(&configuration, text).unwrap();
-        let process = Command::new(program)
-            .arg("-c")
-            .arg(&configuration)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Some(Self {
-            process,
-            url: format!("mqtt://127.0.0.1:{port}"),
-            _folder: folder,
-        })
-    }
-}
-
-impl Drop for Mosquitto {
-    fn drop(&mut self) {
-        drop(self.process.kill());
-        drop(self.process.wait());
-    }
-}
+use crate::peer::{Peer, suffer};
+use crate::suite::Manners;
 
 async fn against_mosquitto(version: Version) {
-    let target = std::env::var("MARTLET_CLIENT_TARGET").ok();
-    let own = if target.is_none() {
-        Mosquitto::start()
-    } else {
-        None
+    if let Ok(target) = std::env::var("MARTLET_CLIENT_TARGET") {
+        suffer(&format!("mqtt://{target}"), version, MANNERS).await;
+        return;
+    }
+    let Some(program) = tools::mosquitto_broker() else {
+        return;
     };
-    let url = match (&target, &own) {
-        (Some(target), _) => format!("mqtt://{target}"),
-        (None, Some(own)) => own.url.clone(),
-        (None, None) => return,
-    };
-    // It may take a moment to listen: `start` tries until it does.
-    let ready = Client::builder(&url).version(version).start().unwrap();
-    let mut state = ready.state();
-    let connected = state.wait_for(martlet_client::State::is_connected);
-    tokio::time::timeout(Duration::from_secs(20), connected)
-        .await
-        .unwrap()
-        .unwrap();
-    let limit = Duration::from_secs(120);
-    tokio::time::timeout(limit, suite::run(&url, version))
-        .await
-        .unwrap();
+    let mosquitto = Peer::start(&program, |port, _| {
+        format!("listener {port} 127.0.0.1\nallow_anonymous true\n")
+    });
+    mosquitto.suffer(version, MANNERS).await;
 }
 
 #[tokio::test]
@@ -90,3 +32,8 @@ async fn the_client_works_with_mosquitto_in_5_0() {
         against_mosquitto(Version::V5).await;
     }
 }
+
+const MANNERS: Manners = Manners {
+    copies_per_filter: false,
+    settles_later: false,
+};

@@ -8,18 +8,31 @@ use martlet_client::{Builder, Client, ErrorKind, Filter, Message, Session, State
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What the specifications leave to the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Manners {
+    /// One copy of a message for each of a client's filters that matches it, in place of one in all. In 3.1.1 nothing says
+    /// which copy belongs to which.
+    pub(crate) copies_per_filter: bool,
+    /// A retained message is there for new subscriptions some time after its acknowledgement, and what one
+    /// connection leaves behind may come after what the next one says.
+    pub(crate) settles_later: bool,
+}
+
 /// Runs everything, with topics and names that no other run uses.
-pub(crate) async fn run(url: &str, version: Version) {
+pub(crate) async fn run(url: &str, version: Version, manners: Manners) {
     let run = format!("m{}v{}", std::process::id(), version.level());
     let new = |name: &str| {
         let builder = Client::builder(url).version(version);
         builder.client_id(format!("{run}{name}"))
     };
     every_qos_and_size(new("qos"), &run).await;
-    overlapping_streams(new("overlap"), &run).await;
-    the_retained_set(new("retained"), &run).await;
+    if !manners.copies_per_filter {
+        overlapping_streams(new("overlap"), &run).await;
+    }
+    the_retained_set(new("retained"), &run, manners).await;
     requests_and_answers(new("request"), &run).await;
-    wills_and_goodbyes(url, version, &run).await;
+    wills_and_goodbyes(url, version, &run, manners).await;
     a_session_over_a_broken_link(url, version, &run).await;
     nothing_is_forgotten_while_away(url, version, &run).await;
     many_messages_in_order(new("many"), &run).await;
@@ -66,26 +79,37 @@ async fn overlapping_streams(builder: Builder, run: &str) {
     client.close(PATIENCE).await.unwrap();
 }
 
-async fn the_retained_set(builder: Builder, run: &str) {
+async fn the_retained_set(builder: Builder, run: &str, manners: Manners) {
     let client = builder.connect().await.unwrap();
     for n in 0..150 {
         let publish = client.publish(format!("{run}/r/{n}"), n).qos(n % 2);
         publish.retain().await.unwrap();
     }
-    // Never by silence: an hour of it is too long for this test.
-    let idle = Duration::from_secs(3_600);
     for qos in 0..3 {
         let filter = Filter::new(format!("{run}/r/#")).qos(qos);
-        let set = client.retained([filter], idle).await.unwrap();
-        assert_eq!(set.collect().await.len(), 150, "QoS {qos}");
+        retained_are(&client, filter, 150, manners).await;
     }
     for n in 0..150 {
         let delete = Message::new(format!("{run}/r/{n}"), ()).retain().qos(1);
         client.publish_message(delete).await.unwrap();
     }
-    let set = client.retained([format!("{run}/r/#")], idle).await.unwrap();
-    assert_eq!(set.collect().await.len(), 0);
+    retained_are(&client, Filter::new(format!("{run}/r/#")), 0, manners).await;
     client.close(PATIENCE).await.unwrap();
+}
+
+/// So many retained messages are there; with some brokers, sooner or later.
+async fn retained_are(client: &Client, filter: Filter, count: usize, manners: Manners) {
+    // Else never by silence: an hour of it is too long for this test.
+    let idle = if manners.settles_later { 1 } else { 3_600 };
+    loop {
+        let set = client.retained([filter.clone()], Duration::from_secs(idle));
+        let found = set.await.unwrap().collect().await.len();
+        if manners.settles_later && found != count {
+            continue;
+        }
+        assert_eq!(found, count, "{filter:?}");
+        return;
+    }
 }
 
 async fn requests_and_answers(builder: Builder, run: &str) {
@@ -107,7 +131,7 @@ async fn requests_and_answers(builder: Builder, run: &str) {
     serving.await.unwrap().unwrap();
 }
 
-async fn wills_and_goodbyes(url: &str, version: Version, run: &str) {
+async fn wills_and_goodbyes(url: &str, version: Version, run: &str, manners: Manners) {
     let topic = format!("{run}/status");
     let observer = Client::builder(url)
         .version(version)
@@ -126,11 +150,16 @@ async fn wills_and_goodbyes(url: &str, version: Version, run: &str) {
         .reconnect(quick)
         .status(&topic, "online", "offline");
     let device = device.connect().await.unwrap();
+    // What is not acknowledged yet would come twice.
+    device.flush(PATIENCE).await.unwrap();
     let mut next = async || status.recv().await.unwrap().text().into_owned();
     assert_eq!(next().await, "online");
     link.cut();
-    assert_eq!(next().await, "offline");
-    assert_eq!(next().await, "online");
+    let mut after_the_cut = [next().await, next().await];
+    if manners.settles_later {
+        after_the_cut.sort();
+    }
+    assert_eq!(after_the_cut, ["offline", "online"]);
     device.close(PATIENCE).await.unwrap();
     assert_eq!(next().await, "offline");
 }
@@ -200,9 +229,11 @@ async fn nothing_is_forgotten_while_away(url: &str, version: Version, run: &str)
     };
     state.wait_for(resumed).await.unwrap();
     let mut sub = second.subscribe(&topic).qos(1).await.unwrap();
-    for n in 0..50 {
-        assert_eq!(sub.recv().await.unwrap().text(), n.to_string());
+    let mut arrived = Vec::new();
+    while arrived.len() < 50 {
+        arrived.push(sub.recv().await.unwrap().text().parse::<u32>().unwrap());
     }
+    assert_eq!(arrived, (0..50).collect::<Vec<_>>());
     second.close(PATIENCE).await.unwrap();
     // Leaves nothing behind.
     let clean = Client::builder(url)

@@ -47,8 +47,7 @@ fn scripts_with_mistakes() {
 
 #[test]
 fn mosquitto_passwd_scripts() {
-    // It is in the broker's package, which the other tests do not need.
-    if Command::new("mosquitto_passwd").output().is_ok() {
+    if tools::mosquitto_passwd().is_some() {
         compare("passwd", include_str!("../../scripts/passwd.txt"), 28);
     }
 }
