@@ -2,13 +2,17 @@
 //! `docs/benchmarks.md` from what came out.
 //!
 //! Map: [`rows`] lists what is run, [`peers`] knows how each broker is started, [`page`] writes the table and the
-//! plots. Here is the loop: for each run, each row, each broker: start it on one core, load it from another, stop it.
+//! plots, [`durable`] is the part about storage, [`libraries`] that about client libraries. Here is the loop: for each
+//! run, each row, each broker: start it on one core, load it from another, stop it.
 
+mod durable;
+mod libraries;
 mod page;
 mod peers;
 mod rows;
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::files::Project;
@@ -16,7 +20,7 @@ use crate::steps::{Failure, cargo, output, run as run_command};
 
 use self::page::Page;
 use self::peers::{Peer, Running};
-use self::rows::{ROWS, Row};
+use self::rows::{Metric, ROWS, Row};
 
 pub(crate) fn run(project: &Project, words: &[&str]) -> Result<(), Failure> {
     let options = Options::parse(words)?;
@@ -24,22 +28,20 @@ pub(crate) fn run(project: &Project, words: &[&str]) -> Result<(), Failure> {
         Some(path) => path.clone(),
         None => build(project)?,
     };
-    let peers = Peer::all(&martlet, &options.peers);
-    let rows: Vec<&Row> = ROWS
-        .iter()
-        .filter(|row| {
-            options.only.is_empty() || options.only.iter().any(|only| row.name.contains(only))
-        })
-        .collect();
+    let mut peers = Peer::all(&martlet, &options.peers);
+    peers.push(Peer::two_shards(&martlet));
+    let rows: Vec<&Row> = ROWS.iter().filter(|row| options.wants(row.name)).collect();
+    let durable = if options.wants(durable::NAME) {
+        Peer::durable(&martlet)
+    } else {
+        Vec::new()
+    };
     let mut results = Vec::new();
     for run in 1..=options.runs {
         for row in &rows {
-            for peer in &peers {
-                if row.peers_skipped.contains(&peer.name.as_str()) {
-                    continue;
-                }
-                let outcome = measure(project, &martlet, peer, row, &options);
-                let shown = match &outcome {
+            for peer in peers.iter().filter(|peer| takes_part(peer, row)) {
+                let json = bench(project, &martlet, peer, row.arguments, &options);
+                let shown = match &json {
                     Ok(json) => row.metric.figure(json).map_or_else(
                         || "no figure".to_owned(),
                         |figure| format!("{figure:.3} {}", row.metric.unit()),
@@ -47,16 +49,19 @@ pub(crate) fn run(project: &Project, words: &[&str]) -> Result<(), Failure> {
                     Err(failure) => failure.to_string(),
                 };
                 println!("run {run}: {}: {}: {shown}", row.name, peer.name);
-                results.push(Outcome {
-                    peer: peer.name.clone(),
-                    row: row.name,
-                    json: outcome.map_err(|failure| failure.to_string()),
-                });
+                results.push(Outcome::new(peer, row.name, json));
             }
+        }
+        for peer in &durable {
+            durable::run(project, &martlet, peer, &options, &mut results);
+        }
+        if options.wants(libraries::NAME) {
+            libraries::run(project, &peers, &mut results)?;
         }
     }
     let page = Page {
         peers: &peers,
+        durable: &durable,
         rows: &rows,
         results: &results,
         seconds: &options.seconds,
@@ -65,12 +70,28 @@ pub(crate) fn run(project: &Project, words: &[&str]) -> Result<(), Failure> {
     page.write(project)
 }
 
+/// Two shards are shown where the cost of a message is; what they cost in memory is one shard's, more or less.
+fn takes_part(peer: &Peer, row: &Row) -> bool {
+    !row.peers_skipped.contains(&peer.name.as_str())
+        && (peer.name != peers::TWO_SHARDS || (row.group.is_none() && row.metric == Metric::Cpu))
+}
+
 /// What one run of one row on one broker gave: the tool's JSON, or why there is none.
 #[derive(Debug)]
 struct Outcome {
     peer: String,
     row: &'static str,
     json: Result<String, String>,
+}
+
+impl Outcome {
+    fn new(peer: &Peer, row: &'static str, json: Result<String, Failure>) -> Self {
+        Self {
+            peer: peer.name.clone(),
+            row,
+            json: json.map_err(|failure| failure.to_string()),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -84,6 +105,11 @@ struct Options {
 }
 
 impl Options {
+    /// Whether a row or a part of this name is to be run.
+    fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| name.contains(only.as_str()))
+    }
+
     fn parse(words: &[&str]) -> Result<Self, Failure> {
         let mut options = Self {
             runs: 3,
@@ -118,29 +144,43 @@ impl Options {
 }
 
 fn build(project: &Project) -> Result<String, Failure> {
+    let packages = [
+        "-p",
+        "martlet",
+        "-p",
+        "martlet-crash",
+        "-p",
+        "martlet-interop",
+    ];
+    let mut command = cargo(&["build", "--release", "--bins", "--examples"]);
     run_command(
-        cargo(&["build", "--release", "-p", "martlet"]).current_dir(project.root()),
+        command.args(packages).current_dir(project.root()),
         "see its message above",
     )?;
     let path = project.target().join("release").join("martlet");
     Ok(path.display().to_string())
 }
 
-/// Starts the broker afresh, so that no row finds the memory of another.
-fn measure(
-    project: &Project,
-    martlet: &str,
-    peer: &Peer,
-    row: &Row,
-    options: &Options,
-) -> Result<String, Failure> {
+/// Where brokers keep their things.
+fn scratch(project: &Project) -> Result<PathBuf, Failure> {
     let scratch = project.target().join("bench-peers");
     fs::create_dir_all(&scratch)
         .map_err(|error| Failure::new(format!("no scratch folder: {error}"), "make room"))?;
-    let broker = Running::start(peer, &scratch)?;
+    Ok(scratch)
+}
+
+/// Starts the broker afresh, so that no row finds the memory of another.
+fn bench(
+    project: &Project,
+    martlet: &str,
+    peer: &Peer,
+    arguments: &str,
+    options: &Options,
+) -> Result<String, Failure> {
+    let broker = Running::start(peer, &scratch(project)?)?;
     let mut command = Command::new("taskset");
-    command.args(["-c", LOAD_CORE, martlet, "bench"]);
-    command.args(row.arguments.split(' ').filter(|word| !word.is_empty()));
+    command.args(["-c", peer.load_cores, martlet, "bench"]);
+    command.args(arguments.split(' ').filter(|word| !word.is_empty()));
     command.args(
         peer.bench_arguments
             .split(' ')
@@ -169,6 +209,7 @@ fn measure(
 /// The core of the brokers, and that of the load.
 const BROKER_CORE: &str = "0";
 const LOAD_CORE: &str = "1";
+const BOTH_CORES: &str = "0,1";
 const USAGE: &str = "\
 cargo xtask bench-peers [--runs 3] [--seconds 3] [--only ROW]... [--martlet PROGRAM] [--peer 'NAME=COMMAND {port}']...
 mosquitto, rumqttd and nats-server take part if they are on the PATH; anything else by --peer";

@@ -7,7 +7,7 @@
 //!
 //! Map: `life` is one directory with its broker and clients, `rest` the check, `ledger` the books and the rules,
 //! `client` a legal client, `plan` who takes part, `network` the sockets, `process` the broker, `faults` what is
-//! counted.
+//! counted; `any_broker` is a tool of its own beside it: what any broker loses.
 #![expect(
     clippy::indexing_slicing,
     clippy::expect_used,
@@ -19,6 +19,7 @@
     reason = "facts about one thing, not a state"
 )]
 
+mod any_broker;
 mod client;
 mod faults;
 mod ledger;
@@ -42,7 +43,30 @@ use crate::process::Launch;
 use crate::rng::Rng;
 
 fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args().skip(1)) {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match words.split_first() {
+        Some((word, rest)) if word == "fill" => half(rest, any_broker::fill),
+        Some((word, rest)) if word == "drain" => half(rest, any_broker::drain),
+        _ => crash(words),
+    }
+}
+
+/// One half of the test for any broker.
+fn half(words: &[String], run: impl Fn(&any_broker::Options) -> io::Result<()>) -> ExitCode {
+    let result = any_broker::Options::parse(words)
+        .map_err(io::Error::other)
+        .and_then(|options| run(&options));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("martlet-crash: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn crash(words: Vec<String>) -> ExitCode {
+    let options = match Options::parse(words.into_iter()) {
         Ok(options) => options,
         Err(what) => {
             println!("{what}\n\n{USAGE}");

@@ -98,4 +98,8 @@ usage: martlet-crash [--rounds N] [--durability fsync|os|memory] [--seed S] [--s
   --no-groups     without shared subscriptions
   --spare         kill nobody: clients only; nothing may be found, whatever the durability
 
+any broker:
+  martlet-crash fill --port PORT --book FILE    publishes to sessions until the broker is killed, and notes what it acknowledged
+  martlet-crash drain --port PORT --book FILE   after its return: what is missing of that, as JSON
+
 0: no faults; 1: faults, listed; 2: it could not be run";

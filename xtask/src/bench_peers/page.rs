@@ -7,6 +7,8 @@ use crate::files::Project;
 use crate::steps::Failure;
 
 use super::Outcome;
+use super::durable::COLUMNS;
+use super::libraries::QOS;
 use super::peers::Peer;
 use super::rows::{Metric, Row, number};
 
@@ -14,6 +16,8 @@ use super::rows::{Metric, Row, number};
 #[derive(Debug)]
 pub(crate) struct Page<'a> {
     pub(crate) peers: &'a [Peer],
+    /// Those of the part about storage.
+    pub(crate) durable: &'a [Peer],
     pub(crate) rows: &'a [&'a Row],
     pub(crate) results: &'a [Outcome],
     pub(crate) seconds: &'a str,
@@ -55,8 +59,77 @@ impl Page<'_> {
             self.write_table(&mut text, rows.filter(|row| row.group == Some(group)));
             let _ = write!(text, "\n![{group}](benchmarks/growth-{}.svg)\n", index + 1);
         }
+        self.write_durable(&mut text);
+        self.write_libraries(&mut text);
         self.write_commands(&mut text);
         text
+    }
+
+    fn write_durable(&self, text: &mut String) {
+        if self.durable.is_empty() {
+            return;
+        }
+        text.push_str(DURABLE_HEAD);
+        let heads: Vec<&str> = COLUMNS.iter().map(|column| column.head).collect();
+        let _ = writeln!(text, "| | {} |", heads.join(" | "));
+        let _ = writeln!(text, "|---|{}", "---|".repeat(COLUMNS.len()));
+        for peer in self.durable {
+            let _ = write!(text, "| {} |", peer.name);
+            for column in &COLUMNS {
+                let mut figures: Vec<(f64, &str)> = self
+                    .named(&peer.name, column.row)
+                    .map(|json| (number(json, column.order).unwrap_or_default(), json))
+                    .collect();
+                figures.sort_by(|one, other| one.0.total_cmp(&other.0));
+                let middle = figures.len().checked_sub(1).map(|last| last / 2);
+                let shown = middle
+                    .and_then(|middle| (column.figure)(figures.get(middle)?.1))
+                    .unwrap_or_else(|| "–".to_owned());
+                let _ = write!(text, " {shown} |");
+            }
+            text.push('\n');
+        }
+    }
+
+    fn write_libraries(&self, text: &mut String) {
+        let Some(peer) = self.peers.first() else {
+            return;
+        };
+        let figure = |row: &str, name: &str| {
+            median(
+                self.named(&peer.name, row)
+                    .filter_map(|json| number(json, &[name])),
+            )
+        };
+        let mut lines = String::new();
+        for (qos, rows) in &QOS {
+            let cost = |row: &str| figure(row, "\"cpu_us\":");
+            let rss = |row: &str| figure(row, "\"rss_bytes\":");
+            let Some((our_us, their_us)) = cost(rows.ours).zip(cost(rows.theirs)) else {
+                continue;
+            };
+            let mib = |bytes: Option<f64>| bytes.unwrap_or_default() / 1_048_576.0;
+            let _ = writeln!(
+                lines,
+                "| QoS {qos} | {} | {} | {:.1} | {:.1} / {:.1} |",
+                shown(our_us),
+                shown(their_us),
+                their_us / our_us,
+                mib(rss(rows.ours)),
+                mib(rss(rows.theirs)),
+            );
+        }
+        if !lines.is_empty() {
+            text.push_str(LIBRARIES_HEAD);
+            text.push_str(&lines);
+        }
+    }
+
+    fn named<'b>(&'b self, peer: &'b str, row: &'b str) -> impl Iterator<Item = &'b str> {
+        self.results
+            .iter()
+            .filter(move |result| result.peer == peer && result.row == row)
+            .filter_map(|result| result.json.as_deref().ok())
     }
 
     fn write_machine(&self, text: &mut String) {
@@ -118,7 +191,7 @@ impl Page<'_> {
 
     fn write_commands(&self, text: &mut String) {
         text.push_str("\n## Commands\n\n```text\n");
-        for peer in self.peers {
+        for peer in self.peers.iter().chain(self.durable) {
             let _ = writeln!(text, "{}", peer.shown());
         }
         let _ = writeln!(
@@ -129,8 +202,11 @@ impl Page<'_> {
         for row in self.rows {
             let _ = writeln!(text, "{:<45} {}", row.name, row.arguments);
         }
+        for column in COLUMNS.iter().filter(|_| !self.durable.is_empty()) {
+            let _ = writeln!(text, "{:<45} {}", column.row, column.arguments);
+        }
         text.push_str("```\n");
-        for peer in self.peers {
+        for peer in self.peers.iter().chain(self.durable) {
             if let Some(config) = peer.config() {
                 let _ = write!(text, "\n{}:\n\n```text\n{config}```\n", peer.name);
             }
@@ -138,16 +214,9 @@ impl Page<'_> {
         text.push_str("\nPeers that speak one version on a port, or only 3.1.1, were run with `-V 3.1.1`.\n\n");
     }
 
-    fn reports<'a>(&'a self, peer: &'a str, row: &'a Row) -> impl Iterator<Item = &'a str> {
-        self.results
-            .iter()
-            .filter(move |result| result.peer == peer && result.row == row.name)
-            .filter_map(|result| result.json.as_deref().ok())
-    }
-
     fn median(&self, row: &Row, peer: &str) -> Option<f64> {
         median(
-            self.reports(peer, row)
+            self.named(peer, row.name)
                 .filter_map(|json| row.metric.figure(json)),
         )
     }
@@ -159,16 +228,16 @@ impl Page<'_> {
         let mut cell = shown(figure);
         if row.metric == Metric::Latency {
             let p99 = self
-                .reports(peer, row)
+                .named(peer, row.name)
                 .filter_map(|json| number(json, &["\"latency_us\":{", "\"p99\":"]));
             let _ = write!(cell, " (p99 {})", shown(median(p99).unwrap_or_default()));
         }
         let lost: f64 = self
-            .reports(peer, row)
+            .named(peer, row.name)
             .filter_map(|json| number(json, &["\"counts\":{", "\"lost\":"]))
             .sum();
         let expected: f64 = self
-            .reports(peer, row)
+            .named(peer, row.name)
             .filter_map(|json| number(json, &["\"counts\":{", "\"expected\":"]))
             .sum();
         if lost > 0.0 && expected > 0.0 {
@@ -282,6 +351,23 @@ is CPU time of the broker's process, user and system, for each delivered message
 far steadier than throughput. The broker has one core, `martlet bench` another; 64 bytes of payload and no persistence
 unless the row says otherwise. Lost messages, if any, are shown beside the figure.
 
+";
+const DURABLE_HEAD: &str = "
+## Durability
+
+50 pairs with sessions that outlive their connections, 256 bytes of payload; broker and load share both cores. Each broker
+has its most careful settings. Last column: 8 publishers fill the sessions of 8 clients that are away, the broker is killed
+in the middle of that and started again on what it has stored; a repetition is no fault at QoS 1.
+
+";
+const LIBRARIES_HEAD: &str = "
+## Client libraries
+
+One process with one connection that publishes and one that receives, 3.1.1, 64 bytes, at most 256 messages on their way,
+through Martlet; the figure is the CPU time of that process for each message (`crates/interop/examples/client_load.rs`).
+
+| | martlet-client, µs | rumqttc, µs | rumqttc ÷ martlet-client | RSS, MiB |
+|---|---|---|---|---|
 ";
 /// Below this line the page belongs to people.
 const NOTES: &str = "## Notes\n";

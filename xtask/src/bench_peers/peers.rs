@@ -2,14 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use crate::steps::Failure;
 
-use super::BROKER_CORE;
+use super::{BOTH_CORES, BROKER_CORE, LOAD_CORE};
 
 /// A broker that takes part.
 #[derive(Debug)]
@@ -22,6 +22,10 @@ pub(crate) struct Peer {
     /// The configuration file, if it needs one.
     config: Option<&'static str>,
     environment: &'static [(&'static str, &'static str)],
+    /// The cores that it may use, as taskset wants them.
+    cores: &'static str,
+    /// And the load.
+    pub(crate) load_cores: &'static str,
     /// What the tool has to do differently for it.
     pub(crate) bench_arguments: &'static str,
 }
@@ -37,10 +41,9 @@ impl Peer {
             ),
             config: None,
             // One packet of 1 MiB and its header must fit.
-            environment: &[
-                ("RUST_LOG", "error"),
-                ("MARTLET_LIMITS_PACKET_BYTES_MAX", "2MiB"),
-            ],
+            environment: MARTLET_ENVIRONMENT,
+            cores: BROKER_CORE,
+            load_cores: LOAD_CORE,
             bench_arguments: "",
         }];
         if let Some(program) = find("mosquitto") {
@@ -50,6 +53,8 @@ impl Peer {
                 command: format!("{program} -c {{config}}"),
                 config: Some(MOSQUITTO),
                 environment: &[],
+                cores: BROKER_CORE,
+                load_cores: LOAD_CORE,
                 bench_arguments: "",
             });
         }
@@ -60,6 +65,8 @@ impl Peer {
                 command: format!("{program} -q -c {{config}}"),
                 config: Some(RUMQTTD),
                 environment: &[],
+                cores: BROKER_CORE,
+                load_cores: LOAD_CORE,
                 // One port speaks one version.
                 bench_arguments: "-V 3.1.1",
             });
@@ -71,6 +78,8 @@ impl Peer {
                 command: format!("{program} -c {{config}}"),
                 config: Some(NATS),
                 environment: &[("GOMAXPROCS", "1")],
+                cores: BROKER_CORE,
+                load_cores: LOAD_CORE,
                 bench_arguments: "-V 3.1.1",
             });
         }
@@ -80,8 +89,73 @@ impl Peer {
             command: command.clone(),
             config: None,
             environment: &[],
+            cores: BROKER_CORE,
+            load_cores: LOAD_CORE,
             bench_arguments: "-V 3.1.1",
         }));
+        peers
+    }
+
+    /// Martlet with a shard on each of two cores.
+    pub(crate) fn two_shards(martlet: &str) -> Self {
+        Self {
+            name: TWO_SHARDS.to_owned(),
+            version: version(martlet, "--version"),
+            command: format!(
+                "{martlet} broker --listen 127.0.0.1:{{port}} --shards 2 --durability memory"
+            ),
+            config: None,
+            environment: MARTLET_ENVIRONMENT,
+            cores: BOTH_CORES,
+            load_cores: LOAD_CORE,
+            bench_arguments: "",
+        }
+    }
+
+    /// Brokers that keep what they acknowledge, each with its most careful settings; Martlet with the others, too. They
+    /// have both cores, as the load has.
+    pub(crate) fn durable(martlet: &str) -> Vec<Self> {
+        let ours = |durability: &str| Self {
+            name: format!("Martlet, {durability}"),
+            version: version(martlet, "--version"),
+            command: format!(
+                "{martlet} broker --listen 127.0.0.1:{{port}} --data-dir {{scratch}} --durability {durability}"
+            ),
+            config: None,
+            environment: MARTLET_ENVIRONMENT,
+            cores: BOTH_CORES,
+            load_cores: BOTH_CORES,
+            bench_arguments: "",
+        };
+        let mut peers = vec![ours("fsync"), ours("os"), ours("memory")];
+        let other = |name: &str, program: &str, flag: &str, config, bench_arguments| Self {
+            name: name.to_owned(),
+            version: version(program, flag),
+            command: format!("{program} -c {{config}}"),
+            config: Some(config),
+            environment: &[],
+            cores: BOTH_CORES,
+            load_cores: BOTH_CORES,
+            bench_arguments,
+        };
+        if let Some(program) = find("mosquitto") {
+            peers.push(other(
+                "mosquitto, autosave_on_changes",
+                &program,
+                "-h",
+                MOSQUITTO_DURABLE,
+                "",
+            ));
+        }
+        if let Some(program) = find("nats-server") {
+            peers.push(other(
+                "nats-server, sync always",
+                &program,
+                "--version",
+                NATS_DURABLE,
+                "-V 3.1.1",
+            ));
+        }
         peers
     }
 
@@ -98,8 +172,9 @@ impl Peer {
             .map(|word| word.rsplit('/').next().unwrap_or(word))
             .collect();
         format!(
-            "{}taskset -c {BROKER_CORE} {}",
+            "{}taskset -c {} {}",
             environment.concat(),
+            self.cores,
             words.join(" ")
         )
     }
@@ -118,7 +193,15 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// Starts it with nothing stored.
     pub(crate) fn start(peer: &Peer, scratch: &Path) -> Result<Self, Failure> {
+        // What an earlier run stored is not to be loaded.
+        let _ = fs::remove_dir_all(stored(peer, scratch));
+        Self::start_again(peer, scratch)
+    }
+
+    /// Starts it on what it has stored.
+    pub(crate) fn start_again(peer: &Peer, scratch: &Path) -> Result<Self, Failure> {
         let failed = |problem: String| {
             Failure::new(
                 format!("{} did not start: {problem}", peer.name),
@@ -127,20 +210,19 @@ impl Running {
         };
         let port = free_port().map_err(|error| failed(error.to_string()))?;
         // rumqttd goes by the ending; the others do not care.
-        let config = scratch.join(format!("{}.toml", peer.name));
-        let store = scratch.join(format!("{}.store", peer.name));
+        let config = stored(peer, scratch).with_extension("toml");
+        let store = stored(peer, scratch);
+        fs::create_dir_all(&store).map_err(|error| failed(error.to_string()))?;
         let fill = |text: &str| {
             text.replace("{port}", &port.to_string())
                 .replace("{config}", &config.display().to_string())
                 .replace("{scratch}", &store.display().to_string())
         };
-        // What an earlier run stored is not to be loaded.
-        let _ = fs::remove_dir_all(&store);
         if let Some(text) = peer.config {
             fs::write(&config, fill(text)).map_err(|error| failed(error.to_string()))?;
         }
         let child = Command::new("taskset")
-            .args(["-c", BROKER_CORE])
+            .args(["-c", peer.cores])
             .args(fill(&peer.command).split(' '))
             .envs(peer.environment.iter().copied())
             .stdin(Stdio::null())
@@ -149,7 +231,7 @@ impl Running {
             .spawn()
             .map_err(|error| failed(error.to_string()))?;
         let running = Self { child, port };
-        if running.answers_within(Duration::from_secs(10)) {
+        if running.answers_within(START) {
             Ok(running)
         } else {
             Err(failed("it answers no CONNECT".to_owned()))
@@ -198,6 +280,11 @@ impl Drop for Running {
     }
 }
 
+/// The folder of what a broker stores. No blanks: commands are split at them.
+fn stored(peer: &Peer, scratch: &Path) -> PathBuf {
+    scratch.join(format!("{}.store", peer.name.replace([' ', ','], "-")))
+}
+
 fn free_port() -> std::io::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
@@ -221,6 +308,17 @@ fn version(program: &str, flag: &str) -> String {
     text.lines().next().unwrap_or_default().trim().to_owned()
 }
 
+/// The name of Martlet with a shard on each of two cores.
+pub(crate) const TWO_SHARDS: &str = "Martlet, 2 shards";
+/// How long a start may take; one that has much to load included.
+const START: Duration = Duration::from_secs(30);
+// One packet of 1 MiB and its header must fit; queues hold what a row sends.
+const MARTLET_ENVIRONMENT: &[(&str, &str)] = &[
+    ("RUST_LOG", "error"),
+    ("MARTLET_LIMITS_PACKET_BYTES_MAX", "2MiB"),
+    ("MARTLET_LIMITS_SESSION_QUEUE_MESSAGES_MAX", "1000000"),
+    ("MARTLET_LIMITS_SESSION_QUEUE_BYTES_MAX", "1GiB"),
+];
 /// CONNECT of MQTT 3.1.1, clean session, client identifier "probe".
 const CONNECT: &[u8] = b"\x10\x11\x00\x04MQTT\x04\x02\x00\x3c\x00\x05probe";
 
@@ -251,6 +349,25 @@ max_inflight_count = 100
 dynamic_filters = true
 ";
 
+const MOSQUITTO_DURABLE: &str = "\
+user root
+listener {port} 127.0.0.1
+allow_anonymous true
+persistence true
+persistence_location {scratch}/
+autosave_on_changes true
+autosave_interval 1
+max_queued_messages 0
+log_dest none
+";
+
+const NATS_DURABLE: &str = "\
+server_name: bench
+listen: 127.0.0.1:-1
+jetstream { store_dir: \"{scratch}\", sync_interval: always }
+mqtt { listen: \"127.0.0.1:{port}\" }
+";
+
 const NATS: &str = "\
 server_name: bench
 listen: 127.0.0.1:-1
@@ -260,7 +377,9 @@ mqtt { listen: \"127.0.0.1:{port}\" }
 
 #[cfg(test)]
 mod tests {
-    use super::{CONNECT, Peer};
+    use std::path::Path;
+
+    use super::{CONNECT, Peer, stored};
 
     #[test]
     fn the_probe_is_as_long_as_it_says() {
@@ -274,5 +393,16 @@ mod tests {
         let shown = peers.last().unwrap().shown();
         assert_eq!(shown, "taskset -c 0 broker -p {port}");
         assert!(peers[0].shown().contains(" martlet broker --listen"));
+    }
+
+    #[test]
+    fn durable_peers_keep_their_things_in_folders_without_blanks() {
+        for peer in Peer::durable("/a/b/martlet") {
+            let folder = stored(&peer, Path::new("/x"));
+            assert!(
+                !folder.display().to_string().contains([' ', ',']),
+                "{folder:?}"
+            );
+        }
     }
 }
