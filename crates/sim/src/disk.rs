@@ -175,7 +175,7 @@ impl SimDisk {
     }
 
     /// Damages a file: a bit, some bytes, its end, all of it. Says what was done, and whether that
-    /// was at the end of the log.
+    /// was at the end of the log, where it can go unnoticed.
     pub(crate) fn damage(&self, rng: &mut Rng) -> (String, bool) {
         self.with(|state| {
             let names: Vec<(String, FileId)> = state
@@ -189,7 +189,8 @@ impl SimDisk {
             }
             let (name, id) = rng.pick(&names).clone();
             let file = state.file(id);
-            let written = file.written_end().clamp(1, file.len());
+            let file_len = file.len();
+            let written = file.written_end().clamp(1, file_len);
             let at = rng.below(written);
             let is_segment = |name: &&String| name.starts_with("log/0");
             let segments: Vec<_> = names.iter().map(|n| &n.0).filter(is_segment).collect();
@@ -225,7 +226,9 @@ impl SimDisk {
                     format!("{name} is missing")
                 }
             };
-            (what, at_end)
+            // A file that is shorter than it was made is seen wherever it is.
+            let was_cut = file_len != state.files[&id].len();
+            (what, at_end && !was_cut)
         })
     }
 }

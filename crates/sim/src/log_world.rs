@@ -319,7 +319,10 @@ impl LogWorld {
             return Err(Some(fail("acked_is_durable", what)));
         };
         self.report.shorter += u64::from(at + 1 < self.pictures.len());
-        self.history.insert(fingerprint(&found));
+        // What was there in between is in the log as well.
+        for picture in self.pictures.drain(..=at) {
+            self.history.insert(fingerprint(&settled(&picture)));
+        }
         self.pictures.clear();
         self.pictures.push_back(found);
         let (sessions, numbers) = self.present().highest();

@@ -64,6 +64,11 @@ pub enum FaultKind {
         /// Why.
         because: LossCause,
     },
+    /// The last segment is shorter than it was made: what was written to its end is not there, if something was.
+    Short {
+        /// Bytes that are missing.
+        bytes: u64,
+    },
     /// What [`FaultKind::Lost`] said at an earlier start, and has been put up with.
     KnownLoss {
         /// Their sequence numbers.
@@ -110,7 +115,10 @@ impl FaultKind {
     #[must_use]
     pub const fn is_loss(&self) -> bool {
         match self {
-            Self::Lost { .. } | Self::BadRecord { .. } | Self::MissingBodies { .. } => true,
+            Self::Lost { .. }
+            | Self::Short { .. }
+            | Self::BadRecord { .. }
+            | Self::MissingBodies { .. } => true,
             Self::TornTail { .. }
             | Self::KnownLoss { .. }
             | Self::SetAside { .. }
@@ -130,6 +138,9 @@ impl FaultKind {
             Self::TornTail { .. } => "nothing to do: the broker goes on in front of it",
             Self::Lost { .. } => {
                 "a start or a repair puts the rest in order; what is lost is in no file but a backup; look after the disk"
+            }
+            Self::Short { .. } => {
+                "a start or a repair goes on in front of it; what was in it is in no file but a backup; look after the disk"
             }
             Self::KnownLoss { .. } => {
                 "nothing to do: it passes when the segments around it are cleaned"
@@ -171,6 +182,12 @@ impl fmt::Display for FaultKind {
                     LossCause::Damaged => "the bytes are not those that were written",
                 };
                 write!(f, "{because}: lost {}", Batches(batches))
+            }
+            Self::Short { bytes } => {
+                write!(
+                    f,
+                    "{bytes} bytes are missing at its end, and the last batches if they were there"
+                )
             }
             Self::KnownLoss { batches } => {
                 write!(f, "lost {}, as an earlier start said", Batches(batches))

@@ -15,8 +15,8 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use martlet_store::Store;
 use martlet_store::suite::{Churn, Model, restored};
+use martlet_store::{Fault, FaultKind, Store};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -128,7 +128,15 @@ proptest! {
 
 fn checked(folder: &Path, possible: &[Model], how: Torn) -> Result<Model, TestCaseError> {
     let (mut log, recovery) = open(folder);
-    prop_assert!(!recovery.has_loss(), "{:?}: {:?}", how, recovery.faults);
+    // A crash does not make a file shorter that was synced with its length; but nobody is to lose anything by it.
+    let is_short = |fault: &Fault| matches!(fault.kind, FaultKind::Short { .. });
+    let may_be = matches!(how, Torn::Truncated) && recovery.faults.iter().any(is_short);
+    prop_assert!(
+        !recovery.has_loss() || may_be,
+        "{:?}: {:?}",
+        how,
+        recovery.faults
+    );
     let found = restored(&mut log, 3);
     prop_assert!(possible.contains(&found), "{:?}", how);
     Ok(found)
@@ -167,4 +175,62 @@ fn what_lay_behind_a_torn_frame_never_comes_back() {
     log.sync().unwrap();
     drop(log);
     assert_eq!(support::content(folder.path()), stable);
+}
+
+/// The same, but there is no room for what is written next where the torn frame was: it goes to the next segment, and what
+/// lies behind the torn frame is at the end of the one before.
+#[test]
+fn what_lay_behind_a_torn_frame_at_the_end_of_a_segment_never_comes_back() {
+    let folder = TempDir::new().unwrap();
+    let (mut log, _) = open(folder.path());
+    let mut churn = Churn::new(1);
+    churn.payload_bytes_max = 2_000;
+    let path = folder.path().join("log/00000001.seg");
+    // Almost full.
+    while support::end_of(&path) < support::SEGMENT - 6_000 {
+        log.append(&churn.batch(3)).unwrap();
+        log.sync().unwrap();
+    }
+    assert_eq!(support::segments(folder.path()).len(), 1);
+    let stable = churn.clone();
+    let before = support::end_of(&path);
+    churn.payload_bytes_max = 200;
+    for _ in 0..3 {
+        log.append(&churn.batch(1)).unwrap();
+    }
+    log.sync().unwrap();
+    drop(log);
+    support::overwrite(&path, before + 2, b"torn");
+
+    let (mut log, recovery) = open(folder.path());
+    assert!(!recovery.has_loss(), "{:?}", recovery.faults);
+    assert_eq!(restored(&mut log, 1), stable.model);
+    let mut churn = stable;
+    churn.payload_bytes_max = 30_000;
+    loop {
+        let before = churn.clone();
+        let batch = churn.batch(1);
+        if batch.len() > 6_000 {
+            log.append(&batch).unwrap();
+            break;
+        }
+        let chance = churn.below(1_000);
+        churn = before;
+        (0..=chance).for_each(|_| _ = churn.below(2));
+    }
+    log.sync().unwrap();
+    assert_eq!(support::segments(folder.path()).len(), 2);
+    let copy = TempDir::new().unwrap();
+    let copied = martlet_store::tools::backup(
+        &mut martlet_store::RealDisk::new(folder.path()),
+        &mut martlet_store::RealDisk::new(copy.path()),
+    )
+    .unwrap();
+    assert!(!copied.recovery.has_loss(), "{:?}", copied.recovery.faults);
+    drop(log);
+    for folder in [folder.path(), copy.path()] {
+        let (mut log, recovery) = open(folder);
+        assert!(recovery.faults.is_empty(), "{:?}", recovery.faults);
+        assert_eq!(restored(&mut log, 1), churn.model);
+    }
 }

@@ -137,6 +137,44 @@ fn a_short_segment_costs_what_is_cut_off() {
     assert_eq!(lost(&recovery), [(range, LossCause::SegmentShort)]);
 }
 
+/// No sequence number tells what was in the end of the last one.
+#[test]
+fn a_short_last_segment_is_said_to_be_short() {
+    let folder = TempDir::new().unwrap();
+    let batches = several_segments(folder.path());
+    let used = |path: &&std::path::PathBuf| first_sequence(path) > 0;
+    let path = segments(folder.path()).iter().rfind(used).unwrap().clone();
+    let places = frames(&path, first_sequence(&path));
+    let name = format!("log/{}", path.file_name().unwrap().to_str().unwrap());
+    let first = first_sequence(&path);
+    // In the middle of a frame, exactly between two, and only of what was never written.
+    for (cut, left) in [
+        (places[places.len() - 1] + 40, batches.len() as u64),
+        (places[1], first),
+        (4_096, first - 1),
+    ] {
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(cut).unwrap();
+        let (mut log, recovery) = open(folder.path());
+        assert!(recovery.has_loss());
+        let [fault] = &recovery.faults[..] else {
+            panic!("{:?}", recovery.faults)
+        };
+        assert_eq!(
+            (fault.file.as_str(), fault.offset),
+            (name.as_str(), Some(cut))
+        );
+        let bytes = support::SEGMENT - cut;
+        assert_eq!(fault.kind, FaultKind::Short { bytes });
+        let gone = left + 1..=batches.len() as u64;
+        assert_eq!(restored(&mut log, 1), without(&batches, &[gone]));
+        drop(log);
+        // Said once.
+        let (_, recovery) = open(folder.path());
+        assert!(recovery.faults.is_empty(), "{:?}", recovery.faults);
+    }
+}
+
 #[test]
 fn a_segment_without_a_header_is_set_aside() {
     let folder = TempDir::new().unwrap();

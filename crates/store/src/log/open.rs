@@ -22,7 +22,7 @@ use super::settings::{OpenError, Settings};
 use super::survey::Survey;
 use super::write::Head;
 use super::{Log, Segment, splitmix};
-use crate::disk::{Access, Disk, LockError};
+use crate::disk::{Access, Disk, LockError, write_full};
 use crate::recovery::{Fault, FaultKind, Progress, Recovery};
 use crate::store::StoreStats;
 
@@ -59,6 +59,7 @@ pub(super) fn open<D: Disk>(
     // A mark that has been read may say that something may go. First it, and what is in its place, must be there to stay.
     survey.make_stable(&mut disk)?;
     survey.mend_headers(&mut disk)?;
+    survey.mend_lengths(&mut disk)?;
     let checkpoints = survey.checkpoints(&mut disk)?;
     survey.drop_old(&mut disk)?;
     let mut salts = splitmix(settings.seed ^ u64::from(survey.horizon.epoch) << 32);
@@ -129,6 +130,27 @@ impl Survey {
                 .write(disk, &file)
                 .and_then(|()| disk.sync(&file))
                 .map_err(OpenError::io("write", &path))?;
+        }
+        Ok(())
+    }
+
+    /// Gives segments that are too short their length again, so that the next start does not find the same. If there is no
+    /// room for that it does.
+    fn mend_lengths<D: Disk>(&mut self, disk: &mut D) -> Result<(), OpenError> {
+        for (header, len) in self.short.drain(..) {
+            let path = header.path();
+            let file = disk
+                .open(&path, Access::Write)
+                .map_err(OpenError::io("open", &path))?;
+            let result = fill(disk, &file, len, header.size).and_then(|()| disk.sync(&file));
+            match result {
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => continue,
+                result => result.map_err(OpenError::io("write", &path))?,
+            }
+            let same = |segment: &&mut FoundSegment| segment.header == header;
+            if let Some(segment) = self.segments.iter_mut().find(same) {
+                segment.len = header.size;
+            }
         }
         Ok(())
     }
@@ -248,6 +270,18 @@ impl Survey {
     }
 }
 
+/// Writes zeros from one place to another.
+fn fill<D: Disk>(disk: &mut D, file: &D::File, from: u64, to: u64) -> io::Result<()> {
+    let zeros = vec![0; ZEROS];
+    let mut at = from;
+    while at < to {
+        let len = usize::try_from(to - at).map_or(ZEROS, |left| left.min(ZEROS));
+        write_full(disk, file, zeros.get(..len).unwrap_or_default(), at)?;
+        at += len as u64;
+    }
+    Ok(())
+}
+
 /// The last segment with frames is written on.
 fn open_head<D: Disk>(disk: &mut D, head: FoundSegment) -> Result<Head<D::File>, OpenError> {
     let path = head.header.path();
@@ -309,3 +343,6 @@ impl<D: Disk> Log<D> {
         }
     }
 }
+
+/// Zeros written with one write.
+const ZEROS: usize = 1 << 20;

@@ -223,7 +223,8 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// A segment for one frame that is larger than a segment. It is not filled: what it is for is written at once.
+    /// A segment for one frame that is larger than a segment. It is not filled, what it is for is written at once; but it has
+    /// its length, or a start would take it for one whose end is missing.
     fn large_segment(&mut self, frame_len: u64) -> Result<(SegmentHeader, D::File), StoreError> {
         let size = (FRAMES_AT + frame_len).next_multiple_of(FRAMES_AT);
         // The reserve has the generation that this one needs.
@@ -240,6 +241,8 @@ impl<D: Disk> Log<D> {
         }
         let result = self.disk.create(LARGE_PATH);
         let file = self.check(result)?;
+        let result = write_full(&mut self.disk, &file, &[0], size - 1);
+        self.check(result)?;
         self.write_header(&file, &header)?;
         let result = self.disk.rename(LARGE_PATH, &header.path());
         self.check(result)?;

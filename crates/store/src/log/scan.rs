@@ -16,6 +16,10 @@ pub(crate) struct Span {
 }
 
 /// Up to where the log has been read; frames that are older than that are void.
+///
+/// A frame of a later epoch always counts: the log was opened in between, and was gone on with where it seemed to end. What
+/// was read of earlier epochs with its number or a higher one lay behind a torn frame, and has been void since then. In the
+/// same segment it lies further on; but if there was no room for the next frame, it ends the segment before.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Horizon {
     pub(crate) sequence: u64,
@@ -24,7 +28,7 @@ pub(crate) struct Horizon {
 
 impl Horizon {
     const fn accepts(&self, header: &FrameHeader) -> bool {
-        header.sequence > self.sequence && header.epoch >= self.epoch
+        header.epoch > self.epoch || header.epoch == self.epoch && header.sequence > self.sequence
     }
 }
 
@@ -34,6 +38,8 @@ pub(crate) struct Found<'a> {
     pub(crate) offset: u64,
     pub(crate) header: FrameHeader,
     pub(crate) payload: &'a [u8],
+    /// What was found before with this number or a higher one is void.
+    pub(crate) restarts: bool,
 }
 
 /// Finds every good frame of a segment, wherever it is, and gives it to `each`.
@@ -73,10 +79,15 @@ pub(crate) fn scan<D: Disk>(
             continue;
         };
         let header = read.header;
+        let restarts = header.sequence <= horizon.sequence;
+        if restarts {
+            spans.retain(|span| span.last_sequence < header.sequence);
+        }
         each(Found {
             offset: at,
             header,
             payload,
+            restarts,
         });
         let end = at + read.frame_len();
         match spans.last_mut() {
@@ -122,6 +133,7 @@ pub(crate) fn read_frame<'w, D: Disk>(
         offset: at,
         header: read.header,
         payload,
+        restarts: false,
     };
     Ok(Some((found, at + read.frame_len())))
 }

@@ -70,11 +70,13 @@ impl SegmentHeader {
         if version != VERSION {
             return Some(Err(version));
         }
-        Some(Ok(Self {
+        let header = Self {
             generation: u64::from_le_bytes(*chunk(&bytes, 16)?),
             salt: u64::from_le_bytes(*chunk(&bytes, 24)?),
             size: u64::from_le_bytes(*chunk(&bytes, 32)?),
-        }))
+        };
+        let makes_sense = header.size <= SIZE_BYTES_MAX && header.generation <= GENERATION_MAX;
+        makes_sense.then_some(Ok(header))
     }
 
     /// Writes both headers; does not sync.
@@ -127,6 +129,10 @@ pub(crate) const SALVAGE_SUFFIX: &str = ".salvage";
 /// Where the frames begin.
 pub(crate) const FRAMES_AT: u64 = FRAMES_AT_BYTES as u64;
 
+/// No segment is larger: the largest holds one frame of 1 GiB.
+const SIZE_BYTES_MAX: u64 = 2 << 30;
+/// There are never so many: the index has 32 bits for it.
+const GENERATION_MAX: u64 = u32::MAX as u64 - 1;
 const FRAMES_AT_BYTES: usize = 4_096;
 const SECOND_AT: usize = 2_048;
 const ENCODED_BYTES: usize = 64;

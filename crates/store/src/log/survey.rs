@@ -23,6 +23,8 @@ pub(super) struct Survey {
     pub(super) headless: Vec<u64>,
     /// Headers of which only one of two was good.
     pub(super) damaged_headers: Vec<SegmentHeader>,
+    /// Segments whose end is missing, and where they end.
+    pub(super) short: Vec<(SegmentHeader, u64)>,
     /// The last frame that was found.
     pub(super) horizon: Horizon,
     /// The highest sequence number that was known to be stable.
@@ -40,6 +42,7 @@ impl Survey {
             segments: Vec::new(),
             headless: Vec::new(),
             damaged_headers: Vec::new(),
+            short: Vec::new(),
             horizon: Horizon::default(),
             stable: 0,
             marks: Vec::new(),
@@ -113,7 +116,11 @@ impl Survey {
         watch: &mut dyn FnMut(Progress),
     ) -> Result<(), OpenError> {
         let mut progress = self.progress(Phase::Checking);
-        for segment in &mut self.segments {
+        for place in 0..self.segments.len() {
+            let (before, rest) = self.segments.split_at_mut(place);
+            let Some(segment) = rest.first_mut() else {
+                break;
+            };
             watch(progress);
             let path = segment.header.path();
             let generation = segment.header.generation;
@@ -130,6 +137,13 @@ impl Survey {
                 &mut self.window,
                 &mut |found| {
                     let sequence = found.header.sequence;
+                    if found.restarts {
+                        marks.retain(|(other, _)| *other < sequence);
+                        checkpoints.retain(|(other, ..)| *other < sequence);
+                        for segment in before.iter_mut() {
+                            segment.spans.retain(|span| span.last_sequence < sequence);
+                        }
+                    }
                     *stable = (*stable).max(found.header.stable_before());
                     if let Some(mark) =
                         Mark::decode(found.payload).filter(|_| found.header.kind == Kind::Mark)
@@ -175,7 +189,29 @@ impl Survey {
             segment.spans.retain(|span| span.first_sequence < end);
         }
         recovery.faults.extend(gaps.faults.iter().cloned());
+        self.judge_lengths(recovery);
         gaps
+    }
+
+    /// A segment has its whole length before it has its name. If the last one is shorter, nobody knows what was in the rest;
+    /// of the others the sequence numbers tell.
+    fn judge_lengths(&mut self, recovery: &mut Recovery) {
+        let is_used = |segment: &FoundSegment| !segment.spans.is_empty();
+        let last = self.segments.iter().rposition(is_used).unwrap_or(0);
+        for segment in self.segments.iter().skip(last) {
+            let size = segment.header.size;
+            if segment.len >= size {
+                continue;
+            }
+            self.short.push((segment.header, segment.len));
+            recovery.faults.push(Fault {
+                file: segment.header.path(),
+                offset: Some(segment.len),
+                kind: FaultKind::Short {
+                    bytes: size - segment.len,
+                },
+            });
+        }
     }
 
     pub(super) fn checkpoints<D: Disk>(&mut self, disk: &mut D) -> Result<Checkpoints, OpenError> {

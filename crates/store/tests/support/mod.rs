@@ -123,3 +123,10 @@ pub(crate) fn damage_middle(folder: &Path) {
     assert!(frames.len() > 4, "{}", frames.len());
     overwrite(&path, frames[frames.len() / 2] + 40, b"\xFF\xFE\xFD");
 }
+
+/// Where the last byte of a segment is that is not zero; behind it begins nothing but a frame.
+pub(crate) fn end_of(path: &Path) -> u64 {
+    let bytes = fs::read(path).unwrap_or_default();
+    let written = bytes.iter().rposition(|byte| *byte != 0);
+    written.map_or(0, |last| (last as u64 + 1).next_multiple_of(8))
+}
