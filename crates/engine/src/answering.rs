@@ -185,17 +185,17 @@ impl Shard {
         if let Some(connection) = self.connections.get_mut(conn) {
             connection.held_answers = held;
         }
-        self.read_again(conn, fx);
+        self.read_again(conn, now, fx);
     }
 
     /// Reads a connection again that was not read because of its held answers, if enough of them have gone.
-    fn read_again(&mut self, conn: Key, fx: &mut Effects) {
+    fn read_again(&mut self, conn: Key, now: Time, fx: &mut Effects) {
         let Some(connection) = self.connections.get_mut(conn) else {
             return;
         };
         let room = connection.held_answers.len() <= self.config.limits.held_answers_max / 2;
         if room && connection.parked == Some(Parked::Answers) {
-            connection.parked = None;
+            connection.unpark(now);
             fx.resumed.push(ConnId(conn));
         }
     }

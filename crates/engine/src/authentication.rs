@@ -97,16 +97,20 @@ impl Shard {
             return;
         };
         let online = connection.phase == Phase::Online;
-        let Some(state) = connection.auth.as_deref_mut() else {
-            return;
-        };
-        if state.question != ticket.1 || state.step != AuthStep::Asked {
+        let waits = connection
+            .auth
+            .as_deref()
+            .is_some_and(|state| state.question == ticket.1 && state.step == AuthStep::Asked);
+        if !waits {
             return;
         }
         if connection.parked == Some(Parked::Verdict) {
-            connection.parked = None;
+            connection.unpark(now);
             fx.resumed.push(ticket.0);
         }
+        let Some(state) = connection.auth.as_deref_mut() else {
+            return;
+        };
         match verdict {
             Verdict::Accept { data } => {
                 state.step = AuthStep::Idle;

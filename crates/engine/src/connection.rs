@@ -20,6 +20,7 @@ use crate::outbox::Outbox;
 use crate::rare::Rare;
 use crate::routes::Route;
 use crate::slab::Key;
+use crate::time::Time;
 use crate::writing::AckKind;
 
 /// Owned by its shard; created at accept, removed when it ends. An idle one owns no buffer.
@@ -150,6 +151,12 @@ impl Connection {
             suback: None,
             route: None,
         }
+    }
+
+    /// Lets it be read again. Its silence was ours meanwhile, and what it has sent is still to be read.
+    pub(crate) const fn unpark(&mut self, now: Time) {
+        self.parked = None;
+        self.keep_alive.excuse_until(now.as_millis());
     }
 
     /// The version to encode for; before CONNECT was read it does not matter.

@@ -57,6 +57,7 @@ use crate::slab::{Key, Slab};
 use crate::subscribing::PendingSubAck;
 use crate::subscriptions::Subscriptions;
 use crate::time::Time;
+use crate::timing::Reading;
 use crate::wheel::Wheel;
 
 /// One shard of the broker. See the module documentation for the map of its parts.
@@ -92,6 +93,7 @@ pub struct Shard {
     /// Bytes in queues and outboxes.
     pub(crate) memory_bytes: usize,
     pub(crate) paused: Vec<Key>,
+    pub(crate) reading: Reading,
     pub(crate) scratch: Scratch,
 }
 
@@ -186,6 +188,7 @@ impl Shard {
             random: seed ^ 0x9E37_79B9_7F4A_7C15 ^ config.index as u64,
             memory_bytes: 0,
             paused: Vec::new(),
+            reading: Reading::Since(Time::default()),
             scratch: Scratch::default(),
             config,
         }
@@ -306,7 +309,7 @@ impl Shard {
             self.on_peer(index, peer, now, fx);
         }
         if self.memory_bytes < self.config.limits.memory_budget_bytes && !self.paused.is_empty() {
-            self.resume_paused(fx);
+            self.resume_paused(now, fx);
         }
     }
 

@@ -410,7 +410,7 @@ impl Shard {
         };
         connection.suback = None;
         if connection.parked == Some(Parked::SubAck) {
-            connection.parked = None;
+            connection.unpark(now);
             fx.resumed.push(ConnId(pending.conn));
         }
     }

@@ -7,7 +7,35 @@ use crate::shard::{Shard, TimerKey};
 use crate::slab::Key;
 use crate::time::Time;
 
+/// Whether the driver reads connections at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// It does, since then.
+    Since(Time),
+    Paused,
+}
+
+impl Reading {
+    /// Up to when no client can be blamed for its silence.
+    const fn excused_until(self, now: Time) -> Time {
+        match self {
+            Self::Since(then) => then,
+            Self::Paused => now,
+        }
+    }
+}
+
 impl Shard {
+    /// The driver reads no connection any more, for reasons of its own: nobody's time runs out meanwhile.
+    pub const fn on_reads_paused(&mut self) {
+        self.reading = Reading::Paused;
+    }
+
+    /// The driver reads again what [`Shard::wants_read`].
+    pub const fn on_reads_resumed(&mut self, now: Time) {
+        self.reading = Reading::Since(now);
+    }
+
     /// Time has passed; call it when [`Shard::next_deadline`] is reached.
     pub fn on_timer(&mut self, now: Time, fx: &mut Effects) {
         let mut expired = core::mem::take(&mut self.scratch.expired);
@@ -29,7 +57,14 @@ impl Shard {
         match key {
             TimerKey::ConnectTimeout(conn) => {
                 let waiting = self.connections.get(conn).map(|c| c.phase);
-                if waiting.is_some_and(|phase| phase != Phase::Online) {
+                let excused = self.reading.excused_until(now);
+                let due = excused.plus_millis(self.config.limits.connect_timeout_ms);
+                if waiting.is_none_or(|phase| phase == Phase::Online) {
+                    return;
+                }
+                if due > now {
+                    self.schedule(due, key);
+                } else {
                     self.close(conn, CloseCause::ConnectTimeout, now, fx);
                 }
             }
@@ -43,7 +78,7 @@ impl Shard {
                         connection.budget_exempt = true;
                     }
                 }
-                self.resume_paused(fx);
+                self.resume_paused(now, fx);
             }
             TimerKey::Sweep => {
                 for gone in self.retained.sweep_expired(now, SWEEP_BUDGET) {
@@ -60,10 +95,13 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(conn) else {
             return;
         };
-        if connection.parked.is_some() {
-            // We do not read it: its silence is ours.
-            connection.keep_alive.on_packet(now.as_millis());
-        }
+        // As long as we do not read it, its silence is ours.
+        let read_until = if connection.parked.is_some() {
+            now
+        } else {
+            self.reading.excused_until(now)
+        };
+        connection.keep_alive.excuse_until(read_until.as_millis());
         let Some(deadline) = connection.keep_alive.deadline_ms().map(Time::from_millis) else {
             return;
         };
@@ -83,10 +121,10 @@ impl Shard {
         self.wheel.schedule(deadline, key);
     }
 
-    pub(crate) fn resume_paused(&mut self, fx: &mut Effects) {
+    pub(crate) fn resume_paused(&mut self, now: Time, fx: &mut Effects) {
         for conn in core::mem::take(&mut self.paused) {
             if let Some(connection) = self.connections.get_mut(conn) {
-                connection.parked = None;
+                connection.unpark(now);
                 fx.resumed.push(ConnId(conn));
             }
         }

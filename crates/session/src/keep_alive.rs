@@ -29,6 +29,13 @@ impl KeepAlive {
         self.last_packet_ms = now_ms;
     }
 
+    /// Until this moment the peer's packets could not arrive: its silence does not count.
+    pub const fn excuse_until(&mut self, then_ms: u64) {
+        if then_ms > self.last_packet_ms {
+            self.last_packet_ms = then_ms;
+        }
+    }
+
     /// The moment at which the peer counts as gone unless a packet arrives before; `None`: never.
     #[must_use]
     pub const fn deadline_ms(&self) -> Option<u64> {
@@ -49,6 +56,16 @@ mod tests {
         let mut watch = KeepAlive::new(10, 1_000);
         assert_eq!(watch.deadline_ms(), Some(16_000));
         watch.on_packet(5_000);
+        assert_eq!(watch.deadline_ms(), Some(20_000));
+    }
+
+    #[test]
+    fn an_excuse_counts_unless_a_packet_came_later() {
+        let mut watch = KeepAlive::new(10, 1_000);
+        watch.excuse_until(3_000);
+        assert_eq!(watch.deadline_ms(), Some(18_000));
+        watch.on_packet(5_000);
+        watch.excuse_until(4_000);
         assert_eq!(watch.deadline_ms(), Some(20_000));
     }
 

@@ -34,7 +34,7 @@ impl Shard {
                 if let Some(connection) = self.connections.get_mut(conn)
                     && connection.parked == Some(Parked::Store)
                 {
-                    connection.parked = None;
+                    connection.unpark(now);
                     fx.resumed.push(ConnId(conn));
                 }
             }

@@ -4,6 +4,7 @@ mod authentication;
 mod durable;
 mod flows;
 mod groups;
+mod keep_alive;
 mod late;
 mod limits;
 mod retained;
