@@ -19,6 +19,36 @@ use crate::subscriptions::SubscriptionOptions;
 #[derive(Debug)]
 pub struct PeerMessage(pub(crate) Peer);
 
+impl PeerMessage {
+    /// The memory that it holds while it is under way, in bytes, roughly.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let held = match &self.0 {
+            Peer::Publish { message, .. }
+            | Peer::RelayRequest { message, .. }
+            | Peer::Relayed { message, .. }
+            | Peer::GroupOffer { message, .. } => message.size(),
+            Peer::RetainedChunk { messages, .. } => messages.iter().map(Message::size).sum(),
+            Peer::GroupReturn { messages, .. } => {
+                messages.iter().map(|(_, message)| message.size()).sum()
+            }
+            Peer::Restored { doubts } => doubts.len() * size_of::<u64>(),
+            Peer::Stored { .. }
+            | Peer::Settled { .. }
+            | Peer::RelayMark { .. }
+            | Peer::RetainedRequest { .. }
+            | Peer::GroupJoin { .. }
+            | Peer::GroupJoined { .. }
+            | Peer::GroupLeave { .. }
+            | Peer::GroupOnline { .. }
+            | Peer::GroupOffline { .. }
+            | Peer::GroupDone { .. }
+            | Peer::GroupCredit { .. } => 0,
+        };
+        size_of::<Self>() + held
+    }
+}
+
 impl From<Peer> for PeerMessage {
     fn from(peer: Peer) -> Self {
         Self(peer)

@@ -121,6 +121,10 @@ pub struct DriverCounters {
     pub short_writes: u64,
     /// Wakes of other shards.
     pub peer_wakes: u64,
+    /// The most bytes that were under way to other shards at a time.
+    pub peer_bytes_max: u64,
+    /// How often nothing was read because other shards did not keep up.
+    pub reads_paused: u64,
     /// Sockets given to their home shard.
     pub handovers: u64,
     /// Torn tails kept for the next read.
@@ -269,12 +273,17 @@ impl Core {
                 more |= taken == super::lanes::RING_BATCHES;
             }
         }
-        // Also when nothing came: the bell may have meant room for our own backlog.
-        if self.lanes.backlog_len() > 0 && !self.flush_pending {
+        // Also when nothing came: the bell may have meant room for our own messages.
+        if self.waits_for_room() && !self.flush_pending {
             self.request_flush();
         }
         self.after_event();
         more
+    }
+
+    /// Whether something depends on what other shards take.
+    pub(super) const fn waits_for_room(&self) -> bool {
+        self.lanes.backlog_len() > 0 || self.reads_paused
     }
 
     /// Hands the tick's records to the store.

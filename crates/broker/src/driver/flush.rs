@@ -13,9 +13,7 @@ use tokio::net::TcpStream;
 
 use super::conn::{Conn, State};
 use super::core::Core;
-use super::limits::{
-    BACKLOG_MESSAGES_MAX, LINGER_MS, LINGERING_MAX, WRITE_SLICES, WRITES_PER_FLUSH,
-};
+use super::limits::{LINGER_MS, LINGERING_MAX, WRITE_SLICES, WRITES_PER_FLUSH};
 use crate::layer::ByteLayer;
 
 impl Core {
@@ -24,14 +22,14 @@ impl Core {
         self.flush_pending = false;
         self.tick_bytes = 0;
         let nothing = self.fx.is_empty() && self.rewrite.is_empty();
-        if nothing && self.lanes.backlog_len() == 0 {
+        if nothing && !self.waits_for_room() {
             return;
         }
         self.counters.flushes += 1;
         let now = self.shared.now();
         self.put_store_batch();
         self.lanes.send(&mut self.fx.peers);
-        self.pause_or_resume_reads();
+        self.pause_or_resume_reads(now);
         self.finish_handovers();
         self.log_connected();
         self.ask_authenticator();
@@ -47,10 +45,22 @@ impl Core {
         }
     }
 
-    fn pause_or_resume_reads(&mut self) {
-        let pause = self.lanes.backlog_len() > BACKLOG_MESSAGES_MAX;
+    fn pause_or_resume_reads(&mut self, now: Time) {
+        let pause = self.lanes.is_full();
+        let bytes = self.lanes.waiting_bytes();
+        self.counters.peer_bytes_max = self.counters.peer_bytes_max.max(bytes as u64);
         if self.reads_paused && !pause {
+            self.shard.on_reads_resumed(now);
+            tracing::debug!(shard = self.index, "reads go on");
             self.slots.iter().flatten().for_each(|conn| conn.wake());
+        } else if pause && !self.reads_paused {
+            self.shard.on_reads_paused();
+            tracing::debug!(
+                shard = self.index,
+                bytes,
+                "nothing is read: other shards do not keep up"
+            );
+            self.counters.reads_paused += 1;
         }
         self.reads_paused = pause;
     }

@@ -36,8 +36,12 @@ pub(super) const LINGER_BYTES: u32 = 256 << 10;
 /// Closed connections that linger at a time, per shard; beyond, the oldest is cut.
 pub(super) const LINGERING_MAX: usize = 1_024;
 
-/// Messages that wait for room in the rings to other shards before this shard stops reading its publishers.
-pub(super) const BACKLOG_MESSAGES_MAX: usize = 16_384;
+/// Bytes under way from one shard to others which those have not taken yet, from which that shard reads nothing until half of
+/// them are taken. A message counts for what it holds and for its own size, so this bounds their number, too.
+/// Shards that keep up take a tick's 256 KiB at once. Counter: `reads_paused`.
+pub(super) const PEER_BYTES_MAX: usize = 32 << 20;
+/// The same, from which no shard reads: one that does not read passes on what others send, and this is how they hear of it.
+pub(super) const PEER_BYTES_ALL_MAX: usize = 64 << 20;
 
 /// The first and the longest pause of accepting while file descriptors are used up.
 pub(super) const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(100);
