@@ -274,6 +274,36 @@ impl<T> Outbound<T> {
         }
     }
 
+    /// A message that [`Outbound::next_resend`] gave out cannot be sent again: the message, and whether it was at QoS 2. Such a one
+    /// counts as released, and PUBREL is to be sent: the peer may hold its identifier.
+    pub fn give_up(&mut self, id: PacketId) -> Option<(T, bool)> {
+        let window = self.window.as_mut()?;
+        let (at, entry) = window.find(id)?;
+        let message = entry.message.take()?;
+        let exactly_once = entry.state == State::AwaitPubRec;
+        if exactly_once {
+            entry.state = State::AwaitPubComp;
+        } else {
+            window.finish(at);
+        }
+        Some((message, exactly_once))
+    }
+
+    /// The identifier that was handed out last; 0: none was.
+    #[must_use]
+    pub const fn last_id(&self) -> u16 {
+        self.last_id
+    }
+
+    /// Hands out those identifiers next that come behind this one and are free.
+    pub fn continue_behind(&mut self, last_id: u16) {
+        self.last_id = last_id;
+        if let Some(window) = &mut self.window {
+            // What is in use may stand anywhere in front of it or behind it.
+            window.has_gaps |= !window.entries.is_empty();
+        }
+    }
+
     /// Whether something waits to be sent again.
     #[must_use]
     pub fn has_resends(&self) -> bool {

@@ -87,6 +87,9 @@ impl Machine {
     }
 
     pub(super) fn on_pubcomp(&mut self, now: Time, ack: &Ack<'_>) {
+        if self.on_cleaned(ack.packet_id) {
+            return;
+        }
         //= mqtt5 4.3.3-5
         if !self.outbound.on_pubcomp(ack.packet_id) {
             return;

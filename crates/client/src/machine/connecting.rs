@@ -251,6 +251,13 @@ impl Machine {
                 }
             }
         }
+        if !resumed {
+            self.inherited = None;
+        } else if let Some(inherited) = &mut self.inherited {
+            inherited.start_connection();
+        } else if !self.was_online {
+            self.inherited = Some(super::inherited::Inherited::default());
+        }
         for op in self.subscriptions.on_session(resumed) {
             self.complete(Some(op), Outcome::Unsubscribed(Ok(())));
         }

@@ -13,10 +13,11 @@
 //! Every input is a method that takes `now` and is finished when it returns; what is to be done
 //! outside collects in [`Machine::take_events`], what is to be written in [`Machine::take_output`].
 //!
-//! Map: `connecting` makes and loses connections, `sending` queues and sends messages, `answering`
+//! Map: `connecting` makes and loses connections, `sending` queues and sends messages, `resending`
+//! does it again, `answering`
 //! takes their acknowledgements, `receiving` reads packets, `routing` finds the streams of a message,
-//! `subscribing` keeps the server's subscriptions as the streams want them, `closing` flushes and
-//! ends, `timing` knows when to call again. `queue`, `stream`, `subscriptions`, `unacked`, `epochs`, `backoff` are
+//! `subscribing` keeps the server's subscriptions as the streams want them, `inherited` frees the identifiers of a process before,
+//! `closing` flushes and ends, `timing` knows when to call again. `queue`, `stream`, `subscriptions`, `unacked`, `epochs`, `backoff` are
 //! the data structures, `wire` the encoders.
 
 mod answering;
@@ -25,8 +26,10 @@ mod closing;
 mod config;
 mod connecting;
 mod epochs;
+mod inherited;
 mod queue;
 mod receiving;
+mod resending;
 mod routing;
 mod sending;
 mod stream;
@@ -42,7 +45,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use martlet_codec::{PacketId, QoS, ReasonCode, Version};
+use martlet_codec::{PacketId, ReasonCode, Version};
 use martlet_session::{Inbound, InboundAliases, Outbound, OutboundAliases};
 
 use crate::error::{Delivered, Error, ErrorKind, Receipt, Unfinished};
@@ -192,6 +195,8 @@ pub struct Machine {
     outbound_qos2: usize,
     /// QoS 2 messages between PUBREC and PUBCOMP.
     releasing: VecDeque<Releasing>,
+    /// What a process before has left in the session, if it was another's.
+    inherited: Option<inherited::Inherited>,
     inbound: Inbound,
     unacked: Unacked,
     queue: Queue,
@@ -290,6 +295,7 @@ impl Machine {
             outbound: Outbound::default(),
             outbound_qos2: 0,
             releasing: VecDeque::new(),
+            inherited: None,
             inbound: Inbound::default(),
             unacked: Unacked::default(),
             epochs: Epochs::default(),
@@ -485,10 +491,5 @@ impl Link {
             unwritten: VecDeque::new(),
             needed: 2,
         }
-    }
-
-    /// The highest QoS that the server takes.
-    const fn allows_qos(&self, qos: QoS) -> bool {
-        qos as u8 <= self.limits.maximum_qos as u8
     }
 }

@@ -3,15 +3,15 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use martlet_codec::{PacketId, QoS};
-use martlet_session::{AliasUse, Resend};
+use martlet_codec::{PacketId, QoS, Version};
+use martlet_session::AliasUse;
 
 use super::queue::{Outgoing, Push};
 use super::{Event, Machine, OpId, Outcome, Storage, StoreOp, Time, wire};
 use crate::error::{Delivered, ErrorKind, Feature, Receipt};
 use crate::message::Message;
 use crate::options::OnFull;
-use crate::state::PACKET_SIZE_MAX;
+use crate::state::{Limits, PACKET_SIZE_MAX};
 use crate::topic::describe;
 
 /// A publish that was not admitted: nothing was or will be sent.
@@ -81,6 +81,7 @@ impl Machine {
             self.send(now, outgoing);
         } else {
             self.enqueue(outgoing);
+            self.clean_identifiers();
         }
         Ok(stored)
     }
@@ -201,24 +202,8 @@ impl Machine {
         self.limit_of(message).map(|kind| (kind, None))
     }
 
-    /// The limit of the server that forbids the message, if one does.
     fn limit_of(&self, message: &Message) -> Option<ErrorKind> {
-        //= mqtt5 3.2.2-11
-        if !self.link.allows_qos(message.qos) {
-            return Some(ErrorKind::NotSupported(Feature::QoS));
-        }
-        //= mqtt5 3.2.2-14
-        if message.retain && !self.link.limits.retain_available {
-            return Some(ErrorKind::NotSupported(Feature::Retain));
-        }
-        //= mqtt5 3.2.2-15
-        let max = self.link.limits.maximum_packet_size;
-        if wire::may_exceed(message, max)
-            && wire::publish_len(message, self.config.version) > max as usize
-        {
-            return Some(ErrorKind::TooLarge { max });
-        }
-        None
+        limit_of(&self.link.limits, self.config.version, message)
     }
 
     fn admit(&mut self, now: Time, message: Message, op: Option<OpId>) -> Outgoing {
@@ -285,6 +270,7 @@ impl Machine {
         {
             self.send_queued(now, outgoing);
         }
+        self.clean_identifiers();
         self.announce_room();
     }
 
@@ -330,7 +316,8 @@ impl Machine {
                 self.outbound.can_send()
                     && room(self.outbound.open_count(), config.in_flight_max)
                     && (qos == QoS::AtLeastOnce
-                        || room(self.outbound_qos2, config.in_flight_qos2_max()))
+                        || room(self.outbound_qos2, config.in_flight_qos2_max())
+                            && self.has_clean_id())
             }
         }
     }
@@ -370,45 +357,6 @@ impl Machine {
         self.outbound.send(exactly_once, outgoing);
         self.outbound_qos2 += usize::from(exactly_once);
         true
-    }
-
-    /// Sends again what the connection before has not seen acknowledged.
-    fn send_again(&mut self, now: Time) {
-        while self.out.len() < OUTPUT_HIGH
-            && let Some(resend) = self.outbound.next_resend()
-        {
-            match resend {
-                //= mqtt5 3.3.1-1
-                //= mqtt311 3.3.1-1
-                //= mqtt5 4.6.0-1
-                //= mqtt311 4.6.0-1
-                //= mqtt311 2.3.1-3
-                Resend::Publish(packet_id, _, outgoing) => {
-                    outgoing.resent.set(true);
-                    self.stats.resent += 1;
-                    let link = &mut self.link;
-                    let alias =
-                        choose_alias(&mut link.aliases_out, &outgoing.message, &link.limits);
-                    let sending = wire::Sending {
-                        packet_id: Some(packet_id),
-                        duplicate: true,
-                        alias,
-                        expiry_s: expiry_left(outgoing, now),
-                    };
-                    let message = &outgoing.message;
-                    let (scratch, out) = (&mut self.scratch, &mut self.out);
-                    wire::publish(message, sending, self.config.version, scratch, out);
-                }
-                Resend::PubRel(packet_id) => {
-                    if let Some(entry) = self.releasing.iter_mut().find(|one| one.id == packet_id) {
-                        entry.resent = true;
-                    }
-                    let success = martlet_codec::ReasonCode::Success;
-                    let kind = wire::AckKind::Rel;
-                    wire::ack(kind, packet_id, success, self.config.version, &mut self.out);
-                }
-            }
-        }
     }
 
     fn write_publish(
@@ -462,10 +410,28 @@ fn refuse(kind: ErrorKind, reason: Option<String>, message: Message) -> Box<Refu
     })
 }
 
-fn choose_alias(
+/// The limit of the server that forbids the message, if one does.
+pub(super) fn limit_of(limits: &Limits, version: Version, message: &Message) -> Option<ErrorKind> {
+    //= mqtt5 3.2.2-11
+    if message.qos > limits.maximum_qos {
+        return Some(ErrorKind::NotSupported(Feature::QoS));
+    }
+    //= mqtt5 3.2.2-14
+    if message.retain && !limits.retain_available {
+        return Some(ErrorKind::NotSupported(Feature::Retain));
+    }
+    //= mqtt5 3.2.2-15
+    let max = limits.maximum_packet_size;
+    if wire::may_exceed(message, max) && wire::publish_len(message, version) > max as usize {
+        return Some(ErrorKind::TooLarge { max });
+    }
+    None
+}
+
+pub(super) fn choose_alias(
     aliases: &mut martlet_session::OutboundAliases,
     message: &Message,
-    limits: &crate::state::Limits,
+    limits: &Limits,
 ) -> AliasUse {
     if limits.topic_alias_maximum == 0 {
         return AliasUse::None;
@@ -478,7 +444,7 @@ fn choose_alias(
 }
 
 /// The expiry that the message has left, if it has one. What was sent once does not expire here.
-fn expiry_left(outgoing: &Outgoing, now: Time) -> Option<u32> {
+pub(super) fn expiry_left(outgoing: &Outgoing, now: Time) -> Option<u32> {
     let all = outgoing.message.properties().expiry_s?;
     let waited = u32::try_from(now.since(outgoing.admitted).as_secs()).unwrap_or(u32::MAX);
     //= mqtt5 4.3.3-7
@@ -486,4 +452,4 @@ fn expiry_left(outgoing: &Outgoing, now: Time) -> Option<u32> {
 }
 
 /// Beyond this many bytes of unwritten output, messages wait in the queue.
-const OUTPUT_HIGH: usize = 64 * 1_024;
+pub(super) const OUTPUT_HIGH: usize = 64 * 1_024;

@@ -220,7 +220,16 @@ impl Machine {
             return;
         };
         let filters = gone.filters.iter().map(|filter| &**filter);
-        let _ = wire::unsubscribe(filters, packet_id, self.config.version, &mut self.out);
+        let sent = self.out.len();
+        let encoded = wire::unsubscribe(filters, packet_id, self.config.version, &mut self.out);
+        let max = self.link.limits.maximum_packet_size;
+        if encoded.is_err() || self.out.len() - sent > max as usize {
+            self.out.truncate(sent);
+            self.outbound.release(packet_id);
+            let too_large = Error::new(ErrorKind::TooLarge { max });
+            self.complete(gone.op, Outcome::Unsubscribed(Err(too_large)));
+            return;
+        }
         self.subscriptions.requests.push(Request {
             packet_id,
             kind: RequestKind::Unsubscribe(gone),

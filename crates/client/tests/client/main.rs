@@ -2,7 +2,7 @@
 //! against a server that answers as a test wants.
 //!
 //! Map: `basic` is one test of everything; `forwarding`, `broken_links`, `cancelling`, `streams`,
-//! `silent_server` prove the must-haves; `server` is the server that does as it is told.
+//! `silent_server`, `restarts` prove the must-haves; `server` is the server that does as it is told.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -14,6 +14,7 @@ mod blocking;
 mod broken_links;
 mod cancelling;
 mod forwarding;
+mod restarts;
 mod server;
 mod silent_server;
 mod streams;

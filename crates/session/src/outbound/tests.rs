@@ -343,3 +343,29 @@ fn a_request_that_has_no_answer_keeps_its_identifier_all_the_way_round() {
     }
     assert!(outbound.release(kept));
 }
+
+#[test]
+fn what_cannot_be_sent_again_is_given_back_and_a_qos_2_identifier_stays_in_use() {
+    let mut outbound = Outbound::default();
+    outbound.start_connection(10);
+    let one = outbound.send(false, "one").unwrap();
+    let two = outbound.send(true, "two").unwrap();
+    outbound.start_connection(10);
+    assert!(matches!(outbound.next_resend(), Some(Resend::Publish(id, ..)) if id == one));
+    assert_eq!(outbound.give_up(one), Some(("one", false)));
+    assert!(matches!(outbound.next_resend(), Some(Resend::Publish(id, ..)) if id == two));
+    assert_eq!(outbound.give_up(two), Some(("two", true)));
+    assert_eq!(outbound.give_up(two), None);
+    assert_eq!(outbound.open_count(), 1);
+    outbound.start_connection(10);
+    assert_eq!(outbound.next_resend(), Some(Resend::PubRel(two)));
+    assert!(outbound.on_pubcomp(two) && outbound.open_count() == 0);
+    // Identifiers can be handed out once more.
+    outbound.continue_behind(two.get());
+    let three = outbound.send(true, "three").unwrap();
+    assert_eq!(outbound.last_id(), three.get());
+    outbound.continue_behind(0);
+    assert_eq!(outbound.send(false, "four"), Some(one));
+    assert_eq!(outbound.send(false, "five"), Some(two));
+    assert_ne!(outbound.send(false, "six"), Some(three), "it is in use");
+}

@@ -257,3 +257,74 @@ fn wrong_filters_and_options_are_refused() {
         assert!(matches!(rig.outcome(none), Some(Outcome::Flushed)));
     });
 }
+
+//= mqtt5 3.1.2-24 test
+//= mqtt5 3.2.2-15 test
+//= mqtt5 3.2.2-11 test
+#[test]
+fn a_resend_that_the_server_does_not_take_any_more_fails_and_the_rest_goes_on() {
+    let mut config = v5();
+    config.session = crate::Session::persistent(std::time::Duration::from_secs(60));
+    config.client_id = "me".into();
+    let mut rig = Rig::online(config);
+    let long = "x".repeat(100);
+    let large = [1, 2].map(|qos| rig.send(Message::new("a", long.clone()).qos(qos)));
+    let released = rig.send(Message::new("a", long).qos(2));
+    let small = [1, 2].map(|qos| rig.send(Message::new("a", "small").qos(qos)));
+    rig.pubrec(3, ReasonCode::Success);
+    rig.cut();
+    let later = rig.send(Message::new("a", "later").qos(2));
+    rig.wait_for_open();
+    rig.accept_with(true, &[Property::MaximumPacketSize(50)]);
+    for op in large {
+        assert_eq!(rig.fate(op), "TooLarge { max: 50 } Maybe");
+    }
+    assert_eq!(
+        rig.sent()[1..],
+        [
+            // The server may have had it: its identifier must not be used before it is free there, too.
+            "PUBREL #2",
+            "PUBREL #3",
+            "PUBLISH dup q1 #4 a=small",
+            "PUBLISH dup q2 #5 a=small",
+            "PUBLISH q2 #6 a=later",
+        ]
+    );
+    rig.pubcomp(2);
+    rig.pubcomp(3);
+    rig.puback(4);
+    for id in [5, 6] {
+        rig.pubrec(id, ReasonCode::Success);
+        rig.pubcomp(id);
+    }
+    for op in small.into_iter().chain([released, later]) {
+        assert_eq!(rig.fate(op), "published");
+    }
+    assert_eq!(rig.machine.stats().in_flight, 0);
+    // Another server of the cluster, which does less.
+    let op = rig.send(Message::new("a", "once").qos(2));
+    rig.cut();
+    rig.wait_for_open();
+    rig.accept_with(true, &[Property::MaximumQoS(1)]);
+    assert_eq!(rig.fate(op), "NotSupported(QoS) Maybe");
+}
+
+#[test]
+fn an_unsubscribe_that_is_too_large_is_not_sent() {
+    let mut config = v5();
+    config.session = crate::Session::persistent(std::time::Duration::from_secs(60));
+    config.client_id = "me".into();
+    let mut rig = Rig::online(config);
+    let filter = "f".repeat(100);
+    let stream = rig.stream(&[&filter], 1);
+    rig.cut();
+    rig.wait_for_open();
+    rig.accept_with(true, &[Property::MaximumPacketSize(50)]);
+    rig.sent();
+    let op = rig.unsubscribe(stream);
+    assert_eq!(rig.sent(), [""; 0]);
+    let Some(Outcome::Unsubscribed(Err(error))) = rig.outcome(op) else {
+        panic!("it was not refused");
+    };
+    assert_eq!(error.kind(), ErrorKind::TooLarge { max: 50 });
+}

@@ -326,3 +326,109 @@ fn an_unanswered_subscribe_is_sent_again_also_in_a_kept_session() {
         assert_eq!(rig.take(done), ["x"]);
     });
 }
+
+//= mqtt5 2.2.1-3 test
+//= mqtt311 2.3.1-2 test
+#[test]
+fn identifiers_of_a_process_before_are_released_before_qos_2_uses_them() {
+    both(|config| {
+        let mut rig = Rig::new(persistent(config));
+        rig.machine.start(rig.now, None);
+        let first = rig.send(Message::new("a", "first").qos(2));
+        rig.accept(true);
+        let sent = rig.sent();
+        assert_eq!(
+            (sent[1].as_str(), sent[16].as_str()),
+            ("PUBREL #1", "PUBREL #16")
+        );
+        assert_eq!(sent.len(), 17, "a block at a time");
+        // QoS 1 has nothing to fear, and takes no part in it.
+        let mut direct = Rig::new(persistent(Config::new(rig.version)));
+        direct.machine.start(direct.now, None);
+        direct.accept(true);
+        direct.send(Message::new("a", "q1").qos(1));
+        assert_eq!(direct.sent()[1..], ["PUBLISH q1 #1 a=q1"]);
+        // The link breaks in the middle: it begins again.
+        for id in 1..=8 {
+            rig.pubcomp(id);
+        }
+        assert_eq!(rig.sent(), [""; 0]);
+        rig.reconnect(true);
+        let sent = rig.sent();
+        assert!(
+            sent[1..].iter().all(|line| line.starts_with("PUBREL")),
+            "{sent:?}"
+        );
+        for line in &sent[1..] {
+            rig.pubcomp(line.split('#').nth(1).unwrap().parse().unwrap());
+        }
+        let line = rig.sent().remove(0);
+        let id = line.split(['#', ' ']).nth(3).unwrap().parse().unwrap();
+        assert_eq!(line, format!("PUBLISH q2 #{id} a=first"));
+        assert!(sent.contains(&format!("PUBREL #{id}")) || id <= 8);
+        rig.pubrec(id, ReasonCode::Success);
+        rig.pubcomp(id);
+        assert_eq!(rig.fate(first), "published");
+        // The next one finds a free identifier at once, and one that was used by ourselves needs nothing.
+        rig.sent();
+        rig.send(Message::new("a", "second").qos(2));
+        assert!(rig.sent()[0].starts_with("PUBLISH q2"));
+        // A new session has no past.
+        rig.reconnect(false);
+        for n in 0..100 {
+            rig.send(Message::new("a", n).qos(2));
+        }
+        assert!(rig.sent().iter().all(|line| !line.starts_with("PUBREL")));
+    });
+}
+
+#[test]
+fn every_identifier_of_an_inherited_session_is_released_once_and_none_is_left_out() {
+    let mut config = persistent(Config::new(martlet_codec::Version::V5));
+    config.in_flight_max = 16;
+    let mut rig = Rig::new(config);
+    rig.machine.start(rig.now, None);
+    rig.accept(true);
+    rig.sent();
+    // Near the end of the identifiers, so that they begin anew.
+    rig.machine.outbound.continue_behind(60_000);
+    let mut released = vec![false; 65_536];
+    let mut used = vec![false; 65_536];
+    let id_of = |line: &str| {
+        line.split(['#', ' '])
+            .find_map(|word| word.parse::<u16>().ok())
+            .unwrap()
+    };
+    let mut published = 0;
+    while published < 10_000 {
+        let qos = if published % 5 == 0 { 1 } else { 2 };
+        rig.send(Message::new("a", "x").qos(qos));
+        published += 1;
+        loop {
+            let sent = rig.sent();
+            if sent.is_empty() {
+                break;
+            }
+            for line in sent {
+                let id = id_of(&line);
+                if line.starts_with("PUBREL") {
+                    assert!(
+                        used[usize::from(id)]
+                            || !std::mem::replace(&mut released[usize::from(id)], true)
+                    );
+                    rig.pubcomp(id);
+                } else if line.starts_with("PUBLISH q2") {
+                    used[usize::from(id)] = true;
+                    assert!(released[usize::from(id)], "{line}");
+                    rig.pubrec(id, ReasonCode::Success);
+                } else {
+                    rig.puback(id);
+                }
+            }
+        }
+    }
+    let count = released.iter().filter(|one| **one).count();
+    assert!(released[65_535] && released[1] && count < 12_000, "{count}");
+    let stats = rig.machine.stats();
+    assert_eq!((stats.published, stats.in_flight), (10_000, 0));
+}
