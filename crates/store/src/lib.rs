@@ -23,4 +23,4 @@ pub use memory::Memory;
 #[cfg(unix)]
 pub use real::RealDisk;
 pub use recovery::{Fault, FaultKind, LossCause, Phase, Progress, Recovery};
-pub use store::{BadBatch, FullBecause, Maintenance, Store, StoreError, StoreStats};
+pub use store::{BadBatch, FailedCall, FullBecause, Maintenance, Store, StoreError, StoreStats};

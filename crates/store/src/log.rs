@@ -37,7 +37,6 @@ pub mod tools;
 mod write;
 
 use std::collections::VecDeque;
-use std::io;
 use std::sync::Arc;
 
 use martlet_engine::Record;
@@ -55,7 +54,7 @@ use self::write::{Head, Put, Use};
 use crate::counting::{changes, check};
 use crate::disk::Disk;
 use crate::recovery::{Progress, Recovery};
-use crate::store::{Maintenance, Store, StoreError, StoreStats};
+use crate::store::{FailedCall, Maintenance, Store, StoreError, StoreStats};
 
 pub use self::settings::{Durability, OpenError, Settings};
 
@@ -66,8 +65,8 @@ pub struct Log<D: Disk> {
     settings: Settings,
     sealed: VecDeque<Segment>,
     head: Option<Head<D::File>>,
-    /// Files of segments that were left since the last sync.
-    retired: Vec<D::File>,
+    /// Files of segments that were left since the last sync, with their generations.
+    retired: Vec<(u64, D::File)>,
     reserve: Reserve<D::File>,
     /// Set while there is no room for the next segment: to the bytes that had been appended when that was found.
     no_room: Option<u64>,
@@ -81,7 +80,7 @@ pub struct Log<D: Disk> {
     bodies: Bodies,
     slots: Slots,
     mark: Mark,
-    poison: Option<Arc<io::Error>>,
+    poison: Option<Arc<FailedCall>>,
     /// What the batch that is being appended changes; reused.
     changes: Vec<Change>,
     /// Bodies that lost their last reference in it; reused.

@@ -81,7 +81,7 @@ pub enum StoreError {
     Full(FullBecause),
     /// Writing or syncing failed, once: what is stable is not known any more, and nothing will ever be.
     #[error("the store failed and is not used any more: {0}")]
-    Poisoned(Arc<io::Error>),
+    Poisoned(Arc<FailedCall>),
     /// Reading back failed.
     #[error("the store cannot be read: {0}")]
     Unreadable(Arc<io::Error>),
@@ -91,6 +91,23 @@ pub enum StoreError {
     /// Our own fault: what was appended is no batch of records. It was not stored.
     #[error("this is no batch of records: {0}")]
     Invalid(BadBatch),
+}
+
+/// What a disk could not do.
+#[derive(Debug, thiserror::Error)]
+#[error("{call} of {path}: {error}")]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "whoever tests with a store that fails makes one"
+)]
+pub struct FailedCall {
+    /// The system call.
+    pub call: &'static str,
+    /// The file, relative to the store's folder.
+    pub path: String,
+    /// What the system said.
+    #[source]
+    pub error: io::Error,
 }
 
 /// What there is no room on.

@@ -161,7 +161,11 @@ fn after_an_error_nothing_is_acknowledged_and_what_was_is_there() {
             assert!(call > 100, "{call}");
             return;
         };
-        assert!(matches!(error, StoreError::Poisoned(_)), "{error}");
+        let StoreError::Poisoned(failed) = &error else {
+            panic!("{error}");
+        };
+        assert_eq!(Some(&failed.call), orders.failed_call.get(), "{error}");
+        assert!(failed.path.starts_with("log"), "{error}");
         // For ever, though the disk works again.
         for result in [
             log.append(&churn.batch(3)),

@@ -14,7 +14,7 @@ use martlet_engine::Record;
 use super::frame::Kind;
 use super::scan::{Window, read_frame};
 use super::segment::{SegmentHeader, path_of};
-use super::write::Use;
+use super::write::{Call, Use};
 use super::{Log, location};
 use crate::counting::placed;
 use crate::disk::{Access, Disk};
@@ -205,7 +205,7 @@ impl<D: Disk> Log<D> {
             self.cleaning.round_bytes = self.sealed_beside_appended();
         }
         let result = self.disk.open(&path_of(header.generation), Access::Read);
-        let file = self.check_sync(result)?;
+        let file = self.check_sync(result, Call::Open, || path_of(header.generation))?;
         self.cleaning.window.forget();
         Ok(Some(Current {
             header,
@@ -283,7 +283,10 @@ impl<D: Disk> Log<D> {
             );
             let found = match result {
                 Ok(found) => found,
-                Err(error) => return self.check_sync(Err(error)),
+                Err(error) => {
+                    let path = || current.header.path();
+                    return self.check_sync(Err(error), Call::Read, path);
+                }
             };
             let Some((found, next)) = found else {
                 // To go on would lose what is in it without a word.

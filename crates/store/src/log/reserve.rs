@@ -10,7 +10,8 @@
 
 use std::io;
 
-use super::segment::{FRAMES_AT, SPARE_PATH, SegmentHeader, path_of};
+use super::segment::{FOLDER, FRAMES_AT, SPARE_PATH, SegmentHeader, path_of};
+use super::write::Call;
 use super::{Log, splitmix};
 use crate::disk::{Disk, write_full};
 use crate::store::{FullBecause, StoreError};
@@ -117,14 +118,14 @@ impl<D: Disk> Log<D> {
             }
             Reserve::Headed { file, header } => {
                 let result = self.disk.rename(SPARE_PATH, &header.path());
-                match self.check(result) {
+                match self.check(result, Call::Rename, || SPARE_PATH.to_owned()) {
                     Ok(()) => (Reserve::Named { file, header }, Ok(())),
                     error => (Reserve::Headed { file, header }, error),
                 }
             }
             Reserve::Named { file, header } => {
-                let result = self.disk.sync_folder(super::segment::FOLDER);
-                match self.check_sync(result) {
+                let result = self.disk.sync_folder(FOLDER);
+                match self.check_sync(result, Call::SyncFolder, || FOLDER.to_owned()) {
                     Ok(()) => (Reserve::Ready { file, header }, Ok(())),
                     error => (Reserve::Named { file, header }, error),
                 }
@@ -142,10 +143,10 @@ impl<D: Disk> Log<D> {
         let mut result = self.disk.create(SPARE_PATH);
         if matches!(&result, Err(error) if error.kind() == io::ErrorKind::AlreadyExists) {
             let removed = self.disk.remove(SPARE_PATH);
-            self.check(removed)?;
+            self.check(removed, Call::Remove, || SPARE_PATH.to_owned())?;
             result = self.disk.create(SPARE_PATH);
         }
-        self.check(result)
+        self.check(result, Call::Create, || SPARE_PATH.to_owned())
     }
 
     /// Writes zeros; gives up to where they are written now.
@@ -167,7 +168,7 @@ impl<D: Disk> Log<D> {
                 zeros.get(..len).unwrap_or_default(),
                 at,
             );
-            if let Err(error) = self.check(result) {
+            if let Err(error) = self.check(result, Call::Write, || SPARE_PATH.to_owned()) {
                 return (at, Err(error));
             }
             at += len as u64;
@@ -175,14 +176,17 @@ impl<D: Disk> Log<D> {
         self.counters.written_bytes += end - written;
         // Step by step, so that no sync of the log has to wait behind all of it.
         let result = self.disk.sync(file);
-        (end, self.check_sync(result))
+        (
+            end,
+            self.check_sync(result, Call::Sync, || SPARE_PATH.to_owned()),
+        )
     }
 
     fn write_header(&mut self, file: &D::File, header: &SegmentHeader) -> Result<(), StoreError> {
         let result = header.write(&mut self.disk, file);
-        self.check(result)?;
+        self.check(result, Call::Write, || SPARE_PATH.to_owned())?;
         let result = self.disk.sync(file);
-        self.check_sync(result)
+        self.check_sync(result, Call::Sync, || SPARE_PATH.to_owned())
     }
 
     /// The header of a segment behind the head.
@@ -237,17 +241,17 @@ impl<D: Disk> Log<D> {
         let header = self.next_header(size);
         match self.disk.remove(LARGE_PATH) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            result => self.check(result)?,
+            result => self.check(result, Call::Remove, || LARGE_PATH.to_owned())?,
         }
         let result = self.disk.create(LARGE_PATH);
-        let file = self.check(result)?;
+        let file = self.check(result, Call::Create, || LARGE_PATH.to_owned())?;
         let result = write_full(&mut self.disk, &file, &[0], size - 1);
-        self.check(result)?;
+        self.check(result, Call::Write, || LARGE_PATH.to_owned())?;
         self.write_header(&file, &header)?;
         let result = self.disk.rename(LARGE_PATH, &header.path());
-        self.check(result)?;
-        let result = self.disk.sync_folder(super::segment::FOLDER);
-        self.check_sync(result)?;
+        self.check(result, Call::Rename, || LARGE_PATH.to_owned())?;
+        let result = self.disk.sync_folder(FOLDER);
+        self.check_sync(result, Call::SyncFolder, || FOLDER.to_owned())?;
         self.counters.unprepared_rotations += 1;
         Ok((header, file))
     }
@@ -261,7 +265,7 @@ impl<D: Disk> Log<D> {
         };
         if !path.is_empty() {
             let result = self.disk.rename(&path, SPARE_PATH);
-            self.check(result)?;
+            self.check(result, Call::Rename, || path)?;
         }
         self.reserve = match std::mem::replace(&mut self.reserve, Reserve::Nothing) {
             Reserve::Ready { file, header }
@@ -281,15 +285,15 @@ impl<D: Disk> Log<D> {
         self.no_room = None;
         if !self.reserve.is_nothing() || header.size != self.settings.segment_bytes {
             let result = self.disk.remove(&path);
-            return self.check(result);
+            return self.check(result, Call::Remove, || path);
         }
         let result = self.disk.rename(&path, SPARE_PATH);
-        self.check(result)?;
+        self.check(result, Call::Rename, || path)?;
         // Before it is overwritten its old name must be gone.
-        let result = self.disk.sync_folder(super::segment::FOLDER);
-        self.check_sync(result)?;
+        let result = self.disk.sync_folder(FOLDER);
+        self.check_sync(result, Call::SyncFolder, || FOLDER.to_owned())?;
         let result = self.disk.open(SPARE_PATH, crate::disk::Access::Write);
-        let file = self.check(result)?;
+        let file = self.check(result, Call::Open, || SPARE_PATH.to_owned())?;
         self.reserve = Reserve::Filled {
             file,
             size: header.size,

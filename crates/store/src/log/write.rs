@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::frame::{FrameHeader, Kind, frame_len};
 use super::scan::Span;
-use super::segment::{FRAMES_AT, SegmentHeader};
+use super::segment::{FRAMES_AT, SegmentHeader, path_of};
 use super::settings::Durability;
 use super::{Log, Segment};
 use crate::disk::{Disk, write_full};
-use crate::store::{FullBecause, StoreError};
+use crate::store::{FailedCall, FullBecause, StoreError};
 
 /// The segment that is written to.
 #[derive(Debug)]
@@ -36,6 +36,34 @@ pub(super) enum Use {
     Ordinary,
     /// To make room.
     Cleaning,
+}
+
+/// What was asked of the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Call {
+    Open,
+    Create,
+    Read,
+    Write,
+    Sync,
+    SyncFolder,
+    Rename,
+    Remove,
+}
+
+impl Call {
+    /// The name of the system call, which is what the system's own logs and manuals say, too.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Open | Self::Create => "open",
+            Self::Read => "pread",
+            Self::Write => "pwrite",
+            Self::Sync => "fdatasync",
+            Self::SyncFolder => "fsync",
+            Self::Rename => "rename",
+            Self::Remove => "unlink",
+        }
+    }
 }
 
 impl<F> Head<F> {
@@ -142,7 +170,8 @@ impl<D: Disk> Log<D> {
         let (header, file) = self.take_reserve(frame_len)?;
         let head = Head::new(Segment::empty(header), file);
         if let Some(full) = self.head.replace(head) {
-            self.retired.push(full.file);
+            let generation = full.segment.header.generation;
+            self.retired.push((generation, full.file));
             self.sealed.push_back(full.segment);
         }
         Ok(())
@@ -157,6 +186,7 @@ impl<D: Disk> Log<D> {
             return Ok(());
         }
         let result = write_full(&mut self.disk, &head.file, &head.group, head.written);
+        let generation = head.segment.header.generation;
         let len = head.group.len() as u64;
         if result.is_ok() {
             head.written += len;
@@ -164,7 +194,7 @@ impl<D: Disk> Log<D> {
             head.group.shrink_to(GROUP_BYTES_MAX);
         }
         // A full disk has taken nothing, or nothing that is not written again in the same place.
-        self.check(result)?;
+        self.check(result, Call::Write, || path_of(generation))?;
         self.counters.written_bytes += len;
         Ok(())
     }
@@ -194,50 +224,65 @@ impl<D: Disk> Log<D> {
     }
 
     fn sync_files(&mut self) -> Result<(), StoreError> {
-        while let Some(file) = self.retired.last() {
-            let result = self.disk.sync(file);
-            self.check_sync(result)?;
+        while let Some((generation, file)) = self.retired.last() {
+            let (generation, result) = (*generation, self.disk.sync(file));
+            self.check_sync(result, Call::Sync, || path_of(generation))?;
             self.retired.pop();
         }
         if let Some(head) = &self.head {
+            let generation = head.segment.header.generation;
             let result = self.disk.sync(&head.file);
-            self.check_sync(result)?;
+            self.check_sync(result, Call::Sync, || path_of(generation))?;
         }
         Ok(())
     }
 
     /// Where only the end of the process is survived, segments that were left still reach the disk some time.
     pub(super) fn sync_one_retired(&mut self) -> Result<bool, StoreError> {
-        let Some(file) = self.retired.pop() else {
+        let Some((generation, file)) = self.retired.pop() else {
             return Ok(false);
         };
         let result = self.disk.sync(&file);
-        self.check_sync(result)?;
+        self.check_sync(result, Call::Sync, || path_of(generation))?;
         Ok(true)
     }
 
     /// An error once was an error for ever.
     pub(super) fn healthy(&self) -> Result<(), StoreError> {
         match &self.poison {
-            Some(error) => Err(StoreError::Poisoned(Arc::clone(error))),
+            Some(failed) => Err(StoreError::Poisoned(Arc::clone(failed))),
             None => Ok(()),
         }
     }
 
     /// A full disk is told from a broken one.
-    pub(super) fn check<T>(&mut self, result: io::Result<T>) -> Result<T, StoreError> {
+    pub(super) fn check<T>(
+        &mut self,
+        result: io::Result<T>,
+        call: Call,
+        path: impl FnOnce() -> String,
+    ) -> Result<T, StoreError> {
         match result {
             Err(error) if is_full(&error) => Err(StoreError::Full(FullBecause::Disk)),
-            result => self.check_sync(result),
+            result => self.check_sync(result, call, path),
         }
     }
 
     /// After a failed sync nobody knows what is on the disk: the pages count as clean, and a second sync would say yes.
-    pub(super) fn check_sync<T>(&mut self, result: io::Result<T>) -> Result<T, StoreError> {
+    pub(super) fn check_sync<T>(
+        &mut self,
+        result: io::Result<T>,
+        call: Call,
+        path: impl FnOnce() -> String,
+    ) -> Result<T, StoreError> {
         result.map_err(|error| {
-            let error = Arc::new(error);
-            self.poison = Some(Arc::clone(&error));
-            StoreError::Poisoned(error)
+            let failed = Arc::new(FailedCall {
+                call: call.name(),
+                path: path(),
+                error,
+            });
+            self.poison = Some(Arc::clone(&failed));
+            StoreError::Poisoned(failed)
         })
     }
 }

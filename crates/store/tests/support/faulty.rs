@@ -1,8 +1,8 @@
 //! A real folder on a disk that fails when it is told to.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock};
 
 use martlet_store::{Access, Disk, LockError, RealDisk};
 
@@ -30,6 +30,8 @@ pub(crate) struct Orders {
     pub(crate) unreadable: Arc<AtomicUsize>,
     /// Whether a call has failed.
     pub(crate) failed: Arc<AtomicBool>,
+    /// Which one, by the name of the system call.
+    pub(crate) failed_call: Arc<OnceLock<&'static str>>,
 }
 
 /// A file, and whether it is the one that is bad.
@@ -47,10 +49,11 @@ impl Faulty {
         }
     }
 
-    fn order(&self) -> io::Result<()> {
+    fn order(&self, name: &'static str) -> io::Result<()> {
         let call = self.orders.calls.fetch_add(1, SeqCst) + 1;
         if call == self.orders.fails_at.load(SeqCst) {
             self.orders.failed.store(true, SeqCst);
+            let _ = self.orders.failed_call.set(name);
             return Err(match self.orders.error.load(SeqCst) {
                 0 => io::Error::other("planted"),
                 _ => io::ErrorKind::StorageFull.into(),
@@ -72,7 +75,7 @@ impl Disk for Faulty {
     }
 
     fn create_folder(&mut self, folder: &str) -> io::Result<()> {
-        self.order()?;
+        self.order("mkdir")?;
         self.disk.create_folder(folder)
     }
 
@@ -81,7 +84,7 @@ impl Disk for Faulty {
     }
 
     fn create(&mut self, path: &str) -> io::Result<Self::File> {
-        self.order()?;
+        self.order("open")?;
         if self.is_full() {
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -108,7 +111,7 @@ impl Disk for Faulty {
     }
 
     fn write_at(&mut self, file: &Self::File, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        self.order()?;
+        self.order("pwrite")?;
         if self.is_full() && offset + bytes.len() as u64 > self.disk.len(&file.file)? {
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -122,20 +125,20 @@ impl Disk for Faulty {
     }
 
     fn sync(&mut self, file: &Self::File) -> io::Result<()> {
-        self.order()?;
+        self.order("fdatasync")?;
         // A test does not survive a power loss anyway.
         let _ = file;
         Ok(())
     }
 
     fn sync_folder(&mut self, folder: &str) -> io::Result<()> {
-        self.order()?;
+        self.order("fsync")?;
         let _ = folder;
         Ok(())
     }
 
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
-        self.order()?;
+        self.order("rename")?;
         if from == "log/00000002.seg" {
             self.orders.unreadable.store(0, SeqCst);
         }
@@ -143,7 +146,7 @@ impl Disk for Faulty {
     }
 
     fn remove(&mut self, path: &str) -> io::Result<()> {
-        self.order()?;
+        self.order("unlink")?;
         self.disk.remove(path)
     }
 }

@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use martlet_engine::{Record, StorePressure, StoreTicket};
-use martlet_store::{FullBecause, StoreStats};
+use martlet_store::{FailedCall, FullBecause, StoreStats};
 use tokio::sync::Notify;
 
 use super::*;
@@ -212,8 +212,12 @@ fn after_a_failed_sync_nothing_is_acknowledged_and_everybody_hears_why() {
     world.expect(&append(b"a"));
     world.answer(Ok(()));
     world.expect(&Call::Sync);
-    let broken = Arc::new(io::Error::from_raw_os_error(5));
-    world.answer(Err(StoreError::Poisoned(broken)));
+    let broken = FailedCall {
+        call: "fdatasync",
+        path: "log/00000003.seg".to_owned(),
+        error: io::Error::from_raw_os_error(5),
+    };
+    world.answer(Err(StoreError::Poisoned(Arc::new(broken))));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
@@ -224,8 +228,12 @@ fn after_a_failed_sync_nothing_is_acknowledged_and_everybody_hears_why() {
             .await
             .unwrap()
     });
-    assert!(why.starts_with("/data: the store failed"), "{why}");
-    assert!(why.contains("check the disk"), "{why}");
+    // Where, what, which file, what the system says, and what to do.
+    assert_eq!(
+        why,
+        "/data: the store failed and is not used any more: fdatasync of log/00000003.seg: Input/output error \
+         (os error 5); check the disk (dmesg), then start the broker again: what was acknowledged before is on it"
+    );
     world.put(0, 2, b"b");
     drop(world.orders);
     assert!(world.calls.recv().is_err(), "nothing more is tried");
