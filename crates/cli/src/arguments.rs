@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::options::Shell;
+use crate::store;
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -78,6 +79,13 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Look at what a broker keeps in its directory, print it, put it right, copy it.
+    #[command(after_help = store::after_help())]
+    Store {
+        /// What to do.
+        #[command(subcommand)]
+        tool: store::Tool,
+    },
     /// Print completions for a shell.
     Completions {
         /// The shell.
@@ -143,6 +151,7 @@ Examples:
                                                   let the whole network in, without passwords
   martlet broker --config martlet.toml            as a file says
   martlet check-config martlet.toml               is the file right?
+  martlet store backup /backup/monday             copy what the broker keeps, while it runs
   martlet conformance 127.0.0.1:1883              does a broker keep to the standard?
 
 Environment (stronger than the file, weaker than flags):

@@ -48,6 +48,8 @@ impl fmt::Display for Exit {
 pub(crate) const FAILED: u8 = 1;
 /// The same that the command line parser uses for flags that do not exist.
 const CONFIGURATION: u8 = 2;
+/// A store is damaged.
+pub(crate) const DAMAGED: u8 = 3;
 /// A time was over, or a count not reached; mosquitto's number.
 pub(crate) const TIMED_OUT: u8 = 27;
 pub(crate) const USAGE: u8 = 64;
@@ -56,6 +58,20 @@ pub(crate) const NO_NAME: u8 = 66;
 pub(crate) const NO_CONNECTION: u8 = 67;
 pub(crate) const NO_TLS: u8 = 68;
 pub(crate) const NO_PROXY: u8 = 69;
+
+/// The codes of `martlet store`.
+pub(crate) const STORE_CODES: [(&str, &str); 4] = [
+    ("0", "done, and nothing is missing"),
+    (
+        "1",
+        "it could not be done: no store there, in use, of a newer format, unreadable",
+    ),
+    ("2", "the command line or the configuration is wrong"),
+    (
+        "3",
+        "done, but the store is damaged, or something that was acknowledged is lost",
+    ),
+];
 
 /// The codes of the programs that talk to a broker.
 pub(crate) const CODES: [(&str, &str); 10] = [

@@ -1,8 +1,8 @@
 //! The `martlet` program.
 //!
 //! Map: `arguments` is what may be typed, `serve` runs the broker (also without a subcommand), `check` reads a
-//! configuration file, `logging` sends log lines to standard error, `exit` names the exit codes. `conformance`
-//! and `bench` have command lines of their own.
+//! configuration file, `logging` sends log lines to standard error, `exit` names the exit codes. `store` has the tools for
+//! what a broker keeps, `progress` shows how far something is. `conformance` and `bench` have command lines of their own.
 //!
 //! The clients (`pub`, `sub`, `rr`, `get`, `conn`) are in `clients`, their likenesses of mosquitto's programs in
 //! `mosquitto`. Both share `options` (the command line), `settings` and `properties` (what it means), `input` (payloads),
@@ -20,11 +20,13 @@ mod mosquitto;
 mod options;
 mod passwd;
 mod programs;
+mod progress;
 mod properties;
 mod screen;
 mod serve;
 mod settings;
 mod signals;
+mod store;
 mod surroundings;
 
 use std::env;
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         Some(Command::Get { arguments }) => return clients::start(Program::Get, &arguments),
         Some(Command::Conn { arguments }) => return clients::start(Program::Conn, &arguments),
         Some(Command::Passwd { arguments }) => passwd::run(&arguments, Dialect::Martlet, &mut out),
+        Some(Command::Store { tool }) => store::run(&tool, &mut out),
         Some(Command::Completions { shell }) => print(&options::completions(shell), &mut out),
         Some(Command::Man) => print(&options::man(), &mut out),
         Some(Command::Conformance { arguments }) => {

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::future::Future;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::pin::{Pin, pin};
 use std::task::Poll;
 
@@ -13,6 +13,7 @@ use crate::arguments::Serve;
 use crate::check::read_into;
 use crate::exit::Exit;
 use crate::logging;
+use crate::progress::ProgressLine;
 use crate::signals::Signals;
 
 /// Runs the broker until SIGINT or SIGTERM.
@@ -98,19 +99,10 @@ async fn first(
     .await
 }
 
-/// On a terminal, a line that counts while the recovery takes more than a moment.
+/// On a terminal, a line that counts while the recovery takes more than a moment. Gone when the broker has started.
 fn show_progress() -> impl FnMut(RecoveryProgress) + Send + 'static {
-    let is_terminal = io::stderr().is_terminal();
-    let mut shown = None;
-    move |progress| {
-        if !is_terminal || shown == Some(progress) {
-            return;
-        }
-        shown = Some(progress);
-        let RecoveryProgress { doing, percent } = progress;
-        // The log lines overwrite it.
-        let _ = write!(io::stderr(), "\rrestoring, {doing}: {percent:3} %\r");
-    }
+    let mut line = ProgressLine::new();
+    move |RecoveryProgress { doing, percent }| line.show("restoring", doing, percent)
 }
 
 /// What was found in the directory, for the log.

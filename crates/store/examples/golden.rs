@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     write(&work)?;
     // A copy has no room for more, and so is smaller.
     let mut copy = RealDisk::new(folder.join("store"));
-    backup(&mut RealDisk::new(&work), &mut copy)?;
+    backup(&mut RealDisk::new(&work), &mut copy, &mut |_| {})?;
     std::fs::remove_dir_all(&work)?;
     let mut lines = Vec::new();
     dump(&mut copy, DumpForm::JsonLines, &mut lines)?;

@@ -1,9 +1,10 @@
 //! A real folder on a real disk.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::disk::{Access, Disk, LockError};
 
@@ -77,7 +78,18 @@ impl Disk for RealDisk {
             .create(true)
             .truncate(false)
             .open(self.path(LOCK))?;
-        try_lock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match try_lock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                // Who asks for the holder has it himself for a moment.
+                Err(LockError::Held { .. }) if tries < LOCK_TRIES => {
+                    std::thread::sleep(LOCK_PAUSE);
+                }
+                Err(error) => return Err(error),
+            }
+        }
         file.set_len(0)?;
         file.write_all(std::process::id().to_string().as_bytes())?;
         self.lock = Some(file);
@@ -152,7 +164,7 @@ fn try_lock(mut file: &File, how: rustix::fs::FlockOperation) -> Result<(), Lock
         Ok(()) => Ok(()),
         Err(rustix::io::Errno::WOULDBLOCK) => {
             let mut pid = String::new();
-            let _ = file.read_to_string(&mut pid);
+            let _ = file.rewind().and_then(|()| file.read_to_string(&mut pid));
             Err(LockError::Held {
                 pid: pid.trim().parse().ok(),
             })
@@ -188,3 +200,5 @@ fn file_system_caveat(_: &Path) -> Option<&'static str> {
 }
 
 const LOCK: &str = "LOCK";
+const LOCK_TRIES: u32 = 5;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);

@@ -25,6 +25,8 @@ pub struct Recovery {
     pub bodies: u64,
     /// References to bodies.
     pub references: u64,
+    /// Bytes that are still needed, of those bytes.
+    pub live_bytes: u64,
     /// What was not as it should be, the oldest part of the log first. A torn tail is normal after a crash.
     pub faults: Vec<Fault>,
 }
@@ -111,6 +113,22 @@ pub enum LossCause {
 }
 
 impl FaultKind {
+    /// Whether something is not as it was written, or was put right just now. What a crash leaves is no damage, nor is what
+    /// has been put up with before.
+    #[must_use]
+    pub const fn is_damage(&self) -> bool {
+        match self {
+            Self::Lost { .. }
+            | Self::BadRecord { .. }
+            | Self::MissingBodies { .. }
+            | Self::SetAside { .. }
+            | Self::HeaderDamaged
+            | Self::HeadersLost
+            | Self::FormatMissing => true,
+            Self::TornTail { .. } | Self::KnownLoss { .. } | Self::Foreign => false,
+        }
+    }
+
     /// Whether something that had been acknowledged may be lost.
     #[must_use]
     pub const fn is_loss(&self) -> bool {
@@ -149,7 +167,7 @@ impl FaultKind {
             Self::Foreign => "move it elsewhere if nobody knows what it is for",
             Self::HeaderDamaged => "a start or a repair mends it; look after the disk",
             Self::HeadersLost => "a start or a repair sets it aside; look after the disk",
-            Self::FormatMissing => "a start or a repair writes it anew",
+            Self::FormatMissing => "a repair writes it anew",
             Self::BadRecord { .. } => {
                 "this is a fault of the broker: please report it, with the output of dump"
             }
@@ -244,4 +262,6 @@ pub enum Phase {
     Checking,
     /// Finding the bodies and who refers to them.
     Counting,
+    /// Copying the segments of a store that may be in use.
+    Copying,
 }

@@ -47,6 +47,8 @@ fn a_good_store_has_no_faults_and_looking_changes_nothing() {
     )
     .unwrap();
     assert!(bytes_of(folder.path()) == before);
+    let (log, _) = open(folder.path());
+    assert_eq!(recovery.live_bytes, log.stats().live_bytes);
 }
 
 fn bytes_of(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
@@ -162,11 +164,18 @@ fn what_is_no_store_is_said() {
     let error = verify(&mut disk, &mut |_| {}).unwrap_err();
     assert!(matches!(error, OpenError::NoStore), "{error}");
     let mut to = RealDisk::new(folder.path().join("copy"));
-    let error = backup(&mut disk, &mut to).unwrap_err();
+    let error = backup(&mut disk, &mut to, &mut |_| {}).unwrap_err();
     assert!(
         matches!(error, BackupError::From(OpenError::NoStore)),
         "{error}"
     );
+    // Nor is one made where there is none.
+    for place in ["", "missing"] {
+        let place = folder.path().join(place);
+        let error = repair(RealDisk::new(&place), settings(), &mut |_| {}).unwrap_err();
+        assert!(error.to_string().contains("no store here"), "{error}");
+        assert!(!place.join("LOCK").exists() && !place.join("log").exists());
+    }
 }
 
 #[test]
@@ -175,13 +184,17 @@ fn a_copy_is_the_same_store() {
     let churn = filled(folder.path(), 4, 500);
     let copy = TempDir::new().unwrap();
     let mut to = RealDisk::new(copy.path());
-    let done = backup(&mut RealDisk::new(folder.path()), &mut to).unwrap();
+    let done = backup(&mut RealDisk::new(folder.path()), &mut to, &mut |_| {}).unwrap();
     drop(to);
     assert!(done.recovery.faults.is_empty());
     assert_eq!(content(copy.path()), churn.model);
     // It is not written over, and neither is anything else.
     for taken in [copy.path(), folder.path()] {
-        let result = backup(&mut RealDisk::new(folder.path()), &mut RealDisk::new(taken));
+        let result = backup(
+            &mut RealDisk::new(folder.path()),
+            &mut RealDisk::new(taken),
+            &mut |_| {},
+        );
         assert!(matches!(result, Err(BackupError::NotEmpty)), "{result:?}");
     }
     // It works on.
@@ -204,6 +217,7 @@ fn a_copy_that_was_not_finished_is_no_store() {
     backup(
         &mut RealDisk::new(folder.path()),
         &mut RealDisk::new(copy.path()),
+        &mut |_| {},
     )
     .unwrap();
     let format = copy.path().join("FORMAT");
@@ -257,7 +271,7 @@ fn a_copy_can_be_made_while_the_store_is_in_use() {
             let begun = known.len();
             let copy = TempDir::new().unwrap();
             let mut to = RealDisk::new(copy.path());
-            let done = match backup(&mut RealDisk::new(folder.path()), &mut to) {
+            let done = match backup(&mut RealDisk::new(folder.path()), &mut to, &mut |_| {}) {
                 Ok(done) => done,
                 Err(BackupError::TooFast) => continue,
                 Err(error) => panic!("{error}"),

@@ -266,6 +266,7 @@ impl From<Progress> for RecoveryProgress {
             doing: match progress.phase {
                 Phase::Checking => "checking",
                 Phase::Counting => "counting",
+                Phase::Copying => "copying",
             },
             percent: u8::try_from(percent).unwrap_or(100),
         }

@@ -38,9 +38,12 @@ pub(super) async fn run(settings: &Settings) -> Result<Ending, Exit> {
     {
         None => Ok(ends.early(&signals)),
         Some(Err(exit)) => Err(exit),
-        Some(Ok(_)) if settings.receiving.exit_after_subscribe => Ok(Ending::good(0)),
         Some(Ok(None)) => Ok(Ending::good(0)),
-        Some(Ok(Some(source))) => {
+        Some(Ok(Some(source))) if settings.receiving.exit_after_subscribe => {
+            source.leave();
+            Ok(Ending::good(0))
+        }
+        Some(Ok(Some(mut source))) => {
             let mut reader = Reader {
                 settings,
                 client: client.clone(),
@@ -48,7 +51,9 @@ pub(super) async fn run(settings: &Settings) -> Result<Ending, Exit> {
                 screen: Screen::new().map_err(Exit::failed)?,
                 count: 0,
             };
-            Ok(reader.read(source, ends, &mut signals).await)
+            let ending = reader.read(&mut source, ends, &mut signals).await;
+            source.leave();
+            Ok(ending)
         }
     };
     close(&client, &mut signals).await;
@@ -75,6 +80,15 @@ impl Source {
         match self {
             Self::Live(subscription) => subscription.recv().await,
             Self::Retained(set) => set.next().await,
+        }
+    }
+
+    /// Leaves the subscription to the session: where that outlives the connection, so does what was subscribed, as with
+    /// mosquitto_sub.
+    fn leave(self) {
+        match self {
+            Self::Live(subscription) => subscription.detach(),
+            Self::Retained(_) => {}
         }
     }
 }
@@ -251,7 +265,7 @@ enum Woke {
 }
 
 impl Reader<'_> {
-    async fn read(&mut self, mut source: Source, mut ends: Ends, signals: &mut Signals) -> Ending {
+    async fn read(&mut self, source: &mut Source, mut ends: Ends, signals: &mut Signals) -> Ending {
         let mut state = self.client.state();
         let mut connected = true;
         let mut idle = self
@@ -260,7 +274,7 @@ impl Reader<'_> {
             .idle
             .map(|time| (time, Box::pin(sleep(time))));
         loop {
-            match wait(&mut source, &mut state, signals, &mut ends, &mut idle).await {
+            match wait(source, &mut state, signals, &mut ends, &mut idle).await {
                 Woke::Message(Some(message)) => {
                     if let Some((time, pause)) = &mut idle {
                         *pause = Box::pin(sleep(*time));
@@ -271,7 +285,7 @@ impl Reader<'_> {
                         Err(exit) => return Ending::bad(exit, self.count),
                     }
                 }
-                Woke::Message(None) => return self.over(&source, &state),
+                Woke::Message(None) => return self.over(source, &state),
                 Woke::State => self.tell(&mut state, &mut connected),
                 Woke::Deadline => return self.too_few("the time was over"),
                 Woke::Idle if self.settings.receiving.count.is_some() => {

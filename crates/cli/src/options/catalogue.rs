@@ -15,6 +15,8 @@ pub(super) struct Command {
     pub(super) options: Vec<Documented>,
     /// Words that may stand without an option.
     pub(super) words: Offer,
+    /// Subcommands of its own: what is typed, and what it does. Their options are all in `options`.
+    pub(super) parts: Vec<(String, String)>,
 }
 
 /// An option of a subcommand.
@@ -54,6 +56,7 @@ pub(super) fn commands() -> Vec<Command> {
                 .unwrap_or_default(),
             options: options_of(command),
             words: words_of(command),
+            parts: parts_of(command),
         })
         .collect();
     for command in &mut commands {
@@ -104,10 +107,13 @@ fn options_of_table(program: Program) -> Vec<Documented> {
     options
 }
 
+/// Those of its own subcommands, too: each once.
 fn options_of(command: &clap::Command) -> Vec<Documented> {
-    let mut options = Vec::new();
-    for argument in command
-        .get_arguments()
+    let mut options: Vec<Documented> = Vec::new();
+    let parts = command.get_subcommands();
+    for argument in std::iter::once(command)
+        .chain(parts)
+        .flat_map(clap::Command::get_arguments)
         .filter(|argument| !argument.is_positional())
     {
         let short = argument.get_short().map(|letter| format!("-{letter}"));
@@ -118,9 +124,13 @@ fn options_of(command: &clap::Command) -> Vec<Documented> {
             .filter(|_| takes_value)
             .map(ToString::to_string)
             .unwrap_or_default();
+        let names: Vec<_> = short.into_iter().chain(long).collect();
+        if options.iter().any(|option| option.names == names) {
+            continue;
+        }
         options.push(Documented {
-            names: short.into_iter().chain(long).collect(),
-            offer: if value == "FILE" {
+            names,
+            offer: if matches!(value.as_str(), "FILE" | "DIR") {
                 Offer::Files
             } else {
                 Offer::Nothing
@@ -139,7 +149,32 @@ fn options_of(command: &clap::Command) -> Vec<Documented> {
 fn words_of(command: &clap::Command) -> Offer {
     match command.get_name() {
         "check-config" => Offer::Files,
+        "store" => Offer::WordsThenFiles(&["verify", "dump", "repair", "backup"]),
         "completions" => Offer::Words(&["bash", "zsh", "fish", "powershell"]),
         _ => Offer::Nothing,
     }
+}
+
+/// `store backup [OPTIONS] <DIR>`, and what it does.
+fn parts_of(command: &clap::Command) -> Vec<(String, String)> {
+    let parts = command.get_subcommands();
+    parts
+        .map(|part| {
+            let words = part.get_positionals().map(|word| {
+                let name = word.get_value_names().and_then(<[_]>::first);
+                let name = name.map(ToString::to_string).unwrap_or_default();
+                if word.is_required_set() {
+                    format!(" {name}")
+                } else {
+                    format!(" [{name}]")
+                }
+            });
+            let words: String = words.collect();
+            let about = part.get_about().map(ToString::to_string);
+            (
+                format!("{} {}{words}", command.get_name(), part.get_name()),
+                about.unwrap_or_default(),
+            )
+        })
+        .collect()
 }

@@ -65,7 +65,9 @@ fn bash(commands: &[Command]) -> String {
         {
             let action = match option.offer {
                 Offer::Files => "files=1".to_owned(),
-                Offer::Words(words) => format!("words='{}'", words.join(" ")),
+                Offer::Words(words) | Offer::WordsThenFiles(words) => {
+                    format!("words='{}'", words.join(" "))
+                }
                 Offer::Nothing => "return".to_owned(),
             };
             let _ = writeln!(text, "        {}) {action} ;;", option.names.join("|"));
@@ -73,6 +75,7 @@ fn bash(commands: &[Command]) -> String {
         let (words, files) = match command.words {
             Offer::Files => (String::new(), " files=1"),
             Offer::Words(words) => (format!(" {}", words.join(" ")), ""),
+            Offer::WordsThenFiles(words) => (format!(" {}", words.join(" ")), " files=1"),
             Offer::Nothing => (String::new(), ""),
         };
         let _ = write!(
@@ -125,6 +128,13 @@ fn zsh(commands: &[Command]) -> String {
             Offer::Words(words) => {
                 let _ = write!(text, " \\\n        '*:word:({})'", words.join(" "));
             }
+            Offer::WordsThenFiles(words) => {
+                let words = words.join(" ");
+                let _ = write!(
+                    text,
+                    " \\\n        '1:word:({words})' \\\n        '*:file:_files'"
+                );
+            }
             Offer::Nothing => {}
         }
         text.push_str(" ;;\n");
@@ -144,7 +154,9 @@ fn zsh_action(option: &Documented) -> String {
     match option.offer {
         _ if option.value.is_empty() => String::new(),
         Offer::Files => ":file:_files".to_owned(),
-        Offer::Words(words) => format!(":value:({})", words.join(" ")),
+        Offer::Words(words) | Offer::WordsThenFiles(words) => {
+            format!(":value:({})", words.join(" "))
+        }
         Offer::Nothing => format!(":{}: ", option.value.replace(['[', ']', ':'], "")),
     }
 }
@@ -173,7 +185,7 @@ fn fish(commands: &[Command]) -> String {
             match option.offer {
                 _ if option.value.is_empty() => {}
                 Offer::Files => text.push_str(" -r -F"),
-                Offer::Words(words) => {
+                Offer::Words(words) | Offer::WordsThenFiles(words) => {
                     let _ = write!(text, " -x -a '{}'", words.join(" "));
                 }
                 Offer::Nothing => text.push_str(" -x"),
@@ -184,10 +196,14 @@ fn fish(commands: &[Command]) -> String {
             Offer::Files => {
                 let _ = writeln!(text, "complete -c martlet {condition} -F");
             }
-            Offer::Words(words) => {
+            Offer::Words(words) | Offer::WordsThenFiles(words) => {
+                let files = match command.words {
+                    Offer::WordsThenFiles(_) => " -F",
+                    Offer::Words(_) | Offer::Files | Offer::Nothing => "",
+                };
                 let _ = writeln!(
                     text,
-                    "complete -c martlet {condition} -a '{}'",
+                    "complete -c martlet {condition}{files} -a '{}'",
                     words.join(" ")
                 );
             }
@@ -219,7 +235,7 @@ fn powershell(commands: &[Command]) -> String {
                 );
             }
         }
-        if let Offer::Words(words) = command.words {
+        if let Offer::Words(words) | Offer::WordsThenFiles(words) = command.words {
             for word in words {
                 let _ = writeln!(text, "      ,@('{word}', '{word}')");
             }

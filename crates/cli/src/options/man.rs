@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::catalogue::{Command, commands};
 use super::help::examples;
 use super::parse::VARIABLES;
-use crate::exit::CODES;
+use crate::exit::{CODES, STORE_CODES};
 use crate::programs::Program;
 use crate::properties::hyphenated;
 
@@ -34,6 +34,9 @@ pub(crate) fn man() -> String {
             roff(&command.name),
             roff(&command.about)
         );
+        for (typed, about) in &command.parts {
+            let _ = writeln!(page, ".TP\n.B {}\n{}", roff(typed), roff(about));
+        }
     }
     for command in &commands {
         options(command, &mut page);
@@ -54,6 +57,10 @@ pub(crate) fn man() -> String {
     page.push_str(&roff(FILES));
     page.push_str("\n.SH EXIT STATUS\n");
     for (code, meaning) in CODES {
+        let _ = writeln!(page, ".TP\n.B {}\n{}", roff(code), roff(meaning));
+    }
+    page.push_str(".PP\nOf store:\n");
+    for (code, meaning) in STORE_CODES {
         let _ = writeln!(page, ".TP\n.B {}\n{}", roff(code), roff(meaning));
     }
     page.push_str(".SH EXAMPLES\n.nf\n");
@@ -131,7 +138,9 @@ mod tests {
 
     #[test]
     fn no_line_of_the_page_starts_with_a_request_that_roff_does_not_know() {
-        let known = [".TH ", ".SH ", ".SS ", ".TP", ".B ", ".I ", ".nf", ".fi"];
+        let known = [
+            ".TH ", ".SH ", ".SS ", ".TP", ".B ", ".I ", ".nf", ".fi", ".PP",
+        ];
         let page = man();
         for line in page
             .lines()

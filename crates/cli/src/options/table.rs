@@ -125,6 +125,8 @@ pub(crate) enum Offer {
     Nothing,
     Files,
     Words(&'static [&'static str]),
+    /// One of the words, and files behind it.
+    WordsThenFiles(&'static [&'static str]),
 }
 
 /// Options under one heading.

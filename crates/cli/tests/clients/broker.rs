@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -38,19 +39,25 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 pub(crate) struct Broker {
     child: Child,
     pub(crate) port: String,
+    directory: Option<PathBuf>,
 }
 
 impl Broker {
+    /// One that keeps nothing.
     pub(crate) fn start() -> Self {
-        let mut command = martlet(&[
-            "broker",
-            "--listen",
-            "127.0.0.1:0",
-            "--shards",
-            "2",
-            "--durability",
-            "memory",
-        ]);
+        Self::start_with(&["--durability", "memory"])
+    }
+
+    /// One that keeps everything in a directory.
+    pub(crate) fn start_in(directory: &Path) -> Self {
+        let mut broker = Self::start_with(&["--data-dir", &directory.to_string_lossy()]);
+        broker.directory = Some(directory.to_owned());
+        broker
+    }
+
+    fn start_with(words: &[&str]) -> Self {
+        let mut command = martlet(&["broker", "--listen", "127.0.0.1:0", "--shards", "2"]);
+        command.args(words);
         let mut child = command.stderr(Stdio::null()).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let port = loop {
@@ -61,7 +68,24 @@ impl Broker {
             }
         };
         thread::spawn(move || out.read_to_end(&mut Vec::new()));
-        Self { child, port }
+        Self {
+            child,
+            port,
+            directory: None,
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Stops it in good order; gives its directory.
+    pub(crate) fn stop(mut self) -> PathBuf {
+        let pid = self.child.id().to_string();
+        let killed = Command::new("kill").args(["-TERM", &pid]).status();
+        assert!(killed.unwrap().success());
+        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+        self.directory.take().unwrap()
     }
 
     /// A client of this broker, to be spawned.

@@ -2,7 +2,8 @@
 //!
 //! Map: `broker` has the brokers (a real one, and stubs that answer with given bytes) and the clients' processes;
 //! `messages` sends and receives; `mistakes` is everything that goes wrong: one clear line, and an exit code that says
-//! what; `processes` is about pipes, signals and secrets; `connections` is `conn`; `shells` the completions.
+//! what; `processes` is about pipes, signals and secrets; `connections` is `conn`; `stores` is `store`, on what a broker
+//! has written; `shells` the completions.
 #![cfg(unix)]
 #![expect(
     clippy::unwrap_used,
@@ -16,3 +17,4 @@ mod messages;
 mod mistakes;
 mod processes;
 mod shells;
+mod stores;

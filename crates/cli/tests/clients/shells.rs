@@ -45,6 +45,8 @@ fn bash_completes_commands_options_and_values() {
         ("martlet completions f", "fish"),
         ("martlet pub -t ", ""),
         ("martlet broker --allow", "--allow-anonymous"),
+        ("martlet store ver", "verify"),
+        ("martlet store backup --data", "--data-dir"),
     ] {
         let mut words: Vec<&str> = line.split(' ').collect();
         let last = words.len() - 1;
@@ -75,4 +77,6 @@ fn the_man_page_is_one() {
         assert!(shown.contains("MARTLET(1)"), "{shown}");
     }
     assert!(page.starts_with(".TH MARTLET 1"));
+    assert!(page.contains(".B store backup DIR\n"));
+    assert!(page.contains(".B 3\ndone, but the store is damaged"));
 }

@@ -56,6 +56,12 @@ impl Count {
         )
     }
 
+    /// Bytes that are needed: bodies, and about what checkpoints of all slots would have.
+    pub(super) fn live_bytes(&self) -> u64 {
+        let bodies = self.bodies.locations().map(|at| u64::from(at.len));
+        bodies.sum::<u64>() + self.slots.live()
+    }
+
     /// Takes a frame into account. Frames come in order.
     pub(super) fn add(
         &mut self,

@@ -302,6 +302,7 @@ impl Survey {
         }
         recovery.bodies = count.bodies.len() as u64;
         recovery.references = count.bodies.references();
+        recovery.live_bytes = count.live_bytes();
         recovery.highest_session_counter = count.mark.session_counter;
         recovery.highest_number_counter = count.mark.number_counter;
         Ok(count)

@@ -27,29 +27,20 @@ pub fn verify<D: Disk>(
     disk: &mut D,
     watch: &mut dyn FnMut(Progress),
 ) -> Result<Recovery, OpenError> {
-    let format = match format::read(disk)? {
-        FormatFile::Version(found) if found > super::segment::VERSION => {
-            return Err(OpenError::NewerFormat { found });
-        }
-        FormatFile::Version(_) => None,
-        FormatFile::Missing | FormatFile::Unknown(_) => Some(Fault {
-            file: format::PATH.to_owned(),
-            offset: None,
-            kind: FaultKind::FormatMissing,
-        }),
-    };
-    let (_, mut recovery) = look(disk, watch)?;
-    recovery.faults.extend(format);
+    let (_, recovery) = look(disk, watch)?;
     Ok(recovery)
 }
 
 /// Puts right what can be, as a start of the broker would, and goes on where that would give up: a part of a file that
 /// cannot be read is taken for damaged, and an unknown `FORMAT` for one that this version knows. Says what it found.
+///
+/// Where there is no store it makes none.
 pub fn repair<D: Disk>(
-    disk: D,
+    mut disk: D,
     settings: Settings,
     watch: &mut dyn FnMut(Progress),
 ) -> Result<Recovery, RepairError> {
+    names(&mut disk)?;
     let (log, recovery) = Log::open_damaged(disk, settings, watch)?;
     log.close()?;
     Ok(recovery)
@@ -73,6 +64,16 @@ fn look<D: Disk>(
     disk: &mut D,
     watch: &mut dyn FnMut(Progress),
 ) -> Result<(Survey, Recovery), OpenError> {
+    let format = look_at_format(disk)?;
+    let (survey, mut recovery) = look_at_log(disk, watch)?;
+    recovery.faults.extend(format);
+    Ok((survey, recovery))
+}
+
+fn look_at_log<D: Disk>(
+    disk: &mut D,
+    watch: &mut dyn FnMut(Progress),
+) -> Result<(Survey, Recovery), OpenError> {
     let mut tries = 0;
     loop {
         let before = names(disk)?;
@@ -84,6 +85,21 @@ fn look<D: Disk>(
         if is_whole || tries == LOOKS_MAX || names(disk)? == before {
             return result;
         }
+    }
+}
+
+/// A newer format is read by nobody here. Without a good `FORMAT` the segments say what they are.
+fn look_at_format<D: Disk>(disk: &mut D) -> Result<Option<Fault>, OpenError> {
+    match format::read(disk)? {
+        FormatFile::Version(found) if found > super::segment::VERSION => {
+            Err(OpenError::NewerFormat { found })
+        }
+        FormatFile::Version(_) => Ok(None),
+        FormatFile::Missing | FormatFile::Unknown(_) => Ok(Some(Fault {
+            file: format::PATH.to_owned(),
+            offset: None,
+            kind: FaultKind::FormatMissing,
+        })),
     }
 }
 

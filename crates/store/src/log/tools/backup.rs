@@ -10,7 +10,7 @@
 
 use std::io;
 
-use super::{LOOKS_MAX, look, names};
+use super::{LOOKS_MAX, look_at_log, names};
 use crate::disk::{Access, Disk, LockError, write_full};
 use crate::log::format::{self, FormatFile};
 use crate::log::scan::{Horizon, Window, scan};
@@ -18,7 +18,7 @@ use crate::log::segment::{
     FOLDER, FRAMES_AT, HeaderRead, SegmentHeader, VERSION, generation_of, path_of,
 };
 use crate::log::settings::OpenError;
-use crate::recovery::Recovery;
+use crate::recovery::{Phase, Progress, Recovery};
 
 /// What was copied.
 #[derive(Debug, Clone)]
@@ -49,7 +49,11 @@ pub enum BackupError {
 }
 
 /// Copies a store to an empty folder. The store may be in use.
-pub fn backup<D: Disk, E: Disk>(from: &mut D, to: &mut E) -> Result<Backup, BackupError> {
+pub fn backup<D: Disk, E: Disk>(
+    from: &mut D,
+    to: &mut E,
+    watch: &mut dyn FnMut(Progress),
+) -> Result<Backup, BackupError> {
     // What has another format, or is an unfinished copy itself, is not copied as if it were a store.
     match format::read(from).map_err(BackupError::From)? {
         FormatFile::Version(version) if version == VERSION => {}
@@ -68,9 +72,9 @@ pub fn backup<D: Disk, E: Disk>(from: &mut D, to: &mut E) -> Result<Backup, Back
         copied: Vec::new(),
         window: Window::tolerant(),
     };
-    copy.all()?;
+    copy.all(watch)?;
     let bytes = copy.copied.iter().map(|segment| segment.header.size).sum();
-    let (_, recovery) = look(to, &mut |_| {}).map_err(BackupError::To)?;
+    let (_, recovery) = look_at_log(to, watch).map_err(BackupError::To)?;
     format::write(to).map_err(BackupError::To)?;
     Ok(Backup { bytes, recovery })
 }
@@ -110,7 +114,7 @@ struct Copied {
 }
 
 impl<D: Disk, E: Disk> Copy<'_, D, E> {
-    fn all(&mut self) -> Result<(), BackupError> {
+    fn all(&mut self, watch: &mut dyn FnMut(Progress)) -> Result<(), BackupError> {
         // Segments that were read once more when there were frames behind them: what is missing then is missing in the store.
         let mut settled = Vec::new();
         for _ in 0..LOOKS_MAX * LOOKS_MAX {
@@ -123,7 +127,14 @@ impl<D: Disk, E: Disk> Copy<'_, D, E> {
             let last = self.copied.last().map(|copied| copied.header.generation);
             generations.retain(|generation| Some(*generation) > last);
             let is_new = !generations.is_empty();
-            for generation in generations {
+            let left = generations.len() as u64;
+            for (done, generation) in (0..).zip(generations) {
+                // Segments are of one size, nearly always.
+                watch(Progress {
+                    phase: Phase::Copying,
+                    bytes_done: done,
+                    bytes_total: left,
+                });
                 self.segment(generation)?;
             }
             match self.gap(&settled) {
