@@ -119,6 +119,7 @@ impl FaultKind {
     pub const fn is_damage(&self) -> bool {
         match self {
             Self::Lost { .. }
+            | Self::Short { .. }
             | Self::BadRecord { .. }
             | Self::MissingBodies { .. }
             | Self::SetAside { .. }
