@@ -224,6 +224,7 @@ fn what_lay_behind_a_torn_frame_at_the_end_of_a_segment_never_comes_back() {
     let copied = martlet_store::tools::backup(
         &mut martlet_store::RealDisk::new(folder.path()),
         &mut martlet_store::RealDisk::new(copy.path()),
+        &mut |_| {},
     )
     .unwrap();
     assert!(!copied.recovery.has_loss(), "{:?}", copied.recovery.faults);
