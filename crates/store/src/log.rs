@@ -68,7 +68,8 @@ pub struct Log<D: Disk> {
     /// Files of segments that were left since the last sync, with their generations.
     retired: Vec<(u64, D::File)>,
     reserve: Reserve<D::File>,
-    /// Set while there is no room for the next segment: to the bytes that had been appended when that was found.
+    /// Set while there is no room for the next segment, or only what is needed to get some: to the bytes that had been
+    /// appended when that was found.
     no_room: Option<u64>,
     cleaning: Cleaning<D::File>,
     /// The highest generation that was ever used, as long as there is no head.
@@ -153,7 +154,7 @@ impl<D: Disk> Log<D> {
 
     fn put_mark(&mut self) -> Result<Put, StoreError> {
         let payload = self.mark.encode();
-        self.put_frame(Kind::Mark, false, &payload, Use::Cleaning)
+        self.put_frame(Kind::Mark, false, &payload, Use::Needed)
     }
 
     /// Reads a batch, and takes note of what it changes. Whether there is a checkpoint in it.
@@ -282,10 +283,11 @@ impl<D: Disk> Store for Log<D> {
     fn append(&mut self, batch: &[u8]) -> Result<(), StoreError> {
         self.healthy()?;
         let checkpoint = self.plan(batch)?;
-        let purpose = if checkpoint {
-            Use::Cleaning
+        let has_messages = |change: &Change| matches!(change, Change::Body { .. });
+        let purpose = if self.changes.iter().any(has_messages) {
+            Use::Messages
         } else {
-            Use::Ordinary
+            Use::Needed
         };
         let put = self.put_frame(Kind::Batch, checkpoint, batch, purpose)?;
         self.replay = None;

@@ -127,6 +127,54 @@ fn a_full_store_cleans_itself() {
     panic!("{:?}", log.stats());
 }
 
+/// Messages are held back as soon as there is no next segment; those under way still fit, and so does all that ends messages
+/// and the checkpoints in between, in whatever order they come, until there is room again.
+#[test]
+fn a_store_at_its_limit_takes_what_makes_room() {
+    for (seed, payload, segments) in [(0, 20, 6), (1, 300, 7), (2, 3_000, 8), (3, 3_000, 12)] {
+        let folder = TempDir::new().unwrap();
+        let limited = Settings {
+            size_bytes_max: Some(segments * SEGMENT),
+            ..settings()
+        };
+        let (mut log, _) = Log::open(RealDisk::new(folder.path()), limited).unwrap();
+        let mut churn = Churn::new(seed);
+        churn.payload_bytes_max = payload;
+        churn.sessions_max = 10;
+        for _ in 0..2 {
+            while !log.is_short_of_room() {
+                put(&mut log, &churn.fill(10));
+                support::maintain(&mut log, &churn);
+            }
+            for _ in 0..3 {
+                put(&mut log, &churn.fill(4));
+            }
+            let mut idle = 0;
+            while log.is_short_of_room() {
+                let batch = churn.drain(2);
+                if !batch.is_empty() {
+                    put(&mut log, &batch);
+                }
+                let is_busy = support::maintain(&mut log, &churn);
+                idle = if batch.is_empty() && !is_busy {
+                    idle + 1
+                } else {
+                    0
+                };
+                assert!(idle < 20_000, "seed {seed}, {payload}: {:?}", log.stats());
+            }
+            assert!(log.stats().total_bytes <= segments * SEGMENT);
+        }
+        drop(log);
+        assert_eq!(content(folder.path()), churn.model);
+    }
+}
+
+fn put(log: &mut impl Store, batch: &[u8]) {
+    log.append(batch).unwrap();
+    log.sync().unwrap();
+}
+
 #[test]
 fn short_writes_are_gone_on_with() {
     let folder = TempDir::new().unwrap();

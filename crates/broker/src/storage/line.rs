@@ -159,7 +159,7 @@ impl StoreLine {
         }
         let mut waiting = self.waiting.lock();
         waiting.bytes -= freed.min(waiting.bytes);
-        if waiting.pressure != StorePressure::Normal && waiting.bytes <= self.busy_bytes / 2 {
+        if waiting.pressure == StorePressure::Busy && waiting.bytes <= self.busy_bytes / 2 {
             self.set_pressure(&mut waiting, StorePressure::Normal);
         }
         for batch in batches.drain(..) {
@@ -171,7 +171,8 @@ impl StoreLine {
         }
     }
 
-    /// The store is full, or takes something again.
+    /// The store is full, or takes something again. Until then it stays full, whatever becomes stable: what does has to
+    /// make room.
     pub(super) fn set_full(&self, full: bool) {
         let mut waiting = self.waiting.lock();
         let pressure = if full {
@@ -344,6 +345,11 @@ mod tests {
         assert_eq!(line.pressure(0), StorePressure::Normal);
         line.set_full(true);
         assert_eq!(line.pressure(1), StorePressure::Full);
+        put(&line, 0, 2, 60);
+        put(&line, 0, 3, 60);
+        let mut third = line.take(Vec::new(), None);
+        line.done(&mut third.batches);
+        assert_eq!(line.pressure(1), StorePressure::Full, "not by what is done");
         line.set_full(false);
         assert_eq!(line.pressure(1), StorePressure::Normal);
     }

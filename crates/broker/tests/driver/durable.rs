@@ -151,6 +151,33 @@ fn a_full_store_refuses_durable_publishes_and_serves_everything_else() {
     other.expect(&packet(0x30, &[text("plain"), b"hi".to_vec()].concat()));
     let answer = publisher.packet().unwrap();
     assert_eq!(&answer[2..4], b"\x00\x08");
+
+    // MQTT 3 cannot say no: this one waits until there is room.
+    let mut patient = Client::v3(&broker, "patient");
+    patient.send(&publish_qos_1("stored", &[b'y'; PAYLOAD_BYTES]));
+
+    // Clients come and go while it is full, and the one whose messages they are takes them: that makes the room.
+    for id in ["away", "new", "away", "new"] {
+        drop(resume(&broker, id));
+    }
+    let (mut back, was_there) = resume(&broker, "away");
+    assert!(was_there);
+    let take = |back: &mut Client| {
+        let publish = back.packet().unwrap();
+        let at = publish.len() - PAYLOAD_BYTES - 2;
+        back.send(&[0x40, 2, publish[at], publish[at + 1]]);
+        publish[publish.len() - 1]
+    };
+    for _ in 0..accepted {
+        assert_eq!(take(&mut back), b'x');
+    }
+    // Nothing is tried again and again: as soon as there is room the waiting publisher is read.
+    patient.expect(b"\x40\x02\x00\x07");
+    assert_eq!(take(&mut back), b'y');
+    publisher.send(&packet(0x32, &topic));
+    let answer = publisher.packet().unwrap();
+    assert!(matches!(answer.get(4), None | Some(0)), "{answer:?}");
+    assert_eq!(take(&mut back), b'x');
 }
 
 /// So small that many fit into what is left of a segment when the next cannot be made.

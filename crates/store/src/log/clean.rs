@@ -107,9 +107,9 @@ impl<D: Disk> Log<D> {
     }
 
     fn maintain_step(&mut self, budget: u64) -> Result<Maintenance, StoreError> {
+        self.look_for_room();
         if self.wants_reserve() {
-            let size = self.settings.segment_bytes;
-            match self.prepare(size, budget) {
+            match self.prepare(self.wanted_room(), budget) {
                 Ok(()) => return Ok(Maintenance::Busy),
                 // Cleaning may make room.
                 Err(StoreError::Full(_)) => {}
@@ -124,6 +124,10 @@ impl<D: Disk> Log<D> {
         }
         if self.settings.durability == super::Durability::Os && self.sync_one_retired()? {
             return Ok(Maintenance::Busy);
+        }
+        if self.no_room.is_some() {
+            // A checkpoint that gives up no segment only takes room.
+            return Ok(Maintenance::Idle);
         }
         let slack = self.settings.segment_bytes / SLACKS_PER_SEGMENT;
         Ok(match self.slots.wish_for_size(slack) {
@@ -144,7 +148,8 @@ impl<D: Disk> Log<D> {
         let size = self.settings.segment_bytes;
         let room = self.head.as_ref().map_or(0, super::write::Head::room);
         let allowed = self.sealed_bytes() <= 2 * self.live_bytes();
-        (allowed || room < size / 4) && self.is_worth_trying()
+        // Soon enough for what is under way when there is none, and what ends messages then, to fit into the rest of this one.
+        (allowed || room < size / 2) && self.is_worth_trying()
     }
 
     /// A full disk is not asked again and again.
@@ -167,9 +172,9 @@ impl<D: Disk> Log<D> {
         due && rested
     }
 
-    /// Whether checkpoints of all slots and two more segments would not fit.
+    /// Whether there is soon only what is needed to make room: see `fits`.
     fn is_near_limit(&self) -> bool {
-        let needed = self.slots.live() + 2 * self.settings.segment_bytes;
+        let needed = self.slots.live() + 3 * self.settings.segment_bytes;
         self.settings
             .size_bytes_max
             .is_some_and(|limit| self.total_bytes() + needed > limit)
@@ -260,7 +265,7 @@ impl<D: Disk> Log<D> {
     fn copy_some(&mut self, current: &mut Current<D::File>, budget: u64) -> Result<(), StoreError> {
         let mut done = 0;
         while done < budget {
-            if current.copies.len() >= COPY_BYTES {
+            if current.copies.len() as u64 >= self.copy_bytes() {
                 self.put_copies(current)?;
             }
             let spans = self.sealed.front().map_or(&[][..], |oldest| &oldest.spans);
@@ -323,11 +328,17 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
+    /// Small beside a segment: what does not fit into the rest of one leaves that unused.
+    const fn copy_bytes(&self) -> u64 {
+        let part = self.settings.segment_bytes / 16;
+        if part < COPY_BYTES { part } else { COPY_BYTES }
+    }
+
     fn put_copies(&mut self, current: &mut Current<D::File>) -> Result<(), StoreError> {
         if current.copied.is_empty() {
             return Ok(());
         }
-        let put = self.put_frame(Kind::Bodies, false, &current.copies, Use::Cleaning)?;
+        let put = self.put_frame(Kind::Bodies, false, &current.copies, Use::Needed)?;
         for copied in current.copied.drain(..) {
             // It may have gone in the meantime, or have been written again.
             if self.bodies.location(copied.id) == Some(copied.from) {
@@ -423,7 +434,7 @@ const STEP_BYTES_MIN: u64 = 1 << 20;
 const STEP_BYTES_MAX: u64 = 8 << 20;
 const VAIN_ROUNDS_MAX: u32 = 4;
 /// Bodies are put into frames of this size.
-const COPY_BYTES: usize = 256 << 10;
+const COPY_BYTES: u64 = 256 << 10;
 /// A slot may write this part of a segment before a checkpoint is worth it: all slots together half a segment.
 pub(super) const SLACKS_PER_SEGMENT: u64 = 512;
 /// After so many calls checkpoints that did not come are asked for again.

@@ -33,6 +33,17 @@ pub(super) enum Reserve<F> {
     Ready { file: F, header: SegmentHeader },
 }
 
+/// For what a segment is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    /// For whatever comes, messages too.
+    Free,
+    /// The same, after there was none.
+    Again,
+    /// For what is to be written now: up to the limit.
+    Last,
+}
+
 impl<F> Reserve<F> {
     /// Bytes on the disk.
     pub(super) const fn size(&self) -> u64 {
@@ -55,28 +66,70 @@ impl<F> Reserve<F> {
 }
 
 impl<D: Disk> Log<D> {
-    /// One step towards a reserve of this size. Writes at most `budget` zeros.
-    pub(super) fn prepare(&mut self, size: u64, budget: u64) -> Result<(), StoreError> {
+    /// One step towards a reserve. Writes at most `budget` zeros.
+    pub(super) fn prepare(&mut self, room: Room, budget: u64) -> Result<(), StoreError> {
         let reserve = std::mem::replace(&mut self.reserve, Reserve::Nothing);
-        let (reserve, result) = self.prepared(reserve, size, budget);
+        let (reserve, result) = self.prepared(reserve, room, budget);
         self.reserve = reserve;
         if matches!(result, Err(StoreError::Full(_))) {
             self.no_room = Some(self.counters.appended_bytes);
-        } else if result.is_ok() {
+        } else if result.is_ok() && self.settings.size_bytes_max.is_none() {
             self.no_room = None;
         }
         result
+    }
+
+    /// For what the next segment may be made.
+    pub(super) const fn wanted_room(&self) -> Room {
+        if self.no_room.is_some() {
+            Room::Again
+        } else {
+            Room::Free
+        }
+    }
+
+    /// With a limit: whether more is left below it than what is needed to make room.
+    pub(super) fn look_for_room(&mut self) {
+        if self.no_room.is_some()
+            && self.settings.size_bytes_max.is_some()
+            && !self.reserve.is_nothing()
+            && self.fits(self.settings.segment_bytes, Room::Free)
+        {
+            self.no_room = None;
+        }
+    }
+
+    /// Whether another segment of this size is within the limit.
+    ///
+    /// What is left when messages are refused has to be enough to make room again: for checkpoints of all slots, for a segment
+    /// to copy what is needed of the oldest one, and for what ends messages until it is worth that. That more is wanted when
+    /// there was too little keeps the answer from changing with every segment.
+    fn fits(&self, size: u64, room: Room) -> bool {
+        let Some(limit) = self.settings.size_bytes_max else {
+            return true;
+        };
+        let segment = self.settings.segment_bytes;
+        let without_kept = limit
+            .saturating_sub(2 * segment + self.slots.live())
+            .max(limit.min(SEGMENTS_MIN * segment));
+        let most = match room {
+            Room::Last => limit,
+            Room::Free => without_kept,
+            Room::Again => without_kept.saturating_sub(segment),
+        };
+        self.total_bytes() + size <= most
     }
 
     /// The step, and what it came to. After an error the reserve is as it was, and the step can be done again.
     fn prepared(
         &mut self,
         reserve: Reserve<D::File>,
-        size: u64,
+        room: Room,
         budget: u64,
     ) -> (Reserve<D::File>, Result<(), StoreError>) {
+        let size = self.settings.segment_bytes;
         match reserve {
-            Reserve::Nothing => match self.create_spare(size) {
+            Reserve::Nothing => match self.create_spare(size, room) {
                 Ok(file) => {
                     let written = 0;
                     (
@@ -134,12 +187,8 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    fn create_spare(&mut self, size: u64) -> Result<D::File, StoreError> {
-        if let Some(limit) = self.settings.size_bytes_max
-            && self.total_bytes() + size > limit
-        {
-            return Err(StoreError::Full(FullBecause::Limit(limit)));
-        }
+    fn create_spare(&mut self, size: u64, room: Room) -> Result<D::File, StoreError> {
+        self.within_limit(size, room)?;
         let mut result = self.disk.create(SPARE_PATH);
         if matches!(&result, Err(error) if error.kind() == io::ErrorKind::AlreadyExists) {
             let removed = self.disk.remove(SPARE_PATH);
@@ -147,6 +196,15 @@ impl<D: Disk> Log<D> {
             result = self.disk.create(SPARE_PATH);
         }
         self.check(result, Call::Create, || SPARE_PATH.to_owned())
+    }
+
+    fn within_limit(&self, size: u64, room: Room) -> Result<(), StoreError> {
+        match self.settings.size_bytes_max {
+            Some(limit) if !self.fits(size, room) => {
+                Err(StoreError::Full(FullBecause::Limit(limit)))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Writes zeros; gives up to where they are written now.
@@ -223,7 +281,7 @@ impl<D: Disk> Log<D> {
                 return Ok((header, file));
             }
             self.reserve = reserve;
-            self.prepare(self.settings.segment_bytes, u64::MAX)?;
+            self.prepare(Room::Last, u64::MAX)?;
         }
     }
 
@@ -233,11 +291,7 @@ impl<D: Disk> Log<D> {
         let size = (FRAMES_AT + frame_len).next_multiple_of(FRAMES_AT);
         // The reserve has the generation that this one needs.
         self.unname_reserve()?;
-        if let Some(limit) = self.settings.size_bytes_max
-            && self.total_bytes() + size > limit
-        {
-            return Err(StoreError::Full(FullBecause::Limit(limit)));
-        }
+        self.within_limit(size, Room::Last)?;
         let header = self.next_header(size);
         match self.disk.remove(LARGE_PATH) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -282,8 +336,15 @@ impl<D: Disk> Log<D> {
     /// Makes the reserve out of a segment that is not needed any more, or removes it.
     pub(super) fn recycle(&mut self, header: &SegmentHeader) -> Result<(), StoreError> {
         let path = path_of(header.generation);
-        self.no_room = None;
-        if !self.reserve.is_nothing() || header.size != self.settings.segment_bytes {
+        if self.settings.size_bytes_max.is_none() {
+            self.no_room = None;
+        } else if self.no_room.is_some() {
+            // Worth another look.
+            self.no_room = Some(0);
+        }
+        // One that took what was kept to make room is given back.
+        let is_wanted = self.reserve.is_nothing() && self.fits(0, Room::Free);
+        if !is_wanted || header.size != self.settings.segment_bytes {
             let result = self.disk.remove(&path);
             return self.check(result, Call::Remove, || path);
         }
@@ -302,6 +363,8 @@ impl<D: Disk> Log<D> {
     }
 }
 
+/// A limit of so few segments keeps none of them back.
+const SEGMENTS_MIN: u64 = 3;
 /// Zeros written with one write.
 const ZEROS_BYTES: u64 = 1 << 20;
 /// A segment for one large frame, until it has its name.

@@ -32,10 +32,11 @@ pub(super) struct Put {
 /// For what a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Use {
-    /// The broker's work: refused while the last part of the last segment is needed to make room again.
-    Ordinary,
-    /// To make room.
-    Cleaning,
+    /// There are messages in it: refused while the last part of the last segment is needed to make room again.
+    Messages,
+    /// Cleaning, and what shards write beside messages: that ends some, or opens the connections that will. Whatever waits
+    /// behind it, checkpoints and other ends, waits with it: so it gets the last byte.
+    Needed,
 }
 
 /// What was asked of the disk.
@@ -137,8 +138,8 @@ impl<D: Disk> Log<D> {
         }
         let len = frame_len(payload.len()) as u64;
         let kept = match purpose {
-            Use::Ordinary if self.no_room.is_some() => self.settings.segment_bytes / KEPT_PART,
-            Use::Ordinary | Use::Cleaning => 0,
+            Use::Messages if self.no_room.is_some() => self.settings.segment_bytes / KEPT_PART,
+            Use::Messages | Use::Needed => 0,
         };
         let fits = |head: &Head<_>| len + kept <= head.room();
         if !self.head.as_ref().is_some_and(fits) {
@@ -296,5 +297,5 @@ fn is_full(error: &io::Error) -> bool {
 
 /// A group that has grown larger is written before the next frame is put to it.
 const GROUP_BYTES_MAX: usize = 4 << 20;
-/// This part of a segment is kept for cleaning while there is no next one.
+/// This part of a segment is kept free of messages while there is no next one.
 const KEPT_PART: u64 = 8;

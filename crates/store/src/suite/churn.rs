@@ -63,6 +63,30 @@ impl Churn {
         out
     }
 
+    /// Writes a batch of messages for queues.
+    pub fn fill(&mut self, changes: u64) -> Vec<u8> {
+        let mut out = Vec::new();
+        while out.is_empty() {
+            self.connect(&mut out);
+            for _ in 0..changes {
+                self.publish(&mut out);
+            }
+        }
+        out
+    }
+
+    /// Writes a batch that only ends messages; empty if there are none in any queue.
+    pub fn drain(&mut self, changes: u64) -> Vec<u8> {
+        let mut out = Vec::new();
+        while out.is_empty() && self.model.sessions().any(|(_, s)| !s.queue.is_empty()) {
+            for _ in 0..changes {
+                self.deliver(&mut out);
+            }
+        }
+        self.model.forget_unreferred();
+        out
+    }
+
     /// Writes the checkpoint of a slot.
     #[must_use]
     pub fn checkpoint(&self, slot: u8) -> Vec<u8> {
