@@ -188,6 +188,8 @@ impl Builder {
         };
         let store = with_store.then(|| StoreConfig {
             unix_ms_at_zero: unix_ms(),
+            body_cache_bytes: self.config.storage.body_cache_bytes_max() / shard_count.max(1),
+            read_ahead_bytes: READ_AHEAD_BYTES,
         });
         let seat = |index| {
             let config = ShardConfig {
@@ -282,6 +284,10 @@ pub enum StartError {
     #[error("cannot start: {0}")]
     System(#[source] io::Error),
 }
+
+/// A shard's messages that were read back and wait for their turn: some 20,000 small ones, windows for 300 clients that come
+/// back at the same time.
+const READ_AHEAD_BYTES: usize = 8 << 20;
 
 /// The wall clock. It is read once; from then on time is counted from the monotonic one.
 #[expect(

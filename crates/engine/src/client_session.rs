@@ -96,11 +96,8 @@ impl ClientSession {
 
     /// Bytes of the messages in its queue and in flight: what it adds to the shard's memory.
     pub(crate) fn held_bytes(&self) -> usize {
-        let in_flight = self
-            .outbound
-            .messages()
-            .map(|delivery| delivery.message.size());
-        self.queue.bytes() + in_flight.sum::<usize>()
+        let in_flight = self.outbound.messages().map(Delivery::held_bytes);
+        self.queue.held_bytes() + in_flight.sum::<usize>()
     }
 
     /// Gives back the memory of what is empty: the session has lost its connection.
@@ -110,6 +107,12 @@ impl ClientSession {
         self.inbound.release_memory();
         self.queue.release_memory();
         self.replays.release_memory();
+    }
+
+    /// Whether something for it is only in the store.
+    pub(crate) fn needs_store(&self) -> bool {
+        let mut in_flight = self.outbound.messages();
+        self.queue.has_stored() || in_flight.any(|delivery| delivery.message.is_none())
     }
 
     /// When the will is due, if it waits for that.

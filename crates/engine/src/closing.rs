@@ -209,6 +209,12 @@ impl Shard {
             return;
         };
         session.release_memory();
+        if expiry_s > 0 {
+            self.cool_window(key, fx);
+        }
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
         match expiry_s {
             //= mqtt5 4.1.0-2
             0 => self.end_session(key, now, fx),

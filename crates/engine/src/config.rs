@@ -25,6 +25,11 @@ pub struct ShardConfig {
 pub struct StoreConfig {
     /// The wall clock, in milliseconds since 1970, at [`Time`](crate::Time) 0.
     pub unix_ms_at_zero: u64,
+    /// Bytes of message bodies that a shard keeps in memory although they are in the store: see
+    /// [`Effects::wanted_bodies`](crate::Effects::wanted_bodies). Those that are not stable yet come on top.
+    pub body_cache_bytes: usize,
+    /// Bytes of bodies that were read back and wait to be sent: on top of that.
+    pub read_ahead_bytes: usize,
 }
 
 /// How the store keeps up.

@@ -49,6 +49,10 @@ counters! {
     dropped_expired,
     /// Messages dropped because they exceed the receiver's Maximum Packet Size.
     dropped_too_large,
+    /// Messages dropped because their bodies could not be read back from the store.
+    dropped_lost,
+    /// Bodies read back from the store.
+    bodies_read,
     /// QoS 0 messages not delivered because the session was offline.
     dropped_offline,
     /// Messages of shared subscriptions that a member refused with 0x80 or more, or that ended with its session.

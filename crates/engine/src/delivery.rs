@@ -11,6 +11,7 @@ use crate::counters::Counters;
 use crate::express::{DUP, FIRST_BYTE, Plain, Template};
 use crate::message::{Message, MessageParts};
 use crate::outbox::CHAIN_THRESHOLD;
+use crate::queue::STORED_BYTES;
 use crate::record::BodyId;
 use crate::relay::topic_hash;
 use crate::slab::Key;
@@ -19,10 +20,18 @@ use crate::time::Time;
 /// A message in a session's queue or in flight to it.
 #[derive(Debug, Clone)]
 pub(crate) struct Delivery {
-    pub(crate) message: Message,
+    /// `None`: it is held by its body's id, and has to be looked up.
+    pub(crate) message: Option<Message>,
     /// Its body in the store, if this delivery is recorded there.
     pub(crate) body: Option<BodyId>,
     pub(crate) terms: Terms,
+}
+
+impl Delivery {
+    /// Bytes of memory that it holds.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.message.as_ref().map_or(STORED_BYTES, Message::size)
+    }
 }
 
 /// How one session gets a message: what its subscriptions make of it.

@@ -23,14 +23,17 @@
 //! |---|---|
 //! | `durable/sessions.rs`, `durable/deliveries.rs`, `durable/kept.rs`, `durable/groups.rs` | the records |
 //! | `durable/waiting.rs` | what waits, and how it goes on |
+//! | `durable/cache.rs`, `durable/reading.rs` | which bodies are in memory, and how the others are read back |
 //! | `durable/pressure.rs` | when the store does not keep up |
 //! | `durable/checkpoint.rs`, `durable/restoring.rs`, `durable/recovery.rs` | writing a slot again, and reading it |
 
+mod cache;
 mod checkpoint;
 mod deliveries;
 mod groups;
 mod kept;
 mod pressure;
+mod reading;
 mod recovery;
 mod restoring;
 mod sessions;
@@ -45,7 +48,7 @@ use hashbrown::HashMap;
 use martlet_codec::PacketId;
 
 use crate::client_slots::SLOT_COUNT;
-use crate::config::{ShardConfig, StorePressure};
+use crate::config::{ShardConfig, StoreConfig, StorePressure};
 use crate::effects::{Effects, StoreTicket};
 use crate::parts::{Doubt, SlotSet};
 use crate::publication::Publication;
@@ -53,22 +56,24 @@ use crate::record::{Body, BodyId, NUMBERS_PER_COUNT, Record, SessionId, WallTime
 use crate::slab::Key;
 use crate::time::Time;
 
+use cache::BodyCache;
 pub(crate) use deliveries::{Source, Step, record_last_queued, stored_terms};
 use kept::KeptIndex;
 pub(crate) use pressure::Admission;
+pub use reading::FetchedBody;
 use restoring::Recovery;
 use waiting::Waiter;
 
 /// What a shard with a store knows besides.
 #[derive(Debug)]
 pub(crate) struct Durable {
-    /// The wall clock at the shard's time 0.
-    unix_ms_at_zero: u64,
+    config: StoreConfig,
     /// All batches up to this one are stable.
     stable: StoreTicket,
     /// What waits for a batch, in the order of their numbers.
     waiters: VecDeque<(StoreTicket, Waiter)>,
     slots: Vec<Slot>,
+    cache: BodyCache,
     /// Subscriptions whose retained messages are all sent, but not all acknowledged, by session.
     replayed: HashMap<Key, Vec<Arc<str>>, foldhash::fast::FixedState>,
     pressure: StorePressure,
@@ -105,7 +110,8 @@ impl Durable {
             groups: Vec::new(),
         });
         Some(Self {
-            unix_ms_at_zero: config.store?.unix_ms_at_zero,
+            config: config.store?,
+            cache: BodyCache::new(config.store?, state.clone()),
             stable: StoreTicket(0),
             waiters: VecDeque::new(),
             slots,
@@ -129,12 +135,12 @@ impl Durable {
     }
 
     pub(crate) const fn wall_time(&self, time: Time) -> WallTime {
-        WallTime(self.unix_ms_at_zero.saturating_add(time.as_millis()))
+        WallTime(self.config.unix_ms_at_zero.saturating_add(time.as_millis()))
     }
 
     /// The shard's time for a wall time; 0 for everything before the shard.
     const fn time(&self, wall: WallTime) -> Time {
-        Time::from_millis(wall.0.saturating_sub(self.unix_ms_at_zero))
+        Time::from_millis(wall.0.saturating_sub(self.config.unix_ms_at_zero))
     }
 
     fn slot(&mut self, slot: u8) -> &mut Slot {

@@ -8,7 +8,7 @@ use martlet_codec::Version;
 
 use crate::outbox::Outbox;
 use crate::peers::PeerMessage;
-use crate::record::Record;
+use crate::record::{BodyId, Record};
 use crate::report::CloseReport;
 use crate::slab::Key;
 
@@ -50,6 +50,8 @@ pub struct Effects {
     pub connected: Vec<Connected>,
     /// What has to be stored: give it to the store with [`StoreBatch::take`] before the messages to other shards leave.
     pub store: StoreBatch,
+    /// Bodies to be read back from the store; answered by [`Shard::on_bodies`](crate::Shard::on_bodies), in any order.
+    pub wanted_bodies: Vec<BodyId>,
 }
 
 impl Effects {
@@ -67,6 +69,7 @@ impl Effects {
             auth: Vec::new(),
             connected: Vec::new(),
             store: StoreBatch::new(),
+            wanted_bodies: Vec::new(),
         }
     }
 
@@ -80,6 +83,7 @@ impl Effects {
             && self.auth.is_empty()
             && self.connected.is_empty()
             && self.store.is_empty()
+            && self.wanted_bodies.is_empty()
             && self.peers.iter().all(Vec::is_empty)
     }
 

@@ -16,6 +16,7 @@ use crate::effects::{ConnId, Effects};
 use crate::message::{Form, Message, MessageParts, length_bytes, topic_at};
 use crate::outbox::CHAIN_THRESHOLD;
 use crate::publication::Publication;
+use crate::queue::{Content, STORED_BYTES};
 use crate::record::StoredTerms;
 use crate::shard::Shard;
 use crate::slab::Key;
@@ -178,7 +179,7 @@ impl Shard {
             let message = publication.message().clone();
             self.memory_bytes += message.size();
             let delivery = Delivery {
-                message,
+                message: Some(message),
                 body,
                 terms: Terms {
                     qos,
@@ -219,25 +220,41 @@ impl Shard {
         let mut moved = false;
         while connection.outbox.len() < outbox_max
             && let Some(front) = session.queue.front()
-            && (front.terms.qos == QoS::AtMostOnce || session.outbound.can_send())
-            && front.terms.ids == SubscriptionIds::None
-            && !front.message.is_expired(now)
+            && (front.qos == QoS::AtMostOnce || session.outbound.can_send())
+            && !front.has_ids
+            && !front.is_expired(now)
         {
-            let (qos, retain) = (front.terms.qos, front.terms.retain);
-            let body = front.body;
+            let (qos, retain, body) = (front.qos, front.retain, front.body);
             if body.is_none() && session.stored_as.is_some() && qos == QoS::ExactlyOnce {
                 // What a group has given is recorded only now.
                 break;
             }
-            let message = front.message.clone();
+            let message = match front.content {
+                Content::Here(message) => message.clone(),
+                Content::Stored(_) => {
+                    let stored = self.durable.as_mut().zip(body);
+                    let Some(message) = stored.and_then(|(d, body)| d.look(body)) else {
+                        break;
+                    };
+                    message.clone()
+                }
+            };
             let parts = message.parts();
             let template = Some(Template::of_message(&message));
             let Some(plain) = Plain::of(connection, template, &parts, qos) else {
                 break;
             };
-            let Some((place, delivery)) = session.queue.pop() else {
+            let Some((place, mut delivery)) = session.queue.pop() else {
                 break;
             };
+            if delivery.message.is_none()
+                && let (Some(body), Some(durable)) = (body, &mut self.durable)
+            {
+                durable.let_go(body);
+                delivery.message = Some(message.clone());
+                self.memory_bytes =
+                    (self.memory_bytes + message.size()).saturating_sub(STORED_BYTES);
+            }
             let mut packet_id = None;
             if qos == QoS::AtMostOnce {
                 self.memory_bytes = self.memory_bytes.saturating_sub(message.size());

@@ -91,6 +91,7 @@ pub use acl::{Acl, AllowAll, ClientInfo};
 pub use client_slots::{SLOT_COUNT, owner_of_group, owner_of_topic, shard_of, slot_of};
 pub use config::{Authentication, Policy, SHARDS_MAX, ShardConfig, StoreConfig, StorePressure};
 pub use counters::Counters;
+pub use durable::FetchedBody;
 pub use effects::{
     AuthKind, AuthQuestion, AuthTicket, Closed, ConnId, Connected, Effects, Handover, StoreBatch,
     StoreTicket, Verdict,

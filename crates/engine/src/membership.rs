@@ -97,12 +97,12 @@ impl Shard {
                     .extract(|delivery| delivery.terms.group.is_some()),
             );
         }
-        let freed: usize = back.iter().map(|delivery| delivery.message.size()).sum();
+        let freed: usize = back.iter().map(Delivery::held_bytes).sum();
         self.memory_bytes = self.memory_bytes.saturating_sub(freed);
-        back.retain(|delivery| delivery.message.qos() != QoS::AtMostOnce);
         let mut back = back
             .into_iter()
-            .filter_map(|delivery| Some((delivery.terms.group?, delivery.message)))
+            .filter_map(|delivery| Some((delivery.terms.group?, delivery.message?)))
+            .filter(|(_, message)| message.qos() != QoS::AtMostOnce)
             .collect::<Vec<_>>();
         back.sort_by_key(|(tag, _)| (tag.owner, tag.group, tag.sequence));
         let mut rest = back.into_iter().peekable();

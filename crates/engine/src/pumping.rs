@@ -8,6 +8,7 @@ use crate::delivery::{Attempt, Delivery, GroupTag, write_publish};
 use crate::durable::Source;
 use crate::effects::Effects;
 use crate::publication::Publication;
+use crate::queue::Content;
 use crate::record::BodyId;
 use crate::sending::Delivered;
 use crate::shard::Shard;
@@ -55,14 +56,37 @@ impl Shard {
     }
 
     fn pump_resend(&mut self, key: Key, conn: Key, now: Time, fx: &mut Effects) -> bool {
-        let Some(session) = self.sessions.get_mut(key) else {
+        let Some(session) = self.sessions.get(key) else {
             return false;
         };
-        let Some(connection) = self.connections.get_mut(conn) else {
+        // Its message, if it is held by its id; `Some(None)`: it is lost.
+        let (mut stored, mut cold) = (None, None);
+        if let Some(Delivery {
+            message: None,
+            body: Some(body),
+            ..
+        }) = session.outbound.peek_resend()
+        {
+            let body = *body;
+            cold = Some(body);
+            if !self.is_at_hand(key, body, fx) {
+                return false;
+            }
+            stored = Some(self.message_of(body));
+        }
+        let (Some(session), Some(connection)) =
+            (self.sessions.get_mut(key), self.connections.get_mut(conn))
+        else {
             return false;
         };
         let too_large = match session.outbound.next_resend() {
             None => return false,
+            Some(Resend::Publish(id, _, delivery)) if matches!(stored, Some(None)) => {
+                let qos = delivery.terms.qos;
+                self.counters.dropped_lost += 1;
+                self.abandon(key, id, qos, fx);
+                return true;
+            }
             Some(Resend::PubRel(packet_id)) => {
                 let what = (AckKind::PubRel, packet_id);
                 self.answer(conn, what, ReasonCode::Success, Waits::NOTHING, now, fx);
@@ -76,7 +100,12 @@ impl Shard {
                     dup: true,
                     now,
                 };
-                let (message, terms) = (&delivery.message, &delivery.terms);
+                let stored = stored.as_ref().and_then(Option::as_ref);
+                let Some(message) = delivery.message.as_ref().or(stored) else {
+                    debug_assert!(false, "it is here, or was looked up");
+                    return false;
+                };
+                let terms = &delivery.terms;
                 let own = &mut self.scratch.own;
                 give_buffer(connection, &mut self.scratch.pool);
                 let parts = message.parts();
@@ -98,6 +127,9 @@ impl Shard {
             None => {
                 self.counters.publishes_sent += 1;
                 self.mark_dirty(conn, fx);
+                if let (Some(body), Some(durable)) = (cold, &mut self.durable) {
+                    durable.used(body);
+                }
             }
             // The client takes smaller packets than on the connection before.
             Some((id, qos)) => {
@@ -134,7 +166,7 @@ impl Shard {
         let Some(front) = session.queue.front() else {
             return false;
         };
-        if front.message.is_expired(now) {
+        if front.is_expired(now) {
             //= mqtt5 3.3.2-5
             self.counters.dropped_expired += 1;
             if let Some((place, delivery)) = self.pop_queue(key) {
@@ -143,7 +175,12 @@ impl Shard {
             }
             return true;
         }
-        if front.terms.qos != QoS::AtMostOnce && !session.outbound.can_send() {
+        if front.qos != QoS::AtMostOnce && !session.outbound.can_send() {
+            return false;
+        }
+        if let (Content::Stored(_), Some(body)) = (front.content, front.body)
+            && !self.is_at_hand(key, body, fx)
+        {
             return false;
         }
         let Some((place, delivery)) = self.pop_queue(key) else {
@@ -154,12 +191,23 @@ impl Shard {
             body,
             terms,
         } = delivery;
+        let stored = match (&message, body) {
+            (None, Some(body)) => self.message_of(body),
+            (Some(_), _) | (None, None) => None,
+        };
+        let Some(message) = message.or(stored) else {
+            self.counters.dropped_lost += 1;
+            self.drop_queued(key, place, (body, terms.group.as_deref()), fx);
+            return true;
+        };
         let mut publication = Publication::of(&message);
         let from = Source::Queue(place, body);
         if let Delivered::Dropped(group) =
             self.transmit((key, conn), &mut publication, terms, from, now, fx)
         {
             self.drop_queued(key, place, (body, group.as_deref()), fx);
+        } else if let (Some(body), Some(durable)) = (body, &mut self.durable) {
+            durable.let_go(body);
         }
         true
     }
@@ -167,7 +215,7 @@ impl Shard {
     fn pop_queue(&mut self, key: Key) -> Option<(u64, Delivery)> {
         let session = self.sessions.get_mut(key)?;
         let (place, delivery) = session.queue.pop()?;
-        self.memory_bytes = self.memory_bytes.saturating_sub(delivery.message.size());
+        self.memory_bytes = self.memory_bytes.saturating_sub(delivery.held_bytes());
         Some((place, delivery))
     }
 
@@ -180,6 +228,9 @@ impl Shard {
         fx: &mut Effects,
     ) {
         self.record_dropped(key, place, body, fx);
+        if let (Some(body), Some(durable)) = (body, &mut self.durable) {
+            durable.let_go(body);
+        }
         if let Some(tag) = group {
             self.credit_group(tag, key, fx);
         }

@@ -1,4 +1,9 @@
 //! The queue of one session: messages that wait for the connection, its window or its outbox.
+//!
+//! Two lists, and each message has its place in the order of both: whole messages in one, and in `stored.rs` those
+//! whose bodies are in the store. Without a store the second one is always empty.
+
+mod stored;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -6,7 +11,13 @@ use alloc::vec::Vec;
 
 use martlet_codec::QoS;
 
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, SubscriptionIds, Terms};
+use crate::message::Message;
+use crate::record::BodyId;
+use crate::time::Time;
+
+use stored::StoredList;
+pub(crate) use stored::{STORED_BYTES, Stamp};
 
 /// First in, first out, bounded in messages and bytes. One word until something waits.
 #[derive(Debug, Default)]
@@ -15,6 +26,8 @@ pub(crate) struct Queue(Option<Box<Waiting>>);
 #[derive(Debug, Default)]
 struct Waiting {
     entries: VecDeque<Entry>,
+    stored: StoredList,
+    /// Of all messages, wherever their bodies are.
     bytes: usize,
     qos0_count: usize,
     qos0_bytes: usize,
@@ -37,18 +50,47 @@ pub(crate) enum Pushed {
     Refused(Delivery),
 }
 
+/// The oldest message.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Front<'a> {
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    /// Whether a subscription identifier goes with it.
+    pub(crate) has_ids: bool,
+    pub(crate) body: Option<BodyId>,
+    pub(crate) content: Content<'a>,
+}
+
+/// Where a message is that waits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Content<'a> {
+    Here(&'a Message),
+    Stored(Stamp),
+}
+
+impl Front<'_> {
+    pub(crate) fn is_expired(&self, now: Time) -> bool {
+        match self.content {
+            Content::Here(message) => message.is_expired(now),
+            Content::Stored(stamp) => stamp.is_expired(now),
+        }
+    }
+}
+
 impl Queue {
     /// Appends a message. Over the limits the oldest QoS 0 messages make room; if there are none, the new one is refused.
+    /// `stamp`: what is known of it if its body is in the store only.
     pub(crate) fn push(
         &mut self,
         delivery: Delivery,
+        stamp: Option<Stamp>,
         messages_max: usize,
         bytes_max: usize,
     ) -> Pushed {
         let waiting = self.0.get_or_insert_default();
-        let size = delivery.message.size();
+        let size = size_of_new(&delivery, stamp);
         let fits = |waiting: &Waiting, bytes_freed: usize, messages_freed: usize| {
-            waiting.entries.len() - messages_freed < messages_max
+            waiting.len() - messages_freed < messages_max
                 && waiting.bytes - bytes_freed + size <= bytes_max
         };
         // Nothing is dropped for a message that will not fit anyway.
@@ -59,7 +101,7 @@ impl Queue {
         while !fits(waiting, 0, 0) && waiting.drop_oldest_qos0() {
             displaced += 1;
         }
-        waiting.push(delivery, size);
+        waiting.push(delivery, stamp);
         if displaced == 0 {
             Pushed::Queued
         } else {
@@ -67,71 +109,92 @@ impl Queue {
         }
     }
 
-    pub(crate) fn front(&self) -> Option<&Delivery> {
-        let (_, delivery) = self.0.as_ref()?.entries.front()?;
-        Some(delivery)
+    pub(crate) fn front(&self) -> Option<Front<'_>> {
+        let waiting = self.0.as_ref()?;
+        if waiting.is_stored_first() {
+            let entry = waiting.stored.front()?;
+            return Some(Front {
+                qos: entry.qos,
+                retain: entry.retain,
+                has_ids: entry.has_ids(),
+                body: Some(entry.body),
+                content: Content::Stored(entry.stamp),
+            });
+        }
+        let (_, delivery) = waiting.entries.front()?;
+        Some(Front {
+            qos: delivery.terms.qos,
+            retain: delivery.terms.retain,
+            has_ids: delivery.terms.ids != SubscriptionIds::None,
+            body: delivery.body,
+            content: Content::Here(delivery.message.as_ref()?),
+        })
     }
 
     /// The oldest message, and its place.
     pub(crate) fn pop(&mut self) -> Option<(u64, Delivery)> {
         let waiting = self.0.as_mut()?;
+        if waiting.is_stored_first() {
+            let before = waiting.stored.bytes();
+            let popped = waiting.stored.pop();
+            waiting.bytes = (waiting.bytes + waiting.stored.bytes()).saturating_sub(before);
+            return popped;
+        }
         let (place, delivery) = waiting.entries.pop_front()?;
         waiting.first_qos0_at_least = waiting.first_qos0_at_least.saturating_sub(1);
         waiting.forget(&delivery);
         Some((place, delivery))
     }
 
-    /// The newest message, and its place.
-    pub(crate) fn back(&self) -> Option<(u64, &Delivery)> {
-        let (place, delivery) = self.0.as_ref()?.entries.back()?;
-        Some((*place, delivery))
+    /// The newest message whose body is in the store.
+    pub(crate) fn last_stored(&self) -> Option<(u64, BodyId, Terms)> {
+        self.0.as_ref()?.stored.back()
     }
 
-    /// What waits, with its places.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &Delivery)> {
-        let entries = self.0.iter().flat_map(|waiting| &waiting.entries);
-        entries.map(|(place, delivery)| (*place, delivery))
+    /// What waits and is stored, with its places.
+    pub(crate) fn stored(&self) -> impl Iterator<Item = (u64, BodyId, Terms)> {
+        self.0.iter().flat_map(|waiting| waiting.stored.iter())
     }
 
-    /// As [`Queue::iter`], to be changed; the message itself stays.
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (u64, &mut Delivery)> {
-        let entries = self.0.iter_mut().flat_map(|waiting| &mut waiting.entries);
-        entries.map(|(place, delivery)| (*place, delivery))
+    /// The bodies that are needed next, with their sizes.
+    pub(crate) fn bodies(&self) -> impl Iterator<Item = (BodyId, usize)> {
+        self.0.iter().flat_map(|waiting| waiting.stored.bodies())
+    }
+
+    /// Whether something waits whose body is in the store only.
+    pub(crate) fn has_stored(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|waiting| waiting.stored.len() > 0)
+    }
+
+    /// Takes out the oldest message whose body is in the store.
+    pub(crate) fn pop_stored(&mut self) -> Option<(u64, BodyId)> {
+        let waiting = self.0.as_mut()?;
+        let place = waiting.stored.front_place()?;
+        let body = self.take(place)?.body?;
+        Some((place, body))
     }
 
     /// Puts a message where it was in an earlier life.
-    pub(crate) fn restore(&mut self, place: u64, delivery: Delivery) {
+    pub(crate) fn restore(&mut self, place: u64, delivery: Delivery, stamp: Stamp) {
         let waiting = self.0.get_or_insert_default();
-        let size = delivery.message.size();
-        match waiting.entries.back() {
-            Some((last, _)) if *last >= place => {
-                let entries = &mut waiting.entries;
-                let at = entries.partition_point(|(other, _)| *other < place);
-                waiting.bytes += size;
-                waiting.entries.insert(at, (place, delivery));
-            }
-            _ => {
-                waiting.pushed = place;
-                waiting.push(delivery, size);
-            }
-        }
+        let Some(body) = delivery.body else { return };
+        waiting.bytes += stamp.size();
+        waiting.stored.insert(place, body, delivery.terms, stamp);
+        waiting.pushed = waiting.pushed.max(place + 1);
     }
 
-    /// Takes out the message of a place.
+    /// Takes out the message of a place, if its body is in the store.
     pub(crate) fn take(&mut self, place: u64) -> Option<Delivery> {
         let waiting = self.0.as_mut()?;
-        if waiting.entries.front()?.0 == place {
-            return self.pop().map(|(_, delivery)| delivery);
-        }
-        let entries = &mut waiting.entries;
-        let at = entries.binary_search_by_key(&place, |(other, _)| *other);
-        let (_, delivery) = entries.remove(at.ok()?)?;
-        waiting.forget(&delivery);
-        waiting.first_qos0_at_least = 0;
+        let before = waiting.stored.bytes();
+        let delivery = waiting.stored.take(place)?;
+        waiting.bytes = (waiting.bytes + waiting.stored.bytes()).saturating_sub(before);
         Some(delivery)
     }
 
-    /// Takes out every message for which `wanted` holds, in order.
+    /// Takes out every whole message for which `wanted` holds, in order.
     pub(crate) fn extract(&mut self, mut wanted: impl FnMut(&Delivery) -> bool) -> Vec<Delivery> {
         let mut taken = Vec::new();
         let Some(waiting) = &mut self.0 else {
@@ -152,9 +215,7 @@ impl Queue {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0
-            .as_ref()
-            .is_none_or(|waiting| waiting.entries.is_empty())
+        self.0.as_ref().is_none_or(|waiting| waiting.len() == 0)
     }
 
     /// A place behind everything that waits now, to ask [`Queue::has_before`] about later. Places mean nothing any
@@ -165,14 +226,24 @@ impl Queue {
 
     /// Whether something still waits that came before this place.
     pub(crate) fn has_before(&self, place: u64) -> bool {
-        self.0
-            .as_ref()
-            .and_then(|waiting| waiting.entries.front())
-            .is_some_and(|(number, _)| *number < place)
+        let Some(waiting) = &self.0 else { return false };
+        let whole = waiting.entries.front();
+        whole.is_some_and(|(number, _)| *number < place)
+            || waiting.stored.front_place().is_some_and(|at| at < place)
     }
 
+    /// Bytes of what waits, wherever it is.
+    #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         self.0.as_ref().map_or(0, |waiting| waiting.bytes)
+    }
+
+    /// Bytes of memory for what waits.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |waiting| {
+            let stored = &waiting.stored;
+            waiting.bytes.saturating_sub(stored.bytes()) + stored.len() * STORED_BYTES
+        })
     }
 
     /// Gives the memory back if nothing waits. For a session that loses its connection: while messages come and go
@@ -182,11 +253,36 @@ impl Queue {
             self.0 = None;
         }
     }
+
+    /// Everything that was there before is back: more comes only from now on.
+    pub(crate) fn shrink(&mut self) {
+        if let Some(waiting) = &mut self.0 {
+            waiting.stored.shrink();
+        }
+    }
 }
 
 impl Waiting {
-    fn push(&mut self, delivery: Delivery, size: usize) {
+    fn len(&self) -> usize {
+        self.entries.len() + self.stored.len()
+    }
+
+    fn is_stored_first(&self) -> bool {
+        let Some(stored) = self.stored.front_place() else {
+            return false;
+        };
+        let whole = self.entries.front();
+        whole.is_none_or(|(place, _)| stored < *place)
+    }
+
+    fn push(&mut self, delivery: Delivery, stamp: Option<Stamp>) {
+        let size = size_of_new(&delivery, stamp);
         self.bytes += size;
+        if let (Some(stamp), Some(body)) = (stamp, delivery.body) {
+            self.stored.insert(self.pushed, body, delivery.terms, stamp);
+            self.pushed += 1;
+            return;
+        }
         if delivery.terms.qos == QoS::AtMostOnce {
             self.qos0_count += 1;
             self.qos0_bytes += size;
@@ -215,14 +311,23 @@ impl Waiting {
     }
 
     fn forget(&mut self, delivery: &Delivery) {
-        self.bytes = self.bytes.saturating_sub(delivery.message.size());
+        let size = delivery.held_bytes();
+        self.bytes = self.bytes.saturating_sub(size);
         if delivery.terms.qos == QoS::AtMostOnce {
             self.qos0_count = self.qos0_count.saturating_sub(1);
-            self.qos0_bytes = self.qos0_bytes.saturating_sub(delivery.message.size());
+            self.qos0_bytes = self.qos0_bytes.saturating_sub(size);
         }
         if self.entries.is_empty() && self.entries.capacity() > KEPT_CAPACITY {
             self.entries = VecDeque::new();
         }
+    }
+}
+
+fn size_of_new(delivery: &Delivery, stamp: Option<Stamp>) -> usize {
+    match (stamp, &delivery.message) {
+        (None, Some(message)) => message.size(),
+        (Some(stamp), _) => stamp.size(),
+        (None, None) => 0,
     }
 }
 
@@ -247,7 +352,7 @@ mod tests {
         }
         .to_message();
         Delivery {
-            message,
+            message: Some(message),
             body: None,
             terms: Terms {
                 qos,
@@ -260,7 +365,7 @@ mod tests {
 
     fn payloads(queue: &mut Queue) -> Vec<Vec<u8>> {
         core::iter::from_fn(|| queue.pop())
-            .map(|(_, d)| d.message.payload().to_vec())
+            .map(|(_, d)| d.message.as_ref().unwrap().payload().to_vec())
             .collect()
     }
 
@@ -274,22 +379,22 @@ mod tests {
             ("0b", QoS::AtMostOnce),
         ] {
             assert!(matches!(
-                queue.push(delivery(payload, qos), 4, 10_000),
+                queue.push(delivery(payload, qos), None, 4, 10_000),
                 Pushed::Queued
             ));
         }
         for (payload, expected) in [("3", "0a"), ("4", "0b")] {
-            let pushed = queue.push(delivery(payload, QoS::AtLeastOnce), 4, 10_000);
+            let pushed = queue.push(delivery(payload, QoS::AtLeastOnce), None, 4, 10_000);
             assert!(matches!(pushed, Pushed::Displaced(1)));
             let left = queue
                 .0
                 .iter()
                 .flat_map(|waiting| &waiting.entries)
-                .any(|(_, d)| d.message.payload() == expected.as_bytes());
+                .any(|(_, d)| d.message.as_ref().unwrap().payload() == expected.as_bytes());
             assert!(!left, "{expected} should have gone for {payload}");
         }
         assert!(matches!(
-            queue.push(delivery("5", QoS::AtLeastOnce), 4, 10_000),
+            queue.push(delivery("5", QoS::AtLeastOnce), None, 4, 10_000),
             Pushed::Refused(_)
         ));
         assert_eq!(payloads(&mut queue), [b"1", b"2", b"3", b"4"]);
@@ -300,7 +405,7 @@ mod tests {
     fn an_empty_queue_is_one_word_and_one_message_has_room_for_one() {
         assert_eq!(size_of::<Queue>(), size_of::<usize>());
         let mut queue = Queue::default();
-        queue.push(delivery("1", QoS::AtLeastOnce), 100, 10_000);
+        queue.push(delivery("1", QoS::AtLeastOnce), None, 100, 10_000);
         assert_eq!(queue.0.as_ref().unwrap().entries.capacity(), 1);
         queue.release_memory();
         assert_eq!(payloads(&mut queue), [b"1"]);
@@ -312,11 +417,11 @@ mod tests {
     fn a_place_is_reached_when_all_before_it_have_gone() {
         let mut queue = Queue::default();
         for payload in ["1", "2"] {
-            queue.push(delivery(payload, QoS::AtLeastOnce), 100, 10_000);
+            queue.push(delivery(payload, QoS::AtLeastOnce), None, 100, 10_000);
         }
         let place = queue.end();
-        queue.push(delivery("3", QoS::AtLeastOnce), 100, 10_000);
-        queue.extract(|d| d.message.payload() == b"2");
+        queue.push(delivery("3", QoS::AtLeastOnce), None, 100, 10_000);
+        queue.extract(|d| d.message.as_ref().unwrap().payload() == b"2");
         assert!(queue.has_before(place));
         queue.pop();
         assert!(!queue.has_before(place) && !queue.is_empty());
@@ -325,17 +430,17 @@ mod tests {
     #[test]
     fn the_byte_limit_holds() {
         let mut queue = Queue::default();
-        let one = delivery("x", QoS::AtLeastOnce).message.size();
+        let one = delivery("x", QoS::AtLeastOnce).held_bytes();
         assert!(matches!(
-            queue.push(delivery("x", QoS::AtLeastOnce), 100, 2 * one),
+            queue.push(delivery("x", QoS::AtLeastOnce), None, 100, 2 * one),
             Pushed::Queued
         ));
         assert!(matches!(
-            queue.push(delivery("x", QoS::AtLeastOnce), 100, 2 * one),
+            queue.push(delivery("x", QoS::AtLeastOnce), None, 100, 2 * one),
             Pushed::Queued
         ));
         assert!(matches!(
-            queue.push(delivery("x", QoS::AtLeastOnce), 100, 2 * one),
+            queue.push(delivery("x", QoS::AtLeastOnce), None, 100, 2 * one),
             Pushed::Refused(_)
         ));
         assert_eq!(queue.bytes(), 2 * one);

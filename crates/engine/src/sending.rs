@@ -122,23 +122,29 @@ impl Shard {
             self.counters.dropped_queue_full += 1;
             return Delivered::Dropped(terms.group);
         }
-        let before = session.queue.bytes();
+        let before = session.queue.held_bytes();
         let mut body = None;
         if let Some(durable) = &mut self.durable {
             let kind = (terms.qos, terms.group.is_some());
             body = durable.body_for(session, publication, kind, Step::Queue, fx);
         }
+        let message = publication.message();
+        let mut stamp = None;
+        if let (Some(body), Some(durable)) = (body, &mut self.durable) {
+            stamp = Some(durable.hold(body, message, fx));
+        }
         let delivery = Delivery {
-            message: publication.message().clone(),
+            message: stamp.is_none().then(|| message.clone()),
             body,
             terms,
         };
         let pushed = session.queue.push(
             delivery,
+            stamp,
             limits.session_queue_messages_max,
             limits.session_queue_bytes_max,
         );
-        self.memory_bytes = (self.memory_bytes + session.queue.bytes()).saturating_sub(before);
+        self.memory_bytes = (self.memory_bytes + session.queue.held_bytes()).saturating_sub(before);
         if body.is_some() && !matches!(pushed, Pushed::Refused(_)) {
             record_last_queued(session, fx);
         }
@@ -154,6 +160,9 @@ impl Shard {
                 Delivered::Accepted
             }
             Pushed::Refused(delivery) => {
+                if let (Some(body), Some(durable)) = (body, &mut self.durable) {
+                    durable.let_go(body);
+                }
                 session.dropped += 1;
                 self.counters.dropped_queue_full += 1;
                 Delivered::Dropped(delivery.terms.group)
@@ -199,7 +208,7 @@ impl Shard {
                 ..terms
             };
             let delivery = Delivery {
-                message: publication.message().clone(),
+                message: Some(publication.message().clone()),
                 body,
                 terms: core::mem::replace(&mut terms, wire),
             };

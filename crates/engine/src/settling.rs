@@ -88,7 +88,12 @@ impl Shard {
         reason: ReasonCode,
         fx: &mut Effects,
     ) {
-        self.memory_bytes = self.memory_bytes.saturating_sub(delivery.message.size());
+        self.memory_bytes = self.memory_bytes.saturating_sub(delivery.held_bytes());
+        if let (None, Some(body), Some(durable)) =
+            (&delivery.message, delivery.body, &mut self.durable)
+        {
+            durable.let_go(body);
+        }
         if let Some(tag) = &delivery.terms.group {
             if reason.is_error() {
                 self.counters.dropped_by_member += 1;

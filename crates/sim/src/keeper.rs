@@ -1,7 +1,9 @@
 //! Where batches are kept: in plain memory, which has no faults of its own, or in the log on the simulated disk.
 
-use martlet_engine::{Record, Records};
-use martlet_store::{Durability, Log, Maintenance, Memory, Settings, Store, StoreError};
+use martlet_engine::{Body, BodyId, Record, Records};
+use martlet_store::{
+    BodyPlace, BodyReader, Durability, Log, Maintenance, Memory, Settings, Store, StoreError,
+};
 
 use crate::disk::{Crash, Device, SimDisk};
 use crate::rng::Rng;
@@ -12,6 +14,17 @@ use crate::stored::Stored;
 pub(crate) enum Keeper {
     Plain(Plain),
     Log(Box<OnDisk>),
+}
+
+/// Where a body is.
+#[derive(Debug)]
+pub(crate) enum Whereabouts {
+    /// Nothing refers to it.
+    Nowhere,
+    /// In plain memory.
+    Memory,
+    /// It was there a moment ago.
+    Disk(BodyPlace),
 }
 
 /// Why it did not do what it was asked for.
@@ -91,6 +104,47 @@ impl Keeper {
 
     pub(crate) fn maintain(&mut self) -> Result<Maintenance, KeeperError> {
         Ok(self.store().maintain()?)
+    }
+
+    /// Where a body is.
+    pub(crate) fn find_body(&mut self, body: BodyId) -> Result<Whereabouts, KeeperError> {
+        let Self::Log(on_disk) = self else {
+            return Ok(Whereabouts::Memory);
+        };
+        let log = on_disk.log.as_mut().expect("it was opened");
+        Ok(log
+            .place_of(body)?
+            .map_or(Whereabouts::Nowhere, Whereabouts::Disk))
+    }
+
+    /// Reads a body directly.
+    pub(crate) fn read_body(
+        &mut self,
+        body: BodyId,
+        each: &mut dyn FnMut(&Body<'_>),
+    ) -> Result<bool, KeeperError> {
+        Ok(self.store().read_body(body, each)?)
+    }
+
+    /// Reads what is in a place, if that is still the body that was there, as another thread does.
+    pub(crate) fn read_place(
+        &mut self,
+        place: BodyPlace,
+        each: &mut dyn FnMut(&Body<'_>),
+    ) -> Result<(), KeeperError> {
+        let Self::Log(on_disk) = self else {
+            return Ok(());
+        };
+        let mut reader = BodyReader::new(Device::new(&on_disk.disk));
+        reader.read(&mut [place], &mut |_, found| {
+            if let Some(found) = found {
+                each(found);
+            }
+        });
+        if on_disk.disk.is_dead() {
+            return Err(KeeperError::Broken("the disk is gone".into()));
+        }
+        Ok(())
     }
 
     /// One of the crashes that are survived without loss.

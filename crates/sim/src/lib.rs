@@ -68,6 +68,7 @@
 
 mod client;
 mod disk;
+mod fetching;
 mod hostile;
 mod interest;
 mod invariants;

@@ -12,6 +12,7 @@ use martlet_engine::{Record, StorePressure, StoreTicket};
 use martlet_store::Maintenance;
 
 use crate::disk::Crash;
+use crate::fetching::Want;
 use crate::keeper::{Keeper, KeeperError};
 use crate::ledger::Tick;
 use crate::rng::Rng;
@@ -28,6 +29,8 @@ pub(crate) struct Storage {
     done: Vec<VecDeque<StoreTicket>>,
     /// Slots whose checkpoints the store would like to have.
     pub(crate) wishes: VecDeque<u8>,
+    /// Bodies that shards wait for.
+    pub(crate) wants: Vec<Want>,
     pressure: StorePressure,
     told: Vec<StorePressure>,
     busy_bytes: usize,
@@ -48,6 +51,10 @@ pub struct StorageFacts {
     pub checkpoints: u64,
     /// How often the store was full.
     pub full: u64,
+    /// Bodies read back.
+    pub read_back: u64,
+    /// How often one had moved while it was to be read.
+    pub misses: u64,
 }
 
 #[derive(Debug)]
@@ -70,6 +77,7 @@ impl Storage {
             syncing: false,
             done: Vec::new(),
             wishes: VecDeque::new(),
+            wants: Vec::new(),
             pressure: StorePressure::Normal,
             told: Vec::new(),
             full: false,
@@ -223,6 +231,7 @@ impl Storage {
         self.appended.clear();
         self.syncing = false;
         self.wishes.clear();
+        self.wants.clear();
         self.full = false;
         self.pressure = StorePressure::Normal;
         self.keeper.crash(how, rng);

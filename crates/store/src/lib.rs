@@ -18,7 +18,7 @@ pub mod suite;
 
 pub use disk::{Access, Disk, LockError};
 pub use log::tools;
-pub use log::{Durability, Log, OpenError, Settings};
+pub use log::{BodyPlace, BodyReader, Durability, Log, OpenError, Settings};
 pub use memory::Memory;
 #[cfg(unix)]
 pub use real::RealDisk;

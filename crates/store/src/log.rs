@@ -14,12 +14,13 @@
 //! checkpoint of it, which is an ordinary batch.
 //!
 //! Files: `frame`, `segment`, `mark` and `format` are what is on the disk. `write` appends, `reserve` makes the next segment
-//! ready, `clean` gives old ones up. `open` finds out what is there, with `survey`, `scan`, `gaps`, `salvage` and `count`; `replay` gives
+//! ready, `clean` gives old ones up, `fetch` reads single bodies. `open` finds out what is there, with `survey`, `scan`, `gaps`, `salvage` and `count`; `replay` gives
 //! it back. [`tools`] are for stores that nobody has open.
 
 mod bodies;
 mod clean;
 mod count;
+mod fetch;
 mod format;
 mod frame;
 mod gaps;
@@ -39,7 +40,7 @@ mod write;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use martlet_engine::Record;
+use martlet_engine::{Body, BodyId, Record};
 
 use self::bodies::{Bodies, Let, Location};
 use self::clean::Cleaning;
@@ -56,6 +57,7 @@ use crate::disk::Disk;
 use crate::recovery::{Progress, Recovery};
 use crate::store::{FailedCall, Maintenance, Store, StoreError, StoreStats};
 
+pub use self::fetch::{BodyPlace, BodyReader};
 pub use self::settings::{Durability, OpenError, Settings};
 
 /// A log on a disk.
@@ -104,7 +106,12 @@ struct Segment {
 /// What a record changes of what the log knows.
 #[derive(Debug, Clone, Copy)]
 enum Change {
-    Body { id: u64, offset: u32, len: u32 },
+    Body {
+        id: u64,
+        offset: u32,
+        len: u32,
+        checksum: u32,
+    },
     Refer(u64),
     Let(u64),
     Begin(u8),
@@ -170,9 +177,13 @@ impl<D: Disk> Log<D> {
             mark.number_counter = mark.number_counter.max(number);
             let short = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
             if let Record::Body { body, .. } = record {
-                let (offset, len) = (short(offset), short(len));
-                let id = body.as_u64();
-                list.push(Change::Body { id, offset, len });
+                let bytes = batch.get(offset..offset + len);
+                list.push(Change::Body {
+                    id: body.as_u64(),
+                    offset: short(offset),
+                    len: short(len),
+                    checksum: bytes.map_or(0, crc32c::crc32c),
+                });
             }
             let Some(slot) = record.slot() else {
                 return;
@@ -209,9 +220,12 @@ impl<D: Disk> Log<D> {
         let generation = put.generation;
         for change in std::mem::take(&mut self.changes).drain(..) {
             match change {
-                Change::Body { id, offset, len } => {
-                    self.move_body(id, location(put, u64::from(offset), len));
-                }
+                Change::Body {
+                    id,
+                    offset,
+                    len,
+                    checksum,
+                } => self.move_body(id, location(put, u64::from(offset), len), checksum),
                 Change::Refer(id) => {
                     if !self.bodies.refer(id) {
                         self.counters.dangling_references += 1;
@@ -237,8 +251,8 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    fn move_body(&mut self, id: u64, to: Location) {
-        if let Some(from) = self.bodies.put(id, to) {
+    fn move_body(&mut self, id: u64, to: Location, checksum: u32) {
+        if let Some(from) = self.bodies.put(id, to, checksum) {
             self.add_live(from.generation, -i64::from(from.len));
         }
         self.add_live(to.generation, i64::from(to.len));
@@ -311,6 +325,14 @@ impl<D: Disk> Store for Log<D> {
         each: &mut dyn FnMut(usize, &Record<'_>),
     ) -> Result<(), StoreError> {
         self.replayed(shard_count, each)
+    }
+
+    fn read_body(
+        &mut self,
+        body: BodyId,
+        each: &mut dyn FnMut(&Body<'_>),
+    ) -> Result<bool, StoreError> {
+        self.read_now(body, each)
     }
 
     fn is_short_of_room(&self) -> bool {

@@ -1,7 +1,7 @@
 //! A store in memory: for tests, and the simplest statement of what a store does.
 
 use hashbrown::HashMap;
-use martlet_engine::Record;
+use martlet_engine::{Body, BodyId, Record, Records};
 
 use crate::counting::{Checkpoints, Place, changes, check, placed};
 use crate::store::{Maintenance, Store, StoreError, StoreStats};
@@ -11,6 +11,8 @@ use crate::store::{Maintenance, Store, StoreError, StoreStats};
 pub struct Memory {
     batches: Vec<Box<[u8]>>,
     synced: usize,
+    /// Where each body is: its batch, and its place there.
+    bodies: HashMap<u64, (usize, usize)>,
     stats: StoreStats,
 }
 
@@ -25,6 +27,8 @@ impl Memory {
     #[must_use]
     pub fn crash(mut self) -> Self {
         self.batches.truncate(self.synced);
+        let left = self.batches.len();
+        self.bodies.retain(|_, (batch, _)| *batch < left);
         self
     }
 
@@ -68,7 +72,13 @@ impl Memory {
 
 impl Store for Memory {
     fn append(&mut self, batch: &[u8]) -> Result<(), StoreError> {
-        check(batch, |_, _, _| {}).map_err(StoreError::Invalid)?;
+        let (bodies, here) = (&mut self.bodies, self.batches.len());
+        check(batch, |offset, _, record| {
+            if let Record::Body { body, .. } = record {
+                bodies.insert(body.as_u64(), (here, offset));
+            }
+        })
+        .map_err(StoreError::Invalid)?;
         self.batches.push(batch.into());
         self.stats.batches += 1;
         self.stats.appended_bytes += batch.len() as u64;
@@ -108,6 +118,22 @@ impl Store for Memory {
             }
         }
         Ok(())
+    }
+
+    fn read_body(
+        &mut self,
+        body: BodyId,
+        each: &mut dyn FnMut(&Body<'_>),
+    ) -> Result<bool, StoreError> {
+        let at = self.bodies.get(&body.as_u64());
+        let batch = at.and_then(|(batch, at)| self.batches.get(*batch)?.get(*at..));
+        match batch.and_then(|batch| Records::new(batch).next()) {
+            Some(Ok(Record::Body { message, .. })) => {
+                each(&message);
+                Ok(true)
+            }
+            Some(_) | None => Ok(false),
+        }
     }
 
     fn stats(&self) -> StoreStats {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use martlet_engine::{Record, RecordError};
+use martlet_engine::{Body, BodyId, Record, RecordError};
 
 /// Keeps the batches that shards write. Lives on one thread, which calls it and waits.
 ///
@@ -47,6 +47,16 @@ pub trait Store: Send {
         shard_count: usize,
         each: &mut dyn FnMut(usize, &Record<'_>),
     ) -> Result<(), StoreError>;
+
+    /// Reads back a body that something refers to and that is stable; `each` gets it, unless it is not there or cannot
+    /// be read. Whether it did.
+    ///
+    /// This waits for the disk, and the log with it: [`BodyReader`](crate::BodyReader) does the same on another thread.
+    fn read_body(
+        &mut self,
+        body: BodyId,
+        each: &mut dyn FnMut(&Body<'_>),
+    ) -> Result<bool, StoreError>;
 
     /// Whether there is no room for what comes after the present segment, so that [`StoreError::Full`] is near.
     ///

@@ -288,6 +288,11 @@ pub(super) const FIELDS: &[Field] = &[
         bytes(1 << 16, BYTES_MAX),
         storage.waiting_bytes_max
     ),
+    number!(
+        "storage.body_cache_bytes_max",
+        bytes(0, BYTES_MAX),
+        storage.body_cache_bytes_max
+    ),
     Field {
         path: "log.filter",
         kind: Kind::Text,

@@ -291,6 +291,14 @@ impl Core {
     /// Before the messages to other shards leave: what they write because of them then stands behind in the log, and
     /// what a crash leaves of the log is a beginning of it.
     pub(super) fn put_store_batch(&mut self) {
+        if let Some(port) = self
+            .store
+            .as_ref()
+            .filter(|_| !self.fx.wanted_bodies.is_empty())
+        {
+            let wanted = std::mem::take(&mut self.fx.wanted_bodies);
+            port.line.want_bodies(self.index, wanted);
+        }
         let Some(port) = &mut self.store else {
             debug_assert!(
                 self.fx.store.is_empty(),
@@ -322,6 +330,10 @@ impl Core {
         if pressure != port.pressure {
             port.pressure = pressure;
             self.shard.on_store_pressure(pressure, now, &mut self.fx);
+        }
+        let mut bodies = port.line.take_bodies(self.index);
+        if !bodies.is_empty() {
+            self.shard.on_bodies(&mut bodies, now, &mut self.fx);
         }
         // One slot at a time: a checkpoint is as large as the slot.
         let wish = port.line.take_wish(self.index);

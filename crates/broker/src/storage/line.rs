@@ -8,11 +8,11 @@
 //! News are numbers that only the latest of counts, so nothing is queued towards a shard: it looks when its bell rings.
 
 use std::mem;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use martlet_engine::{SLOT_COUNT, StorePressure, StoreTicket};
+use martlet_engine::{BodyId, FetchedBody, SLOT_COUNT, StorePressure, StoreTicket};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
@@ -36,12 +36,23 @@ pub(super) struct Batch {
     pub(super) bytes: Vec<u8>,
 }
 
+/// Bodies that a shard wants to have back.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) shard: usize,
+    pub(super) bodies: Vec<BodyId>,
+    /// How often they were not where they had been a moment before.
+    pub(super) misses: u32,
+}
+
 #[derive(Debug, Default)]
 struct Waiting {
     batches: Vec<Batch>,
     /// Bytes put up and not yet stable.
     bytes: usize,
     pressure: StorePressure,
+    /// Bodies that shards want to have back.
+    wanted: Vec<Wanted>,
     /// Emptied buffers, to be used again.
     empties: Vec<Vec<u8>>,
     /// The shards have ended: nothing more comes.
@@ -57,6 +68,9 @@ struct News {
     pressure: AtomicU8,
     /// Slots that the store wants a checkpoint of, one bit each.
     wishes: [AtomicU64; WISH_WORDS],
+    /// Bodies that the shard wanted, and whether there are any.
+    bodies: Mutex<Vec<FetchedBody>>,
+    has_bodies: AtomicBool,
     bell: Arc<Notify>,
 }
 
@@ -74,6 +88,8 @@ impl StoreLine {
             stable: AtomicU64::new(0),
             pressure: AtomicU8::new(code(StorePressure::Normal)),
             wishes: Default::default(),
+            bodies: Mutex::default(),
+            has_bodies: AtomicBool::new(false),
             bell,
         };
         Self {
@@ -115,6 +131,45 @@ impl StoreLine {
         empty
     }
 
+    /// A shard wants to have bodies back, or they have to be looked for again.
+    pub(super) fn want(&self, wanted: Wanted) {
+        let mut waiting = self.waiting.lock();
+        if waiting.dead {
+            return;
+        }
+        waiting.wanted.push(wanted);
+        drop(waiting);
+        self.arrived.notify_one();
+    }
+
+    /// A shard wants to have these bodies back.
+    pub(crate) fn want_bodies(&self, shard: usize, bodies: Vec<BodyId>) {
+        self.want(Wanted {
+            shard,
+            bodies,
+            misses: 0,
+        });
+    }
+
+    /// Gives a shard bodies that it wanted.
+    pub(super) fn bring(&self, shard: usize, bodies: Vec<FetchedBody>) {
+        if let Some(news) = self.news.get(shard) {
+            news.bodies.lock().extend(bodies);
+            news.has_bodies.store(true, Ordering::Release);
+            news.bell.notify_one();
+        }
+    }
+
+    /// Takes what was brought for a shard.
+    pub(crate) fn take_bodies(&self, shard: usize) -> Vec<FetchedBody> {
+        match self.news.get(shard) {
+            Some(news) if news.has_bodies.swap(false, Ordering::AcqRel) => {
+                mem::take(&mut *news.bodies.lock())
+            }
+            Some(_) | None => Vec::new(),
+        }
+    }
+
     /// The shards have ended: the store's thread ends, too, when everything is stable.
     pub(super) fn end(&self) {
         self.waiting.lock().ending = true;
@@ -129,7 +184,7 @@ impl StoreLine {
     /// Takes everything that waits, for an empty list; waits for something to come, at most so long.
     pub(super) fn take(&self, empty: Vec<Batch>, at_most: Option<Duration>) -> Taken {
         let mut waiting = self.waiting.lock();
-        if waiting.batches.is_empty() && !waiting.ending {
+        if waiting.batches.is_empty() && waiting.wanted.is_empty() && !waiting.ending {
             match at_most {
                 Some(time) => {
                     self.arrived.wait_for(&mut waiting, time);
@@ -139,6 +194,7 @@ impl StoreLine {
         }
         Taken {
             batches: mem::replace(&mut waiting.batches, empty),
+            wanted: mem::take(&mut waiting.wanted),
             ending: waiting.ending,
         }
     }
@@ -192,6 +248,7 @@ impl StoreLine {
         let mut waiting = self.waiting.lock();
         waiting.dead = true;
         waiting.batches = Vec::new();
+        waiting.wanted = Vec::new();
         drop(waiting);
         let _ = self.failure.text.set(why);
         self.failure.said.notify_waiters();
@@ -257,6 +314,7 @@ impl StoreLine {
 #[derive(Debug)]
 pub(super) struct Taken {
     pub(super) batches: Vec<Batch>,
+    pub(super) wanted: Vec<Wanted>,
     /// Nothing comes any more.
     pub(super) ending: bool,
 }

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use martlet_engine::{Effects, Shard, Time};
 use martlet_store::{
-    Log, OpenError, Phase, Progress, RealDisk, Recovery, Settings, Store, StoreError,
+    BodyReader, Log, OpenError, Phase, Progress, RealDisk, Recovery, Settings, Store, StoreError,
 };
 
 use super::directory;
 use super::line::StoreLine;
+use super::reader::Reader;
 use super::writer::Writer;
 use crate::config::{Durability, Storage};
 
@@ -205,7 +206,15 @@ impl Opened {
         self.recovered.retained = seats.iter().map(|seat| seat.shard.retained_count()).sum();
         self.recovered.took = self.begun.elapsed();
         let place = directory.display().to_string();
-        let writer = Writer::start(Box::new(self.store), Arc::clone(line), place);
+        let config = seats.first().and_then(|seat| seat.shard.store_config());
+        let disk = RealDisk::new(&directory);
+        let reader = config.map(|config| {
+            let reader = BodyReader::new(disk);
+            Reader::start(reader, Arc::clone(line), config, place.clone())
+        });
+        let writer = reader.transpose().and_then(|reader| {
+            Writer::start(Box::new(self.store), reader, Arc::clone(line), place)
+        });
         let writer = writer.map_err(|source| StorageError::Unusable { directory, source })?;
         Ok((writer, self.recovered))
     }

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use martlet_store::{Disk, Log, Maintenance, Store, StoreError};
+use martlet_engine::{BodyId, FetchedBody};
+use martlet_store::{BodyPlace, Disk, Log, Maintenance, Store, StoreError};
 
-use super::line::{Batch, StoreLine};
+use super::line::{Batch, StoreLine, Wanted};
+use super::reader::{Job, Reader};
 
 /// The running thread.
 #[derive(Debug)]
@@ -22,11 +24,13 @@ impl Writer {
     /// Starts it. `place` is what a failure calls the store.
     pub(super) fn start(
         store: Box<dyn Closing>,
+        reader: Option<Reader>,
         line: Arc<StoreLine>,
         place: String,
     ) -> io::Result<Self> {
         let work = Work {
             store,
+            reader,
             line: Arc::clone(&line),
             place,
             more_maintenance: true,
@@ -58,11 +62,18 @@ impl Writer {
 
 /// A store that knows when it is used for the last time.
 pub(super) trait Closing: Store {
+    /// Where a body is.
+    fn place_of(&mut self, body: BodyId) -> Result<Option<BodyPlace>, StoreError>;
+
     /// Everything is in it; nothing comes any more.
     fn close(self: Box<Self>) -> Result<(), StoreError>;
 }
 
 impl<D: Disk> Closing for Log<D> {
+    fn place_of(&mut self, body: BodyId) -> Result<Option<BodyPlace>, StoreError> {
+        Self::place_of(self, body)
+    }
+
     fn close(self: Box<Self>) -> Result<(), StoreError> {
         Self::close(*self).map(drop)
     }
@@ -71,6 +82,7 @@ impl<D: Disk> Closing for Log<D> {
 /// What the thread owns.
 struct Work {
     store: Box<dyn Closing>,
+    reader: Option<Reader>,
     line: Arc<StoreLine>,
     place: String,
     /// The store has something to do while nothing is to be written.
@@ -100,7 +112,10 @@ impl Work {
                 }
                 return;
             }
-            let done = self.store_all(&mut batches).and_then(|()| {
+            let mut wanted = taken.wanted;
+            let done = self.store_all(&mut batches);
+            let done = done.and_then(|()| wanted.drain(..).try_for_each(|w| self.look_for(w)));
+            let done = done.and_then(|()| {
                 // While a stream of batches comes, maintenance has its share of the time as well: one short piece for
                 // each sync. Without it the space would only be given back in quiet hours.
                 if nothing || !taken.ending {
@@ -154,6 +169,45 @@ impl Work {
                 // Cleaning may make the room.
                 self.maintain()?;
             }
+        }
+        Ok(())
+    }
+
+    /// Has bodies read that shards want to have back. Here is only said where they are.
+    fn look_for(&mut self, wanted: Wanted) -> Result<(), StoreError> {
+        let Wanted {
+            shard,
+            bodies,
+            misses,
+        } = wanted;
+        let mut places = Vec::with_capacity(bodies.len());
+        let mut gone = Vec::new();
+        for body in bodies {
+            match self.store.place_of(body) {
+                Ok(Some(place)) => places.push(place),
+                // Nothing refers to it any more: whoever wanted it has ended meanwhile.
+                Ok(None) => gone.push(FetchedBody {
+                    body,
+                    message: None,
+                }),
+                // It is where cleaning has put it, which could not be written yet.
+                Err(StoreError::Full(_)) => self.line.want(Wanted {
+                    shard,
+                    bodies: vec![body],
+                    misses,
+                }),
+                Err(error) => return Err(error),
+            }
+        }
+        if !gone.is_empty() {
+            self.line.bring(shard, gone);
+        }
+        if let Some(reader) = self.reader.as_ref().filter(|_| !places.is_empty()) {
+            reader.read(Job {
+                shard,
+                places,
+                misses,
+            });
         }
         Ok(())
     }

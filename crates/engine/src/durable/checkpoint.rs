@@ -125,10 +125,8 @@ fn push_messages(session: &ClientSession, id: SessionId, fx: &mut Effects) {
             (Stage::AwaitPubAck | Stage::AwaitPubRec, None) => {}
         }
     }
-    for (position, delivery) in session.queue.iter() {
-        if let Some(body) = delivery.body {
-            let what = (body, stored_terms(&delivery.terms));
-            push_queued(session, position, what, None, fx);
-        }
+    for (position, body, terms) in session.queue.stored() {
+        let what = (body, stored_terms(&terms));
+        push_queued(session, position, what, None, fx);
     }
 }

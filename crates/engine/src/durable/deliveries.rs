@@ -116,10 +116,8 @@ impl Durable {
 
 /// The last message of a session's queue is new there.
 pub(crate) fn record_last_queued(session: &ClientSession, fx: &mut Effects) {
-    if let Some((position, delivery)) = session.queue.back()
-        && let Some(body) = delivery.body
-    {
-        let what = (body, stored_terms(&delivery.terms));
+    if let Some((position, body, terms)) = session.queue.last_stored() {
+        let what = (body, stored_terms(&terms));
         push_queued(session, position, what, None, fx);
     }
 }

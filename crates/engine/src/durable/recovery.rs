@@ -40,6 +40,9 @@ impl Shard {
             if online.contains(&key) {
                 self.connection_lost_in_crash(key, now, fx);
             }
+            if let Some(session) = self.sessions.get_mut(key) {
+                session.queue.shrink();
+            }
             self.make_known(key);
             self.rejoin_groups(key, fx);
         }

@@ -13,9 +13,10 @@ use crate::client_session::{ClientSession, Membership, Will};
 use crate::client_slots::owner_of_topic;
 use crate::config::SHARDS_MAX;
 use crate::delivery::{Delivery, GroupTag, SubscriptionIds, Terms};
-use crate::message::{Message, MessageParts, Origin};
+use crate::message::Message;
 use crate::parts::Doubt;
-use crate::record::{Body, BodyId, Record, SessionId, StoredOptions, StoredTerms};
+use crate::queue::{STORED_BYTES, Stamp};
+use crate::record::{BodyId, Record, SessionId, StoredOptions, StoredTerms};
 use crate::replay::Replay;
 use crate::shard::{Shard, Subscriber};
 use crate::slab::Key;
@@ -58,7 +59,7 @@ impl Shard {
         match *record {
             Record::SlotBegin { slot } => self.forget_slot(slot),
             Record::Body { body, ref message } => {
-                let message = durable_message(message, durable.unix_ms_at_zero);
+                let message = durable.config.message_of(message);
                 recovery.bodies.insert(body, message);
             }
             Record::Session {
@@ -298,9 +299,10 @@ impl Shard {
                     }
                     return;
                 };
-                self.memory_bytes += message.size();
+                self.memory_bytes += STORED_BYTES;
+                let stamp = Stamp::of(&message.parts(), message.size());
                 let delivery = Delivery {
-                    message,
+                    message: None,
                     body: Some(body),
                     terms: restored_terms(terms, self.config.shard_count),
                 };
@@ -309,7 +311,7 @@ impl Shard {
                     Some(id) => gone = session.outbound.forget(id),
                 }
                 match packet_id {
-                    None => session.queue.restore(position, delivery),
+                    None => session.queue.restore(position, delivery, stamp),
                     Some(id) => restore_in_flight(session, id, delivery),
                 }
             }
@@ -334,7 +336,7 @@ impl Shard {
             _ => {}
         }
         if let Some(delivery) = gone {
-            self.memory_bytes = self.memory_bytes.saturating_sub(delivery.message.size());
+            self.memory_bytes = self.memory_bytes.saturating_sub(delivery.held_bytes());
         }
     }
 
@@ -425,19 +427,4 @@ fn restored_terms(terms: &StoredTerms<'_>, shard_count: usize) -> Terms {
             })
         }),
     }
-}
-
-fn durable_message(body: &Body<'_>, unix_ms_at_zero: u64) -> Message {
-    MessageParts {
-        topic: body.topic.into(),
-        shared_properties: body.shared_properties,
-        payload: body.payload,
-        qos: body.qos,
-        retain: body.retain,
-        expires_at: body
-            .expires_at
-            .map(|at| Time::from_millis(at.0.saturating_sub(unix_ms_at_zero))),
-        origin: Origin::NONE,
-    }
-    .to_message()
 }

@@ -9,6 +9,7 @@ use crate::client_session::{ClientSession, Will};
 use crate::client_slots::slot_of;
 use crate::effects::Effects;
 use crate::interest::InterestKey;
+use crate::queue::STORED_BYTES;
 use crate::record::{Body, Record, SessionId, StoredOptions};
 use crate::shard::Shard;
 use crate::slab::Key;
@@ -29,7 +30,8 @@ impl Shard {
         let Some(session) = self.sessions.get(key) else {
             return;
         };
-        let wanted = self.durable.is_some() && session.expiry_s > 0;
+        // One that ends with this connection, but has something that is only in the store, is stored until then.
+        let wanted = self.durable.is_some() && (session.expiry_s > 0 || session.needs_store());
         match (session.stored(), wanted) {
             (None, false) => {}
             (None, true) => self.begin_storing(key, fx),
@@ -76,17 +78,20 @@ impl Shard {
         session.stored_as = None;
         durable.slot(id.slot()).sessions.remove(&id);
         durable.replayed.remove(&key);
-        for (position, delivery) in session.queue.iter_mut() {
-            if let Some(body) = delivery.body.take() {
-                fx.store.push(&Record::Dropped {
-                    session: id,
-                    position,
-                    body,
-                });
-            }
+        while let Some((position, body)) = session.queue.pop_stored() {
+            self.memory_bytes = self.memory_bytes.saturating_sub(STORED_BYTES);
+            durable.let_go(body);
+            fx.store.push(&Record::Dropped {
+                session: id,
+                position,
+                body,
+            });
         }
         for (packet_id, delivery) in session.outbound.messages_mut() {
             if let Some(body) = delivery.body.take() {
+                if delivery.message.is_none() {
+                    durable.let_go(body);
+                }
                 fx.store.push(&Record::Finished {
                     session: id,
                     packet_id,

@@ -81,6 +81,9 @@ impl Shard {
                 Waiter::Held { group, sequence } => self.group_done(group, sequence, fx),
             }
         }
+        if let Some(durable) = &mut self.durable {
+            durable.evict();
+        }
         self.settle(now, fx);
     }
 

@@ -1,5 +1,6 @@
 //! Durability: what waits for the store, and what comes back after a crash.
 
+mod cold;
 mod groups;
 mod parts;
 mod random;

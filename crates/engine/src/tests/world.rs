@@ -16,8 +16,8 @@ use martlet_codec::{
 use crate::client_slots::shard_of;
 use crate::interest::prefixes_of;
 use crate::{
-    AllowAll, AuthQuestion, Closed, ConnId, Effects, Interest, InterestKey, Limits, Policy, Shard,
-    ShardConfig, StoreConfig, StoreTicket, Time, Verdict,
+    AllowAll, AuthQuestion, BodyId, Closed, ConnId, Effects, FetchedBody, Interest, InterestKey,
+    Limits, Policy, Record, Records, Shard, ShardConfig, StoreConfig, StoreTicket, Time, Verdict,
 };
 
 /// An interest map for tests: exact, behind a spin-free cell (the shards of a test share one thread).
@@ -128,6 +128,8 @@ pub(crate) struct TestStore {
     pub(crate) stable: usize,
     /// Whether batches stay unstable until the test says otherwise.
     pub(crate) held: bool,
+    /// Whether bodies that are asked for are not answered until the test says otherwise.
+    pub(crate) reads_held: bool,
     /// The wall clock at time 0.
     pub(crate) zero: Option<u64>,
 }
@@ -156,6 +158,21 @@ impl World {
         policy: &Policy,
         zero: Option<u64>,
     ) -> Self {
+        let config = zero.map(|unix_ms_at_zero| StoreConfig {
+            unix_ms_at_zero,
+            // Whatever is stable is in the store only.
+            body_cache_bytes: 0,
+            read_ahead_bytes: 0,
+        });
+        Self::with_config(shard_count, limits, policy, config)
+    }
+
+    pub(crate) fn with_config(
+        shard_count: usize,
+        limits: &Limits,
+        policy: &Policy,
+        store: Option<StoreConfig>,
+    ) -> Self {
         let interest = Arc::new(TestInterest::default());
         let shards = (0..shard_count)
             .map(|index| {
@@ -165,7 +182,7 @@ impl World {
                     seed: 7,
                     limits: limits.clone(),
                     policy: policy.clone(),
-                    store: zero.map(|unix_ms_at_zero| StoreConfig { unix_ms_at_zero }),
+                    store,
                 };
                 Shard::new(config, interest.clone(), Box::new(AllowAll))
             })
@@ -184,7 +201,7 @@ impl World {
             held: Vec::new(),
             questions: Vec::new(),
             store: TestStore {
-                zero,
+                zero: store.map(|store| store.unix_ms_at_zero),
                 ..TestStore::default()
             },
         }
@@ -344,6 +361,9 @@ impl World {
             let mut busy = false;
             for from in 0..self.shards.len() {
                 self.take_batch(from);
+                if !self.store.reads_held {
+                    busy |= self.read_bodies(from);
+                }
                 busy |= self.flush(from);
                 for to in 0..self.shards.len() {
                     if self.held.contains(&(from, to)) {
@@ -370,6 +390,44 @@ impl World {
         if let Some((ticket, bytes)) = self.effects[shard].store.take(Vec::new()) {
             self.store.log.push((shard, ticket, bytes));
         }
+    }
+
+    /// Answers what a shard has asked the store for.
+    pub(crate) fn read_bodies(&mut self, shard: usize) -> bool {
+        let wanted = core::mem::take(&mut self.effects[shard].wanted_bodies);
+        self.give_bodies(shard, &wanted, |_| true);
+        !wanted.is_empty()
+    }
+
+    /// Answers with the bodies that are `good`, and without the others.
+    pub(crate) fn give_bodies(
+        &mut self,
+        shard: usize,
+        wanted: &[BodyId],
+        good: impl Fn(BodyId) -> bool,
+    ) {
+        if wanted.is_empty() {
+            return;
+        }
+        let mut found = HashMap::new();
+        let config = self.shards[shard].config.store.unwrap();
+        for (_, _, batch) in &self.store.log[..self.store.stable] {
+            for record in Records::new(batch).map(Result::unwrap) {
+                if let Record::Body { body, message } = record
+                    && wanted.contains(&body)
+                {
+                    found.insert(body, config.message_of(&message));
+                }
+            }
+        }
+        let mut bodies = wanted
+            .iter()
+            .map(|body| FetchedBody {
+                body: *body,
+                message: found.get(body).filter(|_| good(*body)).cloned(),
+            })
+            .collect();
+        self.shards[shard].on_bodies(&mut bodies, self.now, &mut self.effects[shard]);
     }
 
     /// Makes the batches below `upto` stable, and says so.

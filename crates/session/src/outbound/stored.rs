@@ -1,4 +1,4 @@
-//! Looking at a window from outside, and building it again: for a store.
+//! Looking at a window from outside, and building it again: for a store, and for messages that are kept elsewhere.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -24,6 +24,32 @@ impl<T> Outbound<T> {
             .iter_mut()
             .flat_map(|window| &mut window.entries);
         entries.filter_map(|entry| Some((entry.id, entry.message.as_mut()?)))
+    }
+
+    /// The message that [`Outbound::next_resend`] would give out, if it is one that gives out a message.
+    #[must_use]
+    pub fn peek_resend(&self) -> Option<&T> {
+        let window = self
+            .window
+            .as_ref()
+            .filter(|window| window.resend_count > 0)?;
+        if window.in_flight >= self.receive_maximum {
+            return None;
+        }
+        let mut entries = window.entries.iter();
+        let next = entries.find(|entry| !entry.sent && entry.state != State::Done)?;
+        match next.state {
+            State::AwaitPubAck | State::AwaitPubRec => next.message.as_ref(),
+            State::AwaitPubComp | State::Reserved | State::Done => None,
+        }
+    }
+
+    /// The messages that wait to be sent again, in order.
+    pub fn unsent(&self) -> impl Iterator<Item = &T> {
+        let windows = self.window.iter().filter(|window| window.resend_count > 0);
+        let entries = windows.flat_map(|window| &window.entries);
+        let unsent = entries.filter(|entry| !entry.sent);
+        unsent.filter_map(|entry| entry.message.as_ref())
     }
 
     /// Puts an unfinished message behind all others, as it was in an earlier life. One with its identifier is

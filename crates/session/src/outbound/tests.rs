@@ -9,13 +9,24 @@ fn id(n: u16) -> PacketId {
 
 fn resends(outbound: &mut Outbound<&'static str>) -> Vec<(u16, Option<&'static str>)> {
     let mut seen = Vec::new();
-    while let Some(resend) = outbound.next_resend() {
+    loop {
+        let waiting = outbound.unsent().count();
+        let announced = outbound.peek_resend().copied();
+        let Some(resend) = outbound.next_resend() else {
+            assert_eq!(announced, None);
+            return seen;
+        };
+        let given = match resend {
+            Resend::Publish(_, _, message) => Some(*message),
+            Resend::PubRel(_) => None,
+        };
+        assert_eq!(announced, given);
+        assert!(given.is_none() || waiting > 0);
         seen.push(match resend {
             Resend::Publish(id, _, message) => (id.get(), Some(*message)),
             Resend::PubRel(id) => (id.get(), None),
         });
     }
-    seen
 }
 
 //= mqtt5 4.9.0-2 test

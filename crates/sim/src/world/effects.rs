@@ -12,6 +12,10 @@ impl World {
     pub(super) fn harvest(&mut self, shard: usize) {
         self.hand_over_batch(shard);
         let fx = &mut self.effects[shard];
+        let wanted = core::mem::take(&mut fx.wanted_bodies);
+        if let Some(storage) = &mut self.storage {
+            storage.want(shard, wanted);
+        }
         let connected = core::mem::take(&mut fx.connected);
         let closed = core::mem::take(&mut fx.closed);
         let handovers = core::mem::take(&mut fx.handovers);

@@ -28,7 +28,11 @@ impl World {
                     seed: self.seed.wrapping_add(self.incarnation),
                     limits: self.setup.limits.clone(),
                     policy: self.setup.policy.clone(),
-                    store: store.then_some(StoreConfig { unix_ms_at_zero }),
+                    store: store.then_some(StoreConfig {
+                        unix_ms_at_zero,
+                        body_cache_bytes: self.body_cache_bytes(),
+                        read_ahead_bytes: self.read_ahead_bytes(),
+                    }),
                 };
                 let shared: Arc<dyn Interest> = interest.clone();
                 Shard::new(config, shared, Box::new(AllowAll))
@@ -48,6 +52,24 @@ impl World {
             storage.begin(count);
         }
         self.ledger.shards = vec![ShardFact::default(); count];
+    }
+
+    /// In most runs nearly every body that waits is in the store only.
+    pub(super) const fn body_cache_bytes(&self) -> usize {
+        match self.seed % 4 {
+            0 => usize::MAX,
+            1 => 500,
+            _ => 0,
+        }
+    }
+
+    /// In some of them even what was read is forgotten at once if it cannot be sent.
+    pub(super) const fn read_ahead_bytes(&self) -> usize {
+        match self.seed % 3 {
+            0 => 1 << 20,
+            1 => 400,
+            _ => 0,
+        }
     }
 
     /// The time on the clock of this process.

@@ -31,6 +31,13 @@ impl World {
             return Ok(());
         };
         let rng = &mut self.rng;
+        if !storage.wants.is_empty() && rng.one_in(3) {
+            self.bodies_come_back(false)?;
+            return Ok(());
+        }
+        let Some(storage) = &mut self.storage else {
+            return Ok(());
+        };
         if storage.fault_one_in > 0 && rng.one_in(storage.fault_one_in) {
             if rng.one_in(2) {
                 storage.disk_fault(rng);
@@ -96,6 +103,32 @@ impl World {
         true
     }
 
+    /// Some of the bodies that shards wait for come, or all. Whether there were any.
+    fn bodies_come_back(&mut self, all: bool) -> Result<bool, Failure> {
+        let config = self.shards.first().and_then(Shard::store_config);
+        let (Some(storage), Some(config)) = (&mut self.storage, config) else {
+            return Ok(false);
+        };
+        if storage.wants.is_empty() {
+            return Ok(false);
+        }
+        let answers = match storage.fetch(all, config, &mut self.rng) {
+            Ok(answers) => answers,
+            Err(error) => return self.survive::<()>(Err(error)).map(|()| true),
+        };
+        let now = self.shard_now();
+        for shard in 0..self.shards.len() {
+            let of_shard = answers.iter().filter(|(of, _)| *of == shard);
+            let mut bodies: Vec<_> = of_shard.map(|(_, body)| body.clone()).collect();
+            if !bodies.is_empty() {
+                self.say(&format!("shard {shard} gets {bodies:?}"));
+                self.shards[shard].on_bodies(&mut bodies, now, &mut self.effects[shard]);
+                self.harvest(shard);
+            }
+        }
+        Ok(true)
+    }
+
     fn tell_pressure(&mut self) -> bool {
         let storage = self.storage.as_mut();
         let news = storage.and_then(|storage| storage.pressure_news(&mut self.rng));
@@ -142,6 +175,7 @@ impl World {
         moved |= matches!(maintained, Ok(true));
         self.survive(maintained)?;
         while self.ticket_comes_back() {}
+        moved |= self.bodies_come_back(true)?;
         moved |= self.checkpoint();
         moved |= self.tell_pressure();
         Ok(moved)
@@ -149,6 +183,7 @@ impl World {
 
     /// What the log says is what the shards know: a checkpoint of every slot changes nothing.
     pub(crate) fn compare_log_and_shards(&mut self) -> Result<(), Failure> {
+        self.look_at_bodies()?;
         let sound = |picture: Result<_, String>| picture.map_err(|what| fail("log_is_sound", what));
         let Some(storage) = &mut self.storage else {
             return Ok(());
@@ -165,6 +200,25 @@ impl World {
             None => Ok(()),
             Some(what) => Err(fail("log_is_state", what)),
         }
+    }
+
+    /// Whoever asked for a body has it, none is lost, and no more are in memory than there may be.
+    fn look_at_bodies(&self) -> Result<(), Failure> {
+        for (at, shard) in self.shards.iter().enumerate() {
+            let (asked, bytes) = (shard.asked_body_count(), shard.cached_body_bytes());
+            let lost = shard.counters().dropped_lost;
+            if asked > 0
+                || lost > 0
+                || bytes
+                    > self
+                        .body_cache_bytes()
+                        .saturating_add(self.read_ahead_bytes())
+            {
+                let what = format!("shard {at}: {asked} asked for, {lost} lost, {bytes} bytes");
+                return Err(fail("bodies_come_back", what));
+            }
+        }
+        Ok(())
     }
 
     /// The process ends without being asked, and another one begins.

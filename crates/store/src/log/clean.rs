@@ -341,9 +341,11 @@ impl<D: Disk> Log<D> {
         let put = self.put_frame(Kind::Bodies, false, &current.copies, Use::Needed)?;
         for copied in current.copied.drain(..) {
             // It may have gone in the meantime, or have been written again.
-            if self.bodies.location(copied.id) == Some(copied.from) {
+            if let Some((from, checksum)) = self.bodies.place_and_checksum(copied.id)
+                && from == copied.from
+            {
                 let to = location(put, copied.offset as u64, copied.from.len);
-                self.move_body(copied.id, to);
+                self.move_body(copied.id, to, checksum);
             }
         }
         current.copies.clear();

@@ -88,12 +88,13 @@ impl Count {
                 None => return,
                 Some(Ok(record)) => {
                     recovery.records += 1;
-                    let len = records.offset() - offset;
+                    let bytes = found.payload.get(offset..records.offset());
                     let place = Place {
                         sequence: found.header.sequence,
                         offset,
                     };
-                    within = self.add_record(&record, put, place, len, within);
+                    within =
+                        self.add_record(&record, put, place, bytes.unwrap_or_default(), within);
                 }
                 Some(Err(error)) => {
                     recovery.faults.push(Fault {
@@ -113,16 +114,17 @@ impl Count {
         record: &Record<'_>,
         put: Put,
         place: Place,
-        len: usize,
+        bytes: &[u8],
         within: bool,
     ) -> bool {
         let (session, number) = record.counters();
         self.mark.session_counter = self.mark.session_counter.max(session);
         self.mark.number_counter = self.mark.number_counter.max(number);
         if let Record::Body { body, .. } = record {
-            let len = u32::try_from(len).unwrap_or(u32::MAX);
+            let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
             let location = location(put, place.offset as u64, len);
-            self.bodies.put(body.as_u64(), location);
+            let checksum = crc32c::crc32c(bytes);
+            self.bodies.put(body.as_u64(), location, checksum);
         }
         let Some(slot) = record
             .slot()
@@ -135,7 +137,7 @@ impl Count {
             self.slots.begin(slot, put.generation);
         }
         let within = within || begins;
-        let bytes = len as u64;
+        let bytes = bytes.len() as u64;
         if within {
             self.slots.checkpointed(slot, bytes);
         } else {

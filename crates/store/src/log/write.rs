@@ -179,7 +179,7 @@ impl<D: Disk> Log<D> {
     }
 
     /// Writes what has gathered.
-    fn write_group(&mut self) -> Result<(), StoreError> {
+    pub(super) fn write_group(&mut self) -> Result<(), StoreError> {
         let Some(head) = &mut self.head else {
             return Ok(());
         };

@@ -3,7 +3,7 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use martlet_engine::{Record, StorePressure, StoreTicket};
+use martlet_engine::{Body, Record, StorePressure, StoreTicket};
 use martlet_store::{FailedCall, FullBecause, StoreStats};
 use tokio::sync::Notify;
 
@@ -55,12 +55,20 @@ impl Store for Puppet {
         Ok(())
     }
 
+    fn read_body(&mut self, _: BodyId, _: &mut dyn FnMut(&Body<'_>)) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
     fn stats(&self) -> StoreStats {
         StoreStats::default()
     }
 }
 
 impl Closing for Puppet {
+    fn place_of(&mut self, _: BodyId) -> Result<Option<BodyPlace>, StoreError> {
+        Ok(None)
+    }
+
     fn close(self: Box<Self>) -> Result<(), StoreError> {
         Ok(())
     }
@@ -85,7 +93,12 @@ impl World {
             orders: to_thread,
             wish,
         };
-        let writer = Writer::start(Box::new(puppet), Arc::clone(&line), "/data".to_owned());
+        let writer = Writer::start(
+            Box::new(puppet),
+            None,
+            Arc::clone(&line),
+            "/data".to_owned(),
+        );
         Self {
             line,
             bells,

@@ -209,10 +209,11 @@ fn every_reference_ends_with_its_session() {
     assert_eq!(world.references().len(), 3);
     world.drop_connection(other);
     world.advance(9_000);
-    // Resumed, and not durable any longer.
+    // Resumed, and durable only as long as its messages are in the store only.
     let taken_over = world.connect_with(Version::V5, "sub", false, &[]);
-    assert_eq!(world.references().len(), 0, "{:#?}", world.records());
+    assert_eq!(world.references().len(), 2, "{:#?}", world.records());
     assert_eq!(world.payloads(taken_over).len(), 2, "its messages stay");
+    assert_eq!(world.crash_now().shards[0].session_count(), 0);
     world.ack(taken_over, Packet::PubAck, 2);
     world.drop_connection(taken_over);
     assert_eq!(world.references().len(), 0, "{:#?}", world.records());
