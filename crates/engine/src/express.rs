@@ -5,19 +5,20 @@
 //! holds for a message that is published now and for one that was kept in a queue. Everything else takes the long way through
 //! `sending.rs` and `delivery.rs`; both write the same bytes.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use martlet_codec::{PacketId, Publish, QoS, Version};
 
 use crate::connection::Connection;
 use crate::delivery::{Delivery, SubscriptionIds, Terms};
-use crate::durable::{Source, Step};
+use crate::durable::{Durable, Source, Step};
 use crate::effects::{ConnId, Effects};
 use crate::message::{Form, Message, MessageParts, length_bytes, topic_at};
 use crate::outbox::CHAIN_THRESHOLD;
 use crate::publication::Publication;
-use crate::queue::{Content, STORED_BYTES};
-use crate::record::StoredTerms;
+use crate::queue::{Front, STORED_BYTES};
+use crate::record::{BodyId, StoredTerms};
 use crate::shard::Shard;
 use crate::slab::Key;
 use crate::time::Time;
@@ -220,25 +221,23 @@ impl Shard {
         let mut moved = false;
         while connection.outbox.len() < outbox_max
             && let Some(front) = session.queue.front()
-            && (front.qos == QoS::AtMostOnce || session.outbound.can_send())
-            && !front.has_ids
+            && (front.qos() == QoS::AtMostOnce || session.outbound.can_send())
+            && !front.has_ids()
             && !front.is_expired(now)
         {
-            let (qos, retain, body) = (front.qos, front.retain, front.body);
+            let (qos, retain) = (front.qos(), front.retain());
+            let (message, body) = match front {
+                Front::Whole(delivery) => (delivery.message.clone(), delivery.body),
+                Front::Stored(entry) => {
+                    let body = Some(entry.body);
+                    (in_memory(&mut self.durable, body), body)
+                }
+            };
+            let Some(message) = message else { break };
             if body.is_none() && session.stored_as.is_some() && qos == QoS::ExactlyOnce {
                 // What a group has given is recorded only now.
                 break;
             }
-            let message = match front.content {
-                Content::Here(message) => message.clone(),
-                Content::Stored(_) => {
-                    let stored = self.durable.as_mut().zip(body);
-                    let Some(message) = stored.and_then(|(d, body)| d.look(body)) else {
-                        break;
-                    };
-                    message.clone()
-                }
-            };
             let parts = message.parts();
             let template = Some(Template::of_message(&message));
             let Some(plain) = Plain::of(connection, template, &parts, qos) else {
@@ -280,6 +279,12 @@ impl Shard {
             fx.dirty.push(ConnId(conn));
         }
     }
+}
+
+/// The message of a body, if it is in memory.
+#[inline(never)]
+fn in_memory(durable: &mut Option<Box<Durable>>, body: Option<BodyId>) -> Option<Message> {
+    durable.as_mut()?.look(body?).cloned()
 }
 
 /// Writes to the outbox; returns by how much it has grown, which the connection has counted.

@@ -8,7 +8,7 @@ use crate::delivery::{Attempt, Delivery, GroupTag, write_publish};
 use crate::durable::Source;
 use crate::effects::Effects;
 use crate::publication::Publication;
-use crate::queue::Content;
+use crate::queue::Front;
 use crate::record::BodyId;
 use crate::sending::Delivered;
 use crate::shard::Shard;
@@ -175,13 +175,14 @@ impl Shard {
             }
             return true;
         }
-        if front.qos != QoS::AtMostOnce && !session.outbound.can_send() {
+        if front.qos() != QoS::AtMostOnce && !session.outbound.can_send() {
             return false;
         }
-        if let (Content::Stored(_), Some(body)) = (front.content, front.body)
-            && !self.is_at_hand(key, body, fx)
-        {
-            return false;
+        if let Front::Stored(entry) = front {
+            let body = entry.body;
+            if !self.is_at_hand(key, body, fx) {
+                return false;
+            }
         }
         let Some((place, delivery)) = self.pop_queue(key) else {
             return false;

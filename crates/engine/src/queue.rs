@@ -12,12 +12,11 @@ use alloc::vec::Vec;
 use martlet_codec::QoS;
 
 use crate::delivery::{Delivery, SubscriptionIds, Terms};
-use crate::message::Message;
 use crate::record::BodyId;
 use crate::time::Time;
 
-use stored::StoredList;
 pub(crate) use stored::{STORED_BYTES, Stamp};
+use stored::{StoredEntry, StoredList};
 
 /// First in, first out, bounded in messages and bytes. One word until something waits.
 #[derive(Debug, Default)]
@@ -27,7 +26,7 @@ pub(crate) struct Queue(Option<Box<Waiting>>);
 struct Waiting {
     entries: VecDeque<Entry>,
     stored: StoredList,
-    /// Of all messages, wherever their bodies are.
+    /// Of whole messages.
     bytes: usize,
     qos0_count: usize,
     qos0_bytes: usize,
@@ -52,56 +51,89 @@ pub(crate) enum Pushed {
 
 /// The oldest message.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Front<'a> {
-    pub(crate) qos: QoS,
-    pub(crate) retain: bool,
-    /// Whether a subscription identifier goes with it.
-    pub(crate) has_ids: bool,
-    pub(crate) body: Option<BodyId>,
-    pub(crate) content: Content<'a>,
-}
-
-/// Where a message is that waits.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Content<'a> {
-    Here(&'a Message),
-    Stored(Stamp),
+pub(crate) enum Front<'a> {
+    Whole(&'a Delivery),
+    /// Its body is in the store.
+    Stored(&'a StoredEntry),
 }
 
 impl Front<'_> {
+    #[inline]
+    pub(crate) fn qos(&self) -> QoS {
+        match self {
+            Self::Whole(delivery) => delivery.terms.qos,
+            Self::Stored(entry) => entry.qos,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn retain(&self) -> bool {
+        match self {
+            Self::Whole(delivery) => delivery.terms.retain,
+            Self::Stored(entry) => entry.retain,
+        }
+    }
+
+    /// Whether a subscription identifier goes with it.
+    #[inline]
+    pub(crate) fn has_ids(&self) -> bool {
+        match self {
+            Self::Whole(delivery) => delivery.terms.ids != SubscriptionIds::None,
+            Self::Stored(entry) => entry.has_ids(),
+        }
+    }
+
+    #[inline]
     pub(crate) fn is_expired(&self, now: Time) -> bool {
-        match self.content {
-            Content::Here(message) => message.is_expired(now),
-            Content::Stored(stamp) => stamp.is_expired(now),
+        match self {
+            Self::Whole(delivery) => {
+                let message = delivery.message.as_ref();
+                message.is_some_and(|message| message.is_expired(now))
+            }
+            Self::Stored(entry) => entry.stamp.is_expired(now),
         }
     }
 }
 
 impl Queue {
     /// Appends a message. Over the limits the oldest QoS 0 messages make room; if there are none, the new one is refused.
-    /// `stamp`: what is known of it if its body is in the store only.
     pub(crate) fn push(
         &mut self,
         delivery: Delivery,
-        stamp: Option<Stamp>,
         messages_max: usize,
         bytes_max: usize,
     ) -> Pushed {
         let waiting = self.0.get_or_insert_default();
-        let size = size_of_new(&delivery, stamp);
-        let fits = |waiting: &Waiting, bytes_freed: usize, messages_freed: usize| {
-            waiting.len() - messages_freed < messages_max
-                && waiting.bytes - bytes_freed + size <= bytes_max
-        };
-        // Nothing is dropped for a message that will not fit anyway.
-        if !fits(waiting, waiting.qos0_bytes, waiting.qos0_count) {
+        let size = delivery.held_bytes();
+        if waiting.len() < messages_max && waiting.all_bytes() + size <= bytes_max {
+            waiting.push(delivery, size);
+            return Pushed::Queued;
+        }
+        let Some(displaced) = waiting.make_room(size, messages_max, bytes_max) else {
             return Pushed::Refused(delivery);
-        }
-        let mut displaced = 0;
-        while !fits(waiting, 0, 0) && waiting.drop_oldest_qos0() {
-            displaced += 1;
-        }
-        waiting.push(delivery, stamp);
+        };
+        waiting.push(delivery, size);
+        Pushed::Displaced(displaced)
+    }
+
+    /// The same with one whose body is in the store.
+    #[inline(never)]
+    pub(crate) fn push_stored(
+        &mut self,
+        (body, terms, stamp): (BodyId, Terms, Stamp),
+        messages_max: usize,
+        bytes_max: usize,
+    ) -> Pushed {
+        let waiting = self.0.get_or_insert_default();
+        let Some(displaced) = waiting.make_room(stamp.size(), messages_max, bytes_max) else {
+            return Pushed::Refused(Delivery {
+                message: None,
+                body: Some(body),
+                terms,
+            });
+        };
+        waiting.stored.insert(waiting.pushed, body, terms, stamp);
+        waiting.pushed += 1;
         if displaced == 0 {
             Pushed::Queued
         } else {
@@ -109,36 +141,22 @@ impl Queue {
         }
     }
 
+    #[inline]
     pub(crate) fn front(&self) -> Option<Front<'_>> {
         let waiting = self.0.as_ref()?;
         if waiting.is_stored_first() {
-            let entry = waiting.stored.front()?;
-            return Some(Front {
-                qos: entry.qos,
-                retain: entry.retain,
-                has_ids: entry.has_ids(),
-                body: Some(entry.body),
-                content: Content::Stored(entry.stamp),
-            });
+            return waiting.stored.front().map(Front::Stored);
         }
         let (_, delivery) = waiting.entries.front()?;
-        Some(Front {
-            qos: delivery.terms.qos,
-            retain: delivery.terms.retain,
-            has_ids: delivery.terms.ids != SubscriptionIds::None,
-            body: delivery.body,
-            content: Content::Here(delivery.message.as_ref()?),
-        })
+        Some(Front::Whole(delivery))
     }
 
     /// The oldest message, and its place.
+    #[inline]
     pub(crate) fn pop(&mut self) -> Option<(u64, Delivery)> {
         let waiting = self.0.as_mut()?;
         if waiting.is_stored_first() {
-            let before = waiting.stored.bytes();
-            let popped = waiting.stored.pop();
-            waiting.bytes = (waiting.bytes + waiting.stored.bytes()).saturating_sub(before);
-            return popped;
+            return waiting.stored.pop();
         }
         let (place, delivery) = waiting.entries.pop_front()?;
         waiting.first_qos0_at_least = waiting.first_qos0_at_least.saturating_sub(1);
@@ -180,7 +198,6 @@ impl Queue {
     pub(crate) fn restore(&mut self, place: u64, delivery: Delivery, stamp: Stamp) {
         let waiting = self.0.get_or_insert_default();
         let Some(body) = delivery.body else { return };
-        waiting.bytes += stamp.size();
         waiting.stored.insert(place, body, delivery.terms, stamp);
         waiting.pushed = waiting.pushed.max(place + 1);
     }
@@ -188,10 +205,7 @@ impl Queue {
     /// Takes out the message of a place, if its body is in the store.
     pub(crate) fn take(&mut self, place: u64) -> Option<Delivery> {
         let waiting = self.0.as_mut()?;
-        let before = waiting.stored.bytes();
-        let delivery = waiting.stored.take(place)?;
-        waiting.bytes = (waiting.bytes + waiting.stored.bytes()).saturating_sub(before);
-        Some(delivery)
+        waiting.stored.take(place)
     }
 
     /// Takes out every whole message for which `wanted` holds, in order.
@@ -235,14 +249,14 @@ impl Queue {
     /// Bytes of what waits, wherever it is.
     #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
-        self.0.as_ref().map_or(0, |waiting| waiting.bytes)
+        self.0.as_ref().map_or(0, |waiting| waiting.all_bytes())
     }
 
     /// Bytes of memory for what waits.
+    #[inline]
     pub(crate) fn held_bytes(&self) -> usize {
         self.0.as_ref().map_or(0, |waiting| {
-            let stored = &waiting.stored;
-            waiting.bytes.saturating_sub(stored.bytes()) + stored.len() * STORED_BYTES
+            waiting.bytes + waiting.stored.len() * STORED_BYTES
         })
     }
 
@@ -267,22 +281,45 @@ impl Waiting {
         self.entries.len() + self.stored.len()
     }
 
-    fn is_stored_first(&self) -> bool {
-        let Some(stored) = self.stored.front_place() else {
-            return false;
-        };
-        let whole = self.entries.front();
-        whole.is_none_or(|(place, _)| stored < *place)
+    /// Bytes of all messages, wherever they are.
+    #[inline]
+    const fn all_bytes(&self) -> usize {
+        self.bytes + self.stored.bytes()
     }
 
-    fn push(&mut self, delivery: Delivery, stamp: Option<Stamp>) {
-        let size = size_of_new(&delivery, stamp);
-        self.bytes += size;
-        if let (Some(stamp), Some(body)) = (stamp, delivery.body) {
-            self.stored.insert(self.pushed, body, delivery.terms, stamp);
-            self.pushed += 1;
-            return;
+    #[inline]
+    fn is_stored_first(&self) -> bool {
+        self.stored.len() > 0 && self.is_before_whole()
+    }
+
+    /// Out of the way of those who have nothing stored.
+    #[inline(never)]
+    fn is_before_whole(&self) -> bool {
+        let stored = self.stored.front_place();
+        let whole = self.entries.front().map(|(place, _)| *place);
+        stored.is_some_and(|stored| whole.is_none_or(|whole| stored < whole))
+    }
+
+    /// How many QoS 0 messages had to go for one of this size; `None`: it does not fit.
+    #[inline(never)]
+    fn make_room(&mut self, size: usize, messages_max: usize, bytes_max: usize) -> Option<u64> {
+        let fits = |waiting: &Self, bytes_freed: usize, messages_freed: usize| {
+            waiting.len() - messages_freed < messages_max
+                && waiting.all_bytes() - bytes_freed + size <= bytes_max
+        };
+        // Nothing is dropped for a message that will not fit anyway.
+        if !fits(self, self.qos0_bytes, self.qos0_count) {
+            return None;
         }
+        let mut displaced = 0;
+        while !fits(self, 0, 0) && self.drop_oldest_qos0() {
+            displaced += 1;
+        }
+        Some(displaced)
+    }
+
+    fn push(&mut self, delivery: Delivery, size: usize) {
+        self.bytes += size;
         if delivery.terms.qos == QoS::AtMostOnce {
             self.qos0_count += 1;
             self.qos0_bytes += size;
@@ -320,14 +357,6 @@ impl Waiting {
         if self.entries.is_empty() && self.entries.capacity() > KEPT_CAPACITY {
             self.entries = VecDeque::new();
         }
-    }
-}
-
-fn size_of_new(delivery: &Delivery, stamp: Option<Stamp>) -> usize {
-    match (stamp, &delivery.message) {
-        (None, Some(message)) => message.size(),
-        (Some(stamp), _) => stamp.size(),
-        (None, None) => 0,
     }
 }
 
@@ -379,12 +408,12 @@ mod tests {
             ("0b", QoS::AtMostOnce),
         ] {
             assert!(matches!(
-                queue.push(delivery(payload, qos), None, 4, 10_000),
+                queue.push(delivery(payload, qos), 4, 10_000),
                 Pushed::Queued
             ));
         }
         for (payload, expected) in [("3", "0a"), ("4", "0b")] {
-            let pushed = queue.push(delivery(payload, QoS::AtLeastOnce), None, 4, 10_000);
+            let pushed = queue.push(delivery(payload, QoS::AtLeastOnce), 4, 10_000);
             assert!(matches!(pushed, Pushed::Displaced(1)));
             let left = queue
                 .0
@@ -394,7 +423,7 @@ mod tests {
             assert!(!left, "{expected} should have gone for {payload}");
         }
         assert!(matches!(
-            queue.push(delivery("5", QoS::AtLeastOnce), None, 4, 10_000),
+            queue.push(delivery("5", QoS::AtLeastOnce), 4, 10_000),
             Pushed::Refused(_)
         ));
         assert_eq!(payloads(&mut queue), [b"1", b"2", b"3", b"4"]);
@@ -405,7 +434,7 @@ mod tests {
     fn an_empty_queue_is_one_word_and_one_message_has_room_for_one() {
         assert_eq!(size_of::<Queue>(), size_of::<usize>());
         let mut queue = Queue::default();
-        queue.push(delivery("1", QoS::AtLeastOnce), None, 100, 10_000);
+        queue.push(delivery("1", QoS::AtLeastOnce), 100, 10_000);
         assert_eq!(queue.0.as_ref().unwrap().entries.capacity(), 1);
         queue.release_memory();
         assert_eq!(payloads(&mut queue), [b"1"]);
@@ -417,10 +446,10 @@ mod tests {
     fn a_place_is_reached_when_all_before_it_have_gone() {
         let mut queue = Queue::default();
         for payload in ["1", "2"] {
-            queue.push(delivery(payload, QoS::AtLeastOnce), None, 100, 10_000);
+            queue.push(delivery(payload, QoS::AtLeastOnce), 100, 10_000);
         }
         let place = queue.end();
-        queue.push(delivery("3", QoS::AtLeastOnce), None, 100, 10_000);
+        queue.push(delivery("3", QoS::AtLeastOnce), 100, 10_000);
         queue.extract(|d| d.message.as_ref().unwrap().payload() == b"2");
         assert!(queue.has_before(place));
         queue.pop();
@@ -432,15 +461,15 @@ mod tests {
         let mut queue = Queue::default();
         let one = delivery("x", QoS::AtLeastOnce).held_bytes();
         assert!(matches!(
-            queue.push(delivery("x", QoS::AtLeastOnce), None, 100, 2 * one),
+            queue.push(delivery("x", QoS::AtLeastOnce), 100, 2 * one),
             Pushed::Queued
         ));
         assert!(matches!(
-            queue.push(delivery("x", QoS::AtLeastOnce), None, 100, 2 * one),
+            queue.push(delivery("x", QoS::AtLeastOnce), 100, 2 * one),
             Pushed::Queued
         ));
         assert!(matches!(
-            queue.push(delivery("x", QoS::AtLeastOnce), None, 100, 2 * one),
+            queue.push(delivery("x", QoS::AtLeastOnce), 100, 2 * one),
             Pushed::Refused(_)
         ));
         assert_eq!(queue.bytes(), 2 * one);

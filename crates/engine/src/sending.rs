@@ -128,22 +128,20 @@ impl Shard {
             let kind = (terms.qos, terms.group.is_some());
             body = durable.body_for(session, publication, kind, Step::Queue, fx);
         }
-        let message = publication.message();
-        let mut stamp = None;
-        if let (Some(body), Some(durable)) = (body, &mut self.durable) {
-            stamp = Some(durable.hold(body, message, fx));
-        }
-        let delivery = Delivery {
-            message: stamp.is_none().then(|| message.clone()),
-            body,
-            terms,
+        let messages_max = limits.session_queue_messages_max;
+        let bytes_max = limits.session_queue_bytes_max;
+        let pushed = if let (Some(body), Some(durable)) = (body, &mut self.durable) {
+            let stamp = durable.hold(body, publication.message(), fx);
+            let what = (body, terms, stamp);
+            session.queue.push_stored(what, messages_max, bytes_max)
+        } else {
+            let delivery = Delivery {
+                message: Some(publication.message().clone()),
+                body: None,
+                terms,
+            };
+            session.queue.push(delivery, messages_max, bytes_max)
         };
-        let pushed = session.queue.push(
-            delivery,
-            stamp,
-            limits.session_queue_messages_max,
-            limits.session_queue_bytes_max,
-        );
         self.memory_bytes = (self.memory_bytes + session.queue.held_bytes()).saturating_sub(before);
         if body.is_some() && !matches!(pushed, Pushed::Refused(_)) {
             record_last_queued(session, fx);

@@ -51,9 +51,9 @@ pub(super) struct StoredList {
 
 /// There may be millions.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct StoredEntry {
+pub(crate) struct StoredEntry {
     pub(super) place: u64,
-    pub(super) body: BodyId,
+    pub(crate) body: BodyId,
     pub(super) stamp: Stamp,
     /// The subscription identifier, 0 if there is none or several.
     id: u32,
@@ -70,6 +70,7 @@ impl StoredEntry {
 }
 
 impl StoredList {
+    #[inline]
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
