@@ -32,6 +32,9 @@ pub(crate) fn bind(address: SocketAddr, all: &[Listener]) -> Result<Bound, Start
             socket.set_only_v6(all.iter().any(of_ipv4))?;
         }
         socket.set_nonblocking(true)?;
+        if NODELAY_IS_INHERITED {
+            socket.set_tcp_nodelay(true)?;
+        }
         socket.bind(&address.into())?;
         Ok(Bound { address, socket })
     };
@@ -82,9 +85,29 @@ pub(crate) fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
+/// Whether an accepted socket has its listener's `TCP_NODELAY`: one system call less for each connection.
+pub(crate) const NODELAY_IS_INHERITED: bool = cfg!(target_os = "linux");
 /// Connections that the kernel holds until we accept them.
 const ACCEPT_BACKLOG: i32 = 4_096;
 /// What to reckon with where the limit of open files cannot be read.
 const FILES_ASSUMED: u64 = 1_024;
 /// Connection numbers are 32 bits wide.
 const CONNECTIONS_MAX: usize = 1 << 31;
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::{NODELAY_IS_INHERITED, bind, listen};
+
+    /// Optimisation: nobody has to ask for `TCP_NODELAY` connection by connection.
+    #[test]
+    fn accepted_sockets_do_not_wait_to_send() {
+        let bound = bind("127.0.0.1:0".parse().unwrap(), &[]).unwrap();
+        let listener = listen(vec![bound]).unwrap().pop().unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        assert_eq!(accepted.nodelay().unwrap(), NODELAY_IS_INHERITED);
+    }
+}

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::core::{Local, Permit, Shared};
 use super::limits::{ACCEPT_PAUSE_MAX, ACCEPT_PAUSE_MIN};
+use crate::listening::NODELAY_IS_INHERITED;
 
 /// Accepts until the task is aborted. No error ends it.
 pub(super) async fn accept(local: Rc<Local>, shared: Arc<Shared>, listener: TcpListener) {
@@ -28,7 +29,7 @@ pub(super) async fn accept(local: Rc<Local>, shared: Arc<Shared>, listener: TcpL
                     continue;
                 };
                 // Without it a small packet may wait for the acknowledgement of the one before.
-                if let Err(error) = stream.set_nodelay(true) {
+                if !NODELAY_IS_INHERITED && let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%peer, %error, "TCP_NODELAY was not set");
                 }
                 local.with(|core| core.open(stream, peer, permit, Vec::new()));
