@@ -68,6 +68,21 @@ impl<'a> Template<'a> {
         }
     }
 
+    /// A packet from another shard's pack.
+    pub(crate) const fn of_packed(form: Form, packet: &'a [u8]) -> Self {
+        Self {
+            form,
+            packet,
+            is_sent: true,
+            is_kept: true,
+        }
+    }
+
+    /// Its form and its bytes, if [`Template::of_packed`] makes the same of them.
+    pub(crate) fn to_pack(self) -> Option<(Form, &'a [u8])> {
+        (self.is_sent && self.is_kept).then_some((self.form, self.packet))
+    }
+
     /// The publication as something to keep.
     pub(crate) fn keep(template: Option<Self>, parts: &MessageParts<'_>) -> Message {
         match template.filter(|template| template.is_kept) {

@@ -22,6 +22,7 @@ use crate::delivery::GroupTag;
 use crate::effects::Effects;
 use crate::interest::InterestKey;
 use crate::message::Message;
+use crate::packing::Purpose;
 use crate::peers::Peer;
 use crate::publication::Publication;
 use crate::record::BodyId;
@@ -241,7 +242,15 @@ impl Shard {
             };
             self.counters.group_messages_at_once += 1;
             self.take_offer(session, tag, publication, options, now, fx);
-        } else {
+            return true;
+        }
+        let offer = Purpose::Offer {
+            session,
+            group: key,
+            sequence,
+            options,
+        };
+        if !self.send_packed(shard, offer, publication, fx) {
             let offer = Peer::GroupOffer {
                 session,
                 group: key,

@@ -55,6 +55,7 @@ mod limits;
 mod membership;
 mod message;
 mod outbox;
+mod packing;
 mod paged;
 mod parts;
 mod peering;

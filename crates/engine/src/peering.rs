@@ -16,6 +16,7 @@ impl Shard {
     /// One message of shard `from`.
     pub(crate) fn on_peer(&mut self, from: usize, peer: Peer, now: Time, fx: &mut Effects) {
         match peer {
+            Peer::Packed(pack) => self.on_packed(from, pack, now, fx),
             Peer::Publish { message, ask } => {
                 if self.joins.must_hold(message.topic_bytes(), from) {
                     self.joins.hold(message, from, ask);
@@ -174,7 +175,8 @@ impl Shard {
             } => {
                 self.on_group_credit(from, group, session, count, now, fx);
             }
-            Peer::Publish { .. }
+            Peer::Packed(_)
+            | Peer::Publish { .. }
             | Peer::RelayRequest { .. }
             | Peer::Stored { .. }
             | Peer::Settled { .. }

@@ -10,6 +10,7 @@ use core::num::NonZeroU64;
 
 use crate::grouping::GroupJoin;
 use crate::message::Message;
+use crate::packing::Pack;
 use crate::parts::Ask;
 use crate::record::BodyId;
 use crate::slab::Key;
@@ -32,6 +33,7 @@ impl PeerMessage {
             Peer::GroupReturn { messages, .. } => {
                 messages.iter().map(|(_, message)| message.size()).sum()
             }
+            Peer::Packed(pack) => pack.memory(),
             Peer::Restored { doubts } => doubts.len() * size_of::<u64>(),
             Peer::Stored { .. }
             | Peer::Settled { .. }
@@ -46,6 +48,15 @@ impl PeerMessage {
             | Peer::GroupCredit { .. } => 0,
         };
         size_of::<Self>() + held
+    }
+
+    /// How many messages it stands for.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        if let Peer::Packed(pack) = &self.0 {
+            return pack.len();
+        }
+        1
     }
 }
 
@@ -67,6 +78,8 @@ pub(crate) struct StoredOffer {
 /// The vocabulary.
 #[derive(Debug)]
 pub(crate) enum Peer {
+    /// Small messages, in the order in which they were sent; instead of `Publish` and `GroupOffer`.
+    Packed(Box<Pack>),
     /// A message for whoever matches over there.
     Publish { message: Message, ask: Option<Ask> },
     /// To the topic's owner: retain this, and give it on (see `relay.rs`).

@@ -128,6 +128,11 @@ impl Shard {
             && route.generations == self.generations()
     }
 
+    /// As [`Shard::is_route_to`], for a topic that is not known to be a text.
+    pub(crate) fn is_route_to_bytes(&self, route: &Route, topic: &[u8]) -> bool {
+        route.topic().as_bytes() == topic && route.generations == self.generations()
+    }
+
     fn generations(&self) -> (u64, u64) {
         (self.subscriptions.generation(), self.interest.generation())
     }

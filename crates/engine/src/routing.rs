@@ -7,6 +7,7 @@ use martlet_codec::QoS;
 use crate::delivery::{SubscriptionIds, Terms};
 use crate::effects::Effects;
 use crate::message::Message;
+use crate::packing::Purpose;
 use crate::parts::Ask;
 use crate::peers::Peer;
 use crate::publication::Publication;
@@ -68,10 +69,7 @@ impl Shard {
             return self.route_in_parts(route, publication, now, fx);
         }
         self.fan_out(route, publication, now, fx);
-        self.send_to_each(others, fx, || Peer::Publish {
-            message: publication.message().clone(),
-            ask: None,
-        });
+        self.publish_to_each(others, publication, fx);
         Routed::Matched
     }
 
@@ -205,6 +203,19 @@ impl Shard {
             }
         }
         terms
+    }
+
+    /// Gives a message to these other shards, none of which has to answer.
+    fn publish_to_each(&mut self, mask: u64, publication: &mut Publication<'_>, fx: &mut Effects) {
+        let mut rest = mask;
+        while rest != 0 {
+            let shard = rest.trailing_zeros() as usize;
+            rest &= rest - 1;
+            if !self.send_packed(shard, Purpose::Match, publication, fx) {
+                let message = publication.message().clone();
+                self.send_to(shard, Peer::Publish { message, ask: None }, fx);
+            }
+        }
     }
 
     pub(crate) fn send_to_each(

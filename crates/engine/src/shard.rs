@@ -48,6 +48,7 @@ use crate::effects::{ConnId, Effects};
 use crate::grouping::Group;
 use crate::interest::Interest;
 use crate::outbox::Outbox;
+use crate::packing::Pack;
 use crate::peers::{Peer, PeerMessage};
 use crate::relay::Joins;
 use crate::report::CloseCause;
@@ -131,6 +132,9 @@ pub(crate) struct Scratch {
     pub(crate) expired: Vec<TimerKey>,
     /// Empty buffers of outboxes that were written out.
     pub(crate) pool: Buffers,
+    /// Empty packs of other shards.
+    #[expect(clippy::vec_box, reason = "they come in boxes and leave in them")]
+    pub(crate) packs: Vec<Box<Pack>>,
 }
 
 /// What became of a packet.

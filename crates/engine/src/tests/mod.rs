@@ -7,6 +7,7 @@ mod groups;
 mod keep_alive;
 mod late;
 mod limits;
+mod packs;
 mod retained;
 mod sessions;
 mod world;
