@@ -4,7 +4,10 @@
 //! shows noise. `cargo xtask icount` runs every [`SCENARIOS`] entry under callgrind twice, with different numbers of
 //! rounds; the difference leaves out start-up. The program is one shard with canned bytes: no sockets, no threads.
 
+mod pair;
 mod scenarios;
+#[cfg(test)]
+mod tests;
 mod world;
 
 pub use scenarios::{SCENARIOS, Scenario};

@@ -4,7 +4,8 @@ use martlet_codec::{
     Ack, Decoded, Packet, PacketId, Properties, QoS, ReasonCode, Rules, Sender, Version, decode,
 };
 
-use crate::world::{World, bytes, publishes};
+use crate::pair::Pair;
+use crate::world::{World, bytes, connect_bytes, publishes};
 
 /// One kind of work.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +39,16 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "publish_qos0_to_500",
         operations: 500 * 8,
         run: |n| fan_out_many(n, QoS::AtMostOnce),
+    },
+    Scenario {
+        name: "publish_qos0_across_shards",
+        operations: BATCH,
+        run: |n| across(n, QoS::AtMostOnce),
+    },
+    Scenario {
+        name: "connect_and_disconnect",
+        operations: 1,
+        run: connect,
     },
     Scenario {
         name: "flow_qos1",
@@ -155,6 +166,35 @@ fn fan_out_many(rounds: u32, qos: QoS) -> u64 {
     let input = publishes(Version::V311, &[TOPIC; 8], qos, false, &PAYLOAD);
     for _ in 0..rounds {
         world.feed(publisher, &input);
+    }
+    world.written
+}
+
+/// A publisher on one shard, its subscriber on another.
+fn across(rounds: u32, qos: QoS) -> u64 {
+    let mut pair = Pair::new();
+    let publisher = pair.connect(TOPIC, qos);
+    let input = publishes(
+        Version::V311,
+        &[TOPIC; BATCH as usize],
+        qos,
+        false,
+        &PAYLOAD,
+    );
+    for _ in 0..rounds {
+        pair.publisher.feed(publisher, &input);
+        pair.exchange();
+    }
+    pair.publisher.written + pair.subscriber.written
+}
+
+fn connect(rounds: u32) -> u64 {
+    let mut world = World::new();
+    let connect = connect_bytes(Version::V311, "client");
+    // DISCONNECT.
+    let disconnect = [0xE0, 0];
+    for _ in 0..rounds {
+        world.come_and_go(&connect, &disconnect);
     }
     world.written
 }

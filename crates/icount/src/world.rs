@@ -7,7 +7,7 @@ use martlet_codec::{
     SubscribeFiltersBuf, SubscriptionOptions, TopicFilter, TopicName, Version,
 };
 use martlet_engine::{
-    AllowAll, ConnId, Effects, Limits, LocalInterest, Policy, Shard, ShardConfig, Time,
+    AllowAll, ConnId, Effects, Limits, LocalInterest, PeerMessage, Policy, Shard, ShardConfig, Time,
 };
 
 pub(crate) struct World {
@@ -28,11 +28,43 @@ impl World {
             policy: Policy::default(),
             store: None,
         };
+        let shard = Shard::new(config, Arc::new(LocalInterest), Box::new(AllowAll));
+        Self::of(shard, Effects::new(1), Time::from_millis(1_000))
+    }
+
+    pub(crate) fn of(shard: Shard, effects: Effects, now: Time) -> Self {
         Self {
-            shard: Shard::new(config, Arc::new(LocalInterest), Box::new(AllowAll)),
-            effects: Effects::new(1),
-            now: Time::from_millis(1_000),
+            shard,
+            effects,
+            now,
             written: 0,
+        }
+    }
+
+    /// What this shard has for another; to be given back empty.
+    pub(crate) fn take_batch(&mut self, shard: usize) -> Vec<PeerMessage> {
+        let batch = self.effects.peers.get_mut(shard);
+        batch.map(std::mem::take).unwrap_or_default()
+    }
+
+    pub(crate) fn give_back(&mut self, shard: usize, batch: Vec<PeerMessage>) {
+        if let Some(place) = self.effects.peers.get_mut(shard) {
+            *place = batch;
+        }
+    }
+
+    /// One tick: a batch of another shard, then everything dirty is written out.
+    pub(crate) fn receive(&mut self, from: usize, batch: &mut Vec<PeerMessage>) {
+        self.shard
+            .on_peer_batch(from, batch, self.now, &mut self.effects);
+        self.flush();
+    }
+
+    /// A connection that begins and ends.
+    pub(crate) fn come_and_go(&mut self, connect: &[u8], disconnect: &[u8]) {
+        if let Some(conn) = self.shard.on_open(self.now, &mut self.effects) {
+            self.feed(conn, connect);
+            self.feed(conn, disconnect);
         }
     }
 
@@ -40,17 +72,7 @@ impl World {
         let Some(conn) = self.shard.on_open(self.now, &mut self.effects) else {
             unreachable!("the connection limit is far away");
         };
-        let connect = Connect {
-            version,
-            clean_start: true,
-            keep_alive_s: 60,
-            properties: Properties::EMPTY,
-            client_id,
-            will: None,
-            user_name: None,
-            password: None,
-        };
-        self.feed(conn, &bytes(version, &Packet::Connect(connect)));
+        self.feed(conn, &connect_bytes(version, client_id));
         conn
     }
 
@@ -86,8 +108,13 @@ impl World {
     }
 
     fn flush(&mut self) {
-        while !self.effects.is_empty() {
+        // What another shard gets is taken by `take_batch`.
+        while !(self.effects.dirty.is_empty()
+            && self.effects.connected.is_empty()
+            && self.effects.closed.is_empty())
+        {
             self.effects.connected.clear();
+            self.effects.closed.clear();
             let mut dirty = std::mem::take(&mut self.effects.dirty);
             for conn in dirty.drain(..) {
                 if let Some(outbox) = self.shard.outbox(conn) {
@@ -102,6 +129,21 @@ impl World {
             }
         }
     }
+}
+
+/// CONNECT.
+pub(crate) fn connect_bytes(version: Version, client_id: &str) -> Vec<u8> {
+    let connect = Connect {
+        version,
+        clean_start: true,
+        keep_alive_s: 60,
+        properties: Properties::EMPTY,
+        client_id,
+        will: None,
+        user_name: None,
+        password: None,
+    };
+    bytes(version, &Packet::Connect(connect))
 }
 
 /// A packet as bytes.

@@ -1,0 +1,66 @@
+//! Optimisation: what a small message costs in memory, counted at the allocator.
+
+use allocation_counter::{AllocationInfo, measure};
+use martlet_codec::{QoS, Version};
+
+use crate::pair::Pair;
+use crate::world::{World, publishes};
+
+const TOPIC: &str = "a/topic/of/some/length";
+const MESSAGES: usize = 64;
+
+fn batch(qos: QoS) -> Vec<u8> {
+    publishes(Version::V311, &[TOPIC; MESSAGES], qos, false, &[7; 64])
+}
+
+/// What one round takes from the allocator when a few have gone before it.
+fn warm(mut round: impl FnMut()) -> AllocationInfo {
+    for _ in 0..8 {
+        round();
+    }
+    measure(round)
+}
+
+#[test]
+fn nothing_is_allocated_for_small_messages() {
+    for receivers in [1, 500] {
+        let mut world = World::new();
+        for n in 0..receivers {
+            let conn = world.connect(Version::V311, &format!("s{n}"));
+            world.subscribe(conn, Version::V311, TOPIC, QoS::AtMostOnce);
+        }
+        let publisher = world.connect(Version::V311, "p");
+        let input = batch(QoS::AtMostOnce);
+        let info = warm(|| world.feed(publisher, &input));
+        assert_eq!(info.count_total, 0, "{receivers} receivers: {info:?}");
+        assert!(world.written > 0);
+    }
+}
+
+/// It has to be kept until it is acknowledged, however many receive it.
+#[test]
+fn a_message_that_is_kept_is_allocated_once() {
+    let mut world = World::new();
+    for n in 0..10 {
+        let conn = world.connect(Version::V311, &format!("s{n}"));
+        world.subscribe(conn, Version::V311, TOPIC, QoS::AtLeastOnce);
+    }
+    let publisher = world.connect(Version::V311, "p");
+    let input = publishes(Version::V311, &[TOPIC], QoS::AtLeastOnce, false, &[7; 64]);
+    // The ninth makes the windows larger.
+    warm(|| world.feed(publisher, &input));
+    let info = measure(|| world.feed(publisher, &input));
+    assert_eq!(info.count_total, 1, "{info:?}");
+}
+
+#[test]
+fn a_tick_that_crosses_shards_is_allocated_as_one_piece() {
+    let mut pair = Pair::new();
+    let publisher = pair.connect(TOPIC, QoS::AtMostOnce);
+    let input = batch(QoS::AtMostOnce);
+    let info = warm(|| {
+        pair.publisher.feed(publisher, &input);
+        pair.exchange();
+    });
+    assert!(info.count_total <= 12, "{MESSAGES} messages: {info:?}");
+}
