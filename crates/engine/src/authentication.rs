@@ -6,6 +6,7 @@
 //! ```
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 use martlet_codec::{
     Auth, Connect, Decoded, Packet, PacketType, PropertiesBuf, Property, ReasonCode, Rules, Sender,
@@ -32,6 +33,10 @@ impl Shard {
             return;
         };
         connection.phase = Phase::Authenticating;
+        if !connect.client_id.is_empty() {
+            let attempts = self.attempts.entry_ref(connect.client_id).or_default();
+            attempts.push(conn);
+        }
         connection.auth = Some(Box::new(AuthState {
             connect: raw.to_vec(),
             method: connect.properties.authentication_method().map(Into::into),
@@ -139,6 +144,27 @@ impl Shard {
             }
         }
         self.settle(now, fx);
+    }
+
+    /// A connection does not authenticate its CONNECT any more: it is accepted, or it ends. Returns those that did so with
+    /// the same client identifier before it.
+    pub(crate) fn end_attempt(&mut self, conn: Key) -> Vec<Key> {
+        let state = self.connections.get(conn).and_then(|c| c.auth.as_deref());
+        let Some(connect) = state.and_then(|state| decode_connect(&state.connect)) else {
+            return Vec::new();
+        };
+        let Some(attempts) = self.attempts.get_mut(connect.client_id) else {
+            return Vec::new();
+        };
+        let Some(at) = attempts.iter().position(|attempt| *attempt == conn) else {
+            return Vec::new();
+        };
+        let older = attempts.get(..at).unwrap_or_default().to_vec();
+        attempts.remove(at);
+        if attempts.is_empty() {
+            self.attempts.remove(connect.client_id);
+        }
+        older
     }
 
     fn ask(

@@ -121,6 +121,9 @@ impl Shard {
         {
             self.write_disconnect(conn, reason, &cause);
         }
+        if self.connections.get(conn).map(|c| c.phase) == Some(Phase::Authenticating) {
+            self.end_attempt(conn);
+        }
         let Some(mut connection) = self.connections.remove(conn) else {
             return;
         };

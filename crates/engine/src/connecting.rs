@@ -137,6 +137,11 @@ impl Shard {
         } else {
             connect.client_id.into()
         };
+        for older in self.end_attempt(conn) {
+            // The authenticator has taken its time, and the client has tried again: the answer to the first attempt may not
+            // take over from the second.
+            self.close(older, CloseCause::TakenOver, now, fx);
+        }
         let expiry_s = self.granted_expiry_s(connect);
         let records = fx.store.len();
         let (session, session_present) = self.take_session(&client_id, connect, expiry_s, now, fx);

@@ -200,6 +200,14 @@ pub struct Connected {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AuthTicket(pub(crate) ConnId, pub(crate) u32);
 
+impl AuthTicket {
+    /// The connection that waits for the answer.
+    #[must_use]
+    pub const fn conn(self) -> ConnId {
+        self.0
+    }
+}
+
 /// A question to the authenticator, with everything it needs, by value.
 #[derive(Debug, Clone)]
 pub struct AuthQuestion {

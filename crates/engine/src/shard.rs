@@ -84,6 +84,8 @@ pub struct Shard {
     pub(crate) awaited_parts: HashMap<NonZeroU64, AwaitedParts, foldhash::fast::FixedState>,
     /// Only if there is a store.
     pub(crate) durable: Option<Box<Durable>>,
+    /// CONNECTs that the authenticator was asked about, by client identifier, the oldest first.
+    pub(crate) attempts: HashMap<Box<str>, Vec<Key>, foldhash::fast::FixedState>,
     pub(crate) pending_subacks: Slab<PendingSubAck>,
     pub(crate) replay_sequence: u64,
     /// Messages to this shard itself; handled before the event ends.
@@ -180,7 +182,8 @@ impl Shard {
             retained: Retained::new(),
             groups: Slab::new(),
             groups_by_filter: HashMap::with_hasher(state.clone()),
-            awaited_parts: HashMap::with_hasher(state),
+            awaited_parts: HashMap::with_hasher(state.clone()),
+            attempts: HashMap::with_hasher(state),
             durable: Durable::new(&config).map(Box::new),
             joins: Joins::new(seed),
             relay_sequence: 0,

@@ -66,6 +66,29 @@ fn a_challenge_is_auth_0x18_with_the_method_and_connack_repeats_it() {
     assert_eq!(w.received(c), ["CONNACK 00 present=false TOY"]);
 }
 
+/// The authenticator is slow, and the client has tried again meanwhile.
+#[test]
+fn a_late_answer_does_not_bring_an_older_connection_in_behind_a_newer_one() {
+    let mut w = world();
+    let first = connect(&mut w);
+    let second = connect(&mut w);
+    let third = connect(&mut w);
+    let late = w.questions.remove(0);
+    w.answer(Verdict::Accept { data: None });
+    assert_eq!(w.received(second), ["CONNACK 00 present=false TOY"]);
+    assert_eq!(w.closed.len(), 1);
+    assert_eq!(w.closed[0].1.conn, first.conn);
+    w.questions.insert(0, late);
+    w.answer(Verdict::Accept { data: None });
+    assert!(w.received(first).is_empty());
+    assert!(w.received(second).is_empty(), "it stays");
+    w.answer(Verdict::Accept { data: None });
+    assert_eq!(w.received(second), ["DISCONNECT 8E"]);
+    assert_eq!(w.received(third), ["CONNACK 00 present=false TOY"]);
+    w.drop_connection(third);
+    assert!(w.shards[0].attempts.is_empty());
+}
+
 //= mqtt5 4.12.0-4 test
 #[test]
 fn a_refusal_is_a_connack_with_the_reason_and_the_end() {
