@@ -3,11 +3,14 @@
 //! Everything is ordered by *ticks*: each fact gets the next number. A publish whose acknowledgement was not
 //! seen stays *unknown*: it may arrive or not, and no invariant asks for either.
 
+mod events;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use martlet_codec::{QoS, Version, topic_matches};
-use martlet_engine::{CloseCause, ConnId, Counters, Limits, Policy, Time};
+use martlet_codec::{QoS, topic_matches};
+use martlet_engine::{Counters, Limits, Policy, Time};
 
+pub(crate) use self::events::{Answer, ConnectTerms, Event};
 use crate::stored::Stored;
 
 /// Number of a client in the run.
@@ -152,76 +155,6 @@ pub(crate) struct Receipt {
     pub(crate) identifier_reused: bool,
 }
 
-/// What a CONNECT asks for.
-#[derive(Debug, Clone)]
-pub(crate) struct ConnectTerms {
-    /// Protocol version.
-    pub(crate) version: Version,
-    /// Clean Start.
-    pub(crate) clean: bool,
-    /// Keep Alive.
-    pub(crate) keep_alive_s: u16,
-    /// Session Expiry Interval.
-    pub(crate) expiry_s: Option<u32>,
-    /// Receive Maximum.
-    pub(crate) receive_maximum: Option<u16>,
-    /// Maximum Packet Size.
-    pub(crate) packet_bytes_max: Option<u32>,
-    /// Topic Alias Maximum.
-    pub(crate) alias_maximum: Option<u16>,
-    /// The will and its delay in seconds.
-    pub(crate) will: Option<(MessageId, u32)>,
-}
-
-/// Something that happened.
-#[derive(Debug, Clone)]
-pub(crate) enum Event {
-    /// A legal client has sent CONNECT.
-    ConnectSent(LinkId, ConnectTerms),
-    /// A client has sent a message, perhaps again.
-    Sent(MessageId),
-    /// A client has read a whole packet of this length.
-    Arrived(LinkId, usize),
-    /// A client has read a PUBLISH.
-    Received(Receipt),
-    /// A client has sent what ends the flow of this identifier: PUBACK, PUBCOMP, a PUBREC of 0x80 or more.
-    FlowEnded(LinkId, u16),
-    /// A shard has accepted a client.
-    Accepted {
-        /// Which shard.
-        shard: usize,
-        /// Its connection.
-        conn: ConnId,
-        /// The client's identifier.
-        client: String,
-        /// Its CONNECT, if it is a legal client.
-        terms: Option<ConnectTerms>,
-        /// What CONNACK says.
-        present: bool,
-    },
-    /// A shard has closed a connection.
-    Closed {
-        /// Which shard.
-        shard: usize,
-        /// Its connection.
-        conn: ConnId,
-        /// Who it was, if it was a legal client.
-        actor: Option<ActorId>,
-        /// Its client identifier, if it was accepted.
-        client: Option<String>,
-        /// The Session Expiry Interval of the client's DISCONNECT, if that is why.
-        expiry_s: Option<u32>,
-        /// Why.
-        cause: CloseCause,
-    },
-    /// The process is gone, and all connections with it.
-    Crashed,
-    /// Another process has found what is stored: `Ledger::found`.
-    Recovered,
-    /// A rule was broken on a hostile connection, and the server has not closed it when all was quiet.
-    NotClosed(LinkId),
-}
-
 /// What can be seen of a shard from outside.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ShardFact {
@@ -294,6 +227,8 @@ pub(crate) struct Ledger {
     pub(crate) stable: Tick,
     /// How often the process has ended without being asked.
     pub(crate) crashes: Vec<CrashFact>,
+    /// In which rounds shards were stopped on purpose.
+    pub(crate) stops: Vec<u32>,
     /// What the last recovery has found.
     pub(crate) found: Option<Stored>,
     /// What the invariants have not seen yet.
@@ -318,6 +253,7 @@ impl Ledger {
             interest_is_empty: false,
             stable: 0,
             crashes: Vec::new(),
+            stops: Vec::new(),
             found: None,
             events: Vec::new(),
         }
@@ -367,6 +303,18 @@ impl Ledger {
         for message in &mut self.messages {
             message.processed &= message.round < round || message.acked.is_some();
         }
+    }
+
+    /// A planned stop begins.
+    pub(crate) fn stopped(&mut self) {
+        self.tick();
+        self.stops.push(self.round);
+    }
+
+    /// Whether there was a planned stop since a message was sent, or earlier in the same round.
+    #[must_use]
+    pub(crate) fn stopped_since(&self, message: &MessageFact) -> bool {
+        self.stops.iter().any(|round| *round >= message.round)
     }
 
     /// How often the process has crashed since a message was sent, or earlier in the same round.

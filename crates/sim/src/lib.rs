@@ -26,6 +26,8 @@
 //!   Receive Maximum, unknown acknowledgements, never reading; in some runs whatever exceeds a bound: packets, topics, levels,
 //!   aliases, client identifiers.
 //! - Bounds that some runs make so small that they are hit.
+//! - In runs that ask for it, an authenticator that answers late, twice, when the connection is gone, or never, and that challenges and refuses
+//!   at CONNECT and later (`--asks`); and planned stops of one shard or all, with a store of the process (`--stops`).
 //!
 //! A run has rounds. Each ends at rest: faults off, everybody back, everything delivered and acknowledged; a probe asks what
 //! is retained. Then the invariants that speak of the end of things are checked; the others are checked all the time.
@@ -33,7 +35,7 @@
 //! # The invariants
 //! One file each in `src/invariants`, which says where the rule comes from, what is checked, and when: `at_least_once`,
 //! `exactly_once`, `order_per_publisher_and_topic`, `no_phantom`, `suback_barrier`, `single_owner`, `will_once`, `retained_latest`,
-//! `quota_kept`, `bounded_memory`, `drains`, `blame`. A client that cannot make sense of what it reads reports `protocol`.
+//! `quota_kept`, `bounded_memory`, `drains`, `blame`, `admitted`, `planned_stop`. A client that cannot make sense of what it reads reports `protocol`.
 //! A publish whose acknowledgement was not seen is unknown, never absent.
 //!
 //! # Can it fail?

@@ -28,6 +28,8 @@ struct Arguments {
     store: bool,
     log: bool,
     same_shards: bool,
+    asks: bool,
+    stops: bool,
     shrink: bool,
     trace: bool,
 }
@@ -41,6 +43,8 @@ impl Arguments {
                 "--store" => Some(&mut arguments.store),
                 "--log" => Some(&mut arguments.log),
                 "--same-shards" => Some(&mut arguments.same_shards),
+                "--asks" => Some(&mut arguments.asks),
+                "--stops" => Some(&mut arguments.stops),
                 "--shrink" => Some(&mut arguments.shrink),
                 _ => None,
             };
@@ -99,6 +103,11 @@ impl Arguments {
             options.store = self.store;
             options.same_shards = self.same_shards;
             options.trace = self.trace;
+            options.asks = self.asks;
+            options.stops = self.stops;
+            if self.seed.is_none() && !self.asks && !self.stops {
+                options = options.varied();
+            }
             let Err(what) = caught(|| run(&options)).map(|report| self.show(&report)) else {
                 continue;
             };
@@ -163,7 +172,7 @@ fn fewest(steps: usize, fails: impl Fn(usize) -> bool) -> usize {
 /// Steps of a usual run of the log.
 const LOG_STEPS: usize = 3_000;
 
-const USAGE: &str = "usage: martlet-sim [--store | --log] [--seed N [--count N] | --fresh N] [--steps N] [--shards N]
+const USAGE: &str = "usage: martlet-sim [--store | --log] [--asks] [--stops] [--seed N [--count N] | --fresh N] [--steps N] [--shards N]
   --store     with a store, and crashes
   --log       the log of the store alone
   --seed N    run this seed
@@ -173,5 +182,7 @@ const USAGE: &str = "usage: martlet-sim [--store | --log] [--seed N [--count N] 
   --shards N  shards of each run (default: 1, 2 and 4, one after the other)
   --same-shards
               each process has as many shards as the one before
+  --asks      with an authenticator that clients have to pass
+  --stops     with planned stops (default for --fresh: each in half of the seeds)
   --shrink    look for fewer steps that fail as well
   --trace     print every event to the error output";

@@ -25,6 +25,10 @@ pub struct Report {
     pub sessions: usize,
     /// The shards' counters, summed.
     pub counters: martlet_engine::Counters,
+    /// What the authenticator has said to somebody who waited for it, and to nobody.
+    pub answers: (usize, usize),
+    /// Planned stops.
+    pub stops: usize,
     /// What the store has been through.
     pub storage: StorageFacts,
 }
@@ -59,6 +63,8 @@ pub fn run(options: &Options) -> Result<Report, Failure> {
             .sum(),
         sessions: world.ledger.sessions.len(),
         counters: world.ledger.counters,
+        answers: world.answers(),
+        stops: world.ledger.stops.len(),
         storage: world
             .storage
             .map_or_else(StorageFacts::default, |s| s.facts),
@@ -186,6 +192,7 @@ impl World {
         }
         moved |= self.write_all();
         moved |= self.store_comes_to_rest()?;
+        moved |= self.authenticator_comes_to_rest()?;
         // In any order between the pairs, even here.
         for _ in 0..self.full_mailboxes().len() {
             self.some_mail_arrives();

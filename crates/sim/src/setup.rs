@@ -3,7 +3,7 @@
 use std::hash::BuildHasher;
 
 use martlet_codec::Version;
-use martlet_engine::{Limits, Policy};
+use martlet_engine::{Authentication, Limits, Policy};
 
 use crate::client::Client;
 use crate::hostile::Hostile;
@@ -24,6 +24,10 @@ pub struct Options {
     pub store: bool,
     /// Each process has as many shards as the one before.
     pub same_shards: bool,
+    /// There is an authenticator.
+    pub asks: bool,
+    /// Shards are stopped on purpose.
+    pub stops: bool,
     /// Print what happens to the error output.
     pub trace: bool,
 }
@@ -39,6 +43,8 @@ impl Options {
             limits: None,
             store: false,
             same_shards: false,
+            asks: false,
+            stops: false,
             trace: false,
         }
     }
@@ -51,11 +57,21 @@ impl Options {
         options
     }
 
+    /// The same for a seed that nobody has a name for: half of them with an authenticator, half with planned stops.
+    #[must_use]
+    pub const fn varied(mut self) -> Self {
+        self.asks = self.seed & 1 == 1;
+        self.stops = self.seed & 2 == 2;
+        self
+    }
+
     /// What to type to see the same run again.
     #[must_use]
     pub fn command(&self) -> String {
         format!(
-            "cargo run -p martlet-sim -- {}--seed {} --shards {} --steps {}",
+            "cargo run -p martlet-sim -- {}{}{}--seed {} --shards {} --steps {}",
+            if self.asks { "--asks " } else { "" },
+            if self.stops { "--stops " } else { "" },
             match (self.store, self.same_shards) {
                 (false, _) => "",
                 (true, false) => "--store ",
@@ -86,6 +102,12 @@ pub(crate) struct Setup {
     pub(crate) all_see_everything: bool,
     /// Hostile clients run into the bounds on purpose.
     pub(crate) exceeds: bool,
+    /// There is an authenticator.
+    pub(crate) asks: bool,
+    /// How many steps belong to it: whether it is quick.
+    pub(crate) answers_percent: usize,
+    /// Shards are stopped on purpose.
+    pub(crate) stops: bool,
     /// Whether a process may begin with another number of shards than the one before: bounds are per shard.
     pub(crate) may_change_shards: bool,
 }
@@ -100,7 +122,10 @@ impl Setup {
                 && limits.retained_messages_max == usual.retained_messages_max
                 && limits.memory_budget_bytes == usual.memory_budget_bytes,
             limits,
-            policy: Policy::default(),
+            policy: choose_policy(options),
+            asks: options.asks,
+            answers_percent: *Rng::new(options.seed ^ HASTE).pick(&[1, 3, 8]),
+            stops: options.stops,
             rounds: rng.between(3, 5),
             exceeds: options.limits.is_some() || Rng::new(options.seed ^ EXCESSES).percent(40),
             all_see_everything: !Rng::new(options.seed ^ FEW_WITNESSES).percent(50),
@@ -147,6 +172,18 @@ impl Setup {
     }
 }
 
+fn choose_policy(options: &Options) -> Policy {
+    Policy {
+        authentication: if options.asks {
+            Authentication::Ask
+        } else {
+            Authentication::Anonymous
+        },
+        wills_on_shutdown: options.stops && Rng::new(options.seed ^ LAST_WILLS).percent(50),
+        ..Policy::default()
+    }
+}
+
 /// Half of the runs have bounds that drop nothing; in the others some bound is so small that it is hit.
 fn choose_limits(rng: &mut Rng) -> Limits {
     let mut limits = Limits {
@@ -179,6 +216,10 @@ fn choose_limits(rng: &mut Rng) -> Limits {
 const FEW_WITNESSES: u64 = 5_150;
 /// See [`FEW_WITNESSES`].
 const EXCESSES: u64 = 13_316;
+/// See [`FEW_WITNESSES`].
+const HASTE: u64 = 10_001;
+/// See [`FEW_WITNESSES`].
+const LAST_WILLS: u64 = 90_210;
 /// The client that asks what is retained.
 pub(crate) const PROBE: &str = "probe";
 /// Witnesses in every run.

@@ -5,8 +5,10 @@
 //! strikes. After each, the invariants see what happened.
 
 mod actors;
+mod authenticator;
 mod effects;
 mod process;
+mod stopping;
 mod storing;
 mod traffic;
 
@@ -16,6 +18,7 @@ use std::sync::Arc;
 use martlet_codec::ReasonCode;
 use martlet_engine::{CloseCause, ConnId, Counters, Effects, PeerMessage, Shard, Time};
 
+use self::authenticator::Authenticator;
 use crate::client::Client;
 use crate::hostile::Hostile;
 use crate::interest::SharedInterest;
@@ -53,6 +56,7 @@ pub(crate) struct World {
     /// What the shards of earlier processes have counted.
     past: Counters,
     pub(crate) storage: Option<Storage>,
+    authenticator: Authenticator,
     pub(crate) clients: Vec<Client>,
     pub(crate) hostiles: Vec<Hostile>,
     pub(crate) setup: Setup,
@@ -111,6 +115,7 @@ impl World {
             clock_zero: Time::default(),
             past: Counters::default(),
             storage,
+            authenticator: Authenticator::default(),
             hostiles: setup.hostiles(),
             clients,
             ledger,
@@ -143,6 +148,13 @@ impl World {
     pub(crate) fn step(&mut self) -> Result<(), Failure> {
         if self.storage.is_some() && self.rng.percent(STORE_PERCENT) {
             self.store_acts()?;
+            return self.observe();
+        }
+        if self.setup.asks && self.rng.percent(self.setup.answers_percent) {
+            return self.authenticator_acts();
+        }
+        if self.setup.stops && self.rng.one_in(STOP_ONE_IN) {
+            self.planned_stop()?;
             return self.observe();
         }
         match self.rng.below(100) {
@@ -272,6 +284,8 @@ impl World {
 
 /// How many steps belong to the store, if there is one.
 const STORE_PERCENT: usize = 25;
+/// In how many steps there is a planned stop, if there are any.
+const STOP_ONE_IN: usize = 700;
 
 pub(crate) const fn fail(invariant: &'static str, what: String) -> Failure {
     Failure { invariant, what }

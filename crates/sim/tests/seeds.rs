@@ -30,6 +30,46 @@ fn seeds_that_need_the_suback_barrier_of_groups() {
     [52, 128, 139].into_iter().for_each(run_seed);
 }
 
+/// The authenticator is slow, talks twice and to nobody; shards are stopped and go on, or another process does.
+#[test]
+fn authenticators_and_planned_stops() {
+    let (mut answers, mut stale, mut stops) = (0, 0, 0);
+    for (seed, asks, stopping, store) in [
+        (1, true, false, false),
+        (2, true, false, false),
+        (3, false, true, false),
+        (4, false, true, false),
+        (5, true, true, false),
+        (6, true, true, true),
+        (7, false, true, true),
+    ] {
+        for shards in [1, 2, 4] {
+            let mut options = Options::new(seed, shards);
+            (options.asks, options.stops, options.store) = (asks, stopping, store);
+            let report = run(&options)
+                .unwrap_or_else(|failure| panic!("{failure}\nagain: {}", options.command()));
+            answers += report.answers.0;
+            stale += report.answers.1;
+            stops += report.stops;
+        }
+    }
+    assert!(answers > 500 && stale > 50, "{answers} {stale}");
+    assert!(stops > 30, "{stops}");
+}
+
+/// A client that tried again while the authenticator was thinking lost its connection to its own first attempt, and with Clean
+/// Start its session (`authentication.rs`).
+#[test]
+fn an_older_attempt_does_not_come_in_behind_a_newer_one() {
+    for (seed, shards) in [(9, 1), (11, 1), (46, 1)] {
+        let mut options = Options::new(seed, shards);
+        options.asks = true;
+        if let Err(failure) = run(&options) {
+            panic!("{failure}\nagain: {}", options.command());
+        }
+    }
+}
+
 /// `MARTLET_SIM_FRESH=N` runs N seeds that nobody has run before, besides the fixed ones; without it none.
 #[test]
 fn fresh_seeds_if_asked_for() {
@@ -37,7 +77,15 @@ fn fresh_seeds_if_asked_for() {
     let count = count.map_or(0, |count| {
         count.parse().expect("MARTLET_SIM_FRESH is a number")
     });
-    fresh_seeds(count).into_iter().for_each(run_seed);
+    for seed in fresh_seeds(count) {
+        run_seed(seed);
+        for shards in [1, 2, 4] {
+            let options = Options::new(seed, shards).varied();
+            if let Err(failure) = run(&options) {
+                panic!("{failure}\nagain: {}", options.command());
+            }
+        }
+    }
 }
 
 #[test]

@@ -6,6 +6,8 @@ use martlet_codec::{
     UnsubscribeFiltersBuf, Version,
 };
 
+use martlet_engine::Authentication;
+
 use super::{Client, Flow, Stage};
 use crate::ledger::{Change, ConnectTerms, Ledger, MessageFact, MessageId, Wanted};
 use crate::rng::Rng;
@@ -40,6 +42,7 @@ impl Client {
                 return Wish::Close;
             }
             80..=85 => self.put(&Packet::PingReq),
+            86..=89 if self.may_reauthenticate() => self.reauthenticate(),
             _ => {}
         }
         Wish::Nothing
@@ -57,6 +60,8 @@ impl Client {
         let receive_maximum = v5_only(50, 0);
         let packet_bytes_max = v5_only(if self.steady { 0 } else { 12 }, 0);
         let alias_maximum = v5_only(50, 0);
+        let asked = ledger.policy.authentication == Authentication::Ask;
+        let method = asked && v5 && rng.percent(60);
         ConnectTerms {
             version: self.version,
             clean,
@@ -69,6 +74,7 @@ impl Client {
             receive_maximum: receive_maximum.map(|_| *rng.pick(&[1, 2, 3, 10, 100])),
             packet_bytes_max: packet_bytes_max.map(|_| *rng.pick(&[120, 200, 1_500])),
             alias_maximum: alias_maximum.map(|_| *rng.pick(&[1, 2, 5, 100])),
+            method,
             will,
         }
     }
@@ -83,6 +89,7 @@ impl Client {
             receive_maximum: None,
             packet_bytes_max: None,
             alias_maximum: None,
+            method: false,
             will: None,
         }
     }

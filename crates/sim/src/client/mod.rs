@@ -5,9 +5,11 @@
 //! Size and Topic Alias Maximum. Within them it does whatever the seed says.
 
 mod acting;
+mod authenticating;
 mod reading;
 
 pub(crate) use acting::{TOPICS, Wish};
+pub(crate) use authenticating::{answer_to, data_of};
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -16,6 +18,7 @@ use martlet_codec::{
     TopicName, Version, Will,
 };
 
+use self::authenticating::METHOD;
 use crate::ledger::{ActorId, ConnectTerms, Event, Ledger, LinkId, MessageId};
 
 /// One client identifier and whoever uses it, one connection after the other.
@@ -52,6 +55,8 @@ pub(crate) struct Client {
     aliases_out: BTreeMap<u16, String>,
     aliases_in: BTreeMap<u16, String>,
     server: ServerTerms,
+    /// It authenticates anew, and has not heard how that ends.
+    reauthenticates: bool,
     /// Read, not a whole packet yet.
     unread: Vec<u8>,
     /// To be handed to the network.
@@ -82,12 +87,13 @@ enum Stage {
 
 /// An acknowledgement that the client owes.
 #[derive(Debug, Clone, Copy)]
-#[expect(clippy::enum_variant_names, reason = "the specification's words")]
 enum Duty {
     PubAck(u16, ReasonCode),
     PubRec(u16, ReasonCode),
     PubRel(u16),
     PubComp(u16, ReasonCode),
+    /// AUTH with this answer to a challenge.
+    Proof(u32),
 }
 
 /// What CONNACK said.
@@ -125,6 +131,7 @@ impl Client {
                 packet_bytes_max: 0,
                 alias_maximum: 0,
             },
+            reauthenticates: false,
             unread: Vec::new(),
             wire: Vec::new(),
             sent_bytes: 0,
@@ -201,6 +208,7 @@ impl Client {
         self.duties.clear();
         self.aliases_out.clear();
         self.aliases_in.clear();
+        self.reauthenticates = false;
         self.unread.clear();
         self.wire.clear();
         self.sent_bytes = 0;
@@ -219,12 +227,15 @@ impl Client {
 
     /// Whether acknowledgements or re-sends wait.
     pub(crate) fn has_duties(&self) -> bool {
-        self.online && (!self.duties.is_empty() || self.outbound.iter().any(|flow| !flow.sent))
+        !self.duties.is_empty() || (self.online && self.outbound.iter().any(|flow| !flow.sent))
     }
 
     /// Whether all its flows have ended.
     pub(crate) fn is_idle(&self) -> bool {
-        self.duties.is_empty() && self.outbound.is_empty() && self.requests.is_empty()
+        self.duties.is_empty()
+            && self.outbound.is_empty()
+            && self.requests.is_empty()
+            && !self.reauthenticates
     }
 
     /// Re-sends what waits for it, as far as the server's Receive Maximum allows; in the original order, and
@@ -272,6 +283,9 @@ impl Client {
             Duty::PubRec(id, reason) => Packet::PubRec(ack(id, reason)),
             Duty::PubRel(id) => Packet::PubRel(ack(id, ReasonCode::Success)),
             Duty::PubComp(id, reason) => Packet::PubComp(ack(id, reason)),
+            Duty::Proof(proof) => {
+                return self.put_auth(ReasonCode::ContinueAuthentication, Some(proof));
+            }
         };
         if let (Duty::PubRel(id), Some(session)) = (duty, ledger.actors[self.id].session) {
             ledger.sessions[session].owed.remove(&id);
@@ -280,7 +294,7 @@ impl Client {
         let ended = match duty {
             Duty::PubAck(id, _) | Duty::PubComp(id, _) => Some(id),
             Duty::PubRec(id, reason) if reason.is_error() => Some(id),
-            Duty::PubRec(..) | Duty::PubRel(_) => None,
+            Duty::PubRec(..) | Duty::PubRel(_) | Duty::Proof(_) => None,
         };
         if let (Some(id), Some(link)) = (ended, self.link) {
             ledger.events.push(Event::FlowEnded(link, id));
@@ -363,6 +377,9 @@ fn push_connect_properties(properties: &mut PropertiesBuf, terms: &ConnectTerms)
     }
     if let Some(maximum) = terms.packet_bytes_max {
         properties.push(Property::MaximumPacketSize(maximum));
+    }
+    if terms.method {
+        properties.push(Property::AuthenticationMethod(METHOD));
     }
     if let Some(maximum) = terms.alias_maximum {
         properties.push(Property::TopicAliasMaximum(maximum));

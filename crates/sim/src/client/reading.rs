@@ -53,7 +53,7 @@ impl Client {
         rng: &mut Rng,
         ledger: &mut Ledger,
     ) -> Result<(), String> {
-        if !self.online && !matches!(packet, Packet::ConnAck(_)) {
+        if !self.online && !matches!(packet, Packet::ConnAck(_) | Packet::Auth(_)) {
             return Err("came before CONNACK".into());
         }
         match packet {
@@ -83,11 +83,11 @@ impl Client {
             }
             Packet::SubAck(suback) | Packet::UnsubAck(suback) => self.on_suback(suback, ledger),
             Packet::PingResp | Packet::Disconnect(_) => Ok(()),
+            Packet::Auth(auth) => self.on_auth(auth, rng),
             Packet::Connect(_)
             | Packet::Subscribe(_)
             | Packet::Unsubscribe(_)
-            | Packet::PingReq
-            | Packet::Auth(_) => Err("no server sends this here".into()),
+            | Packet::PingReq => Err("no server sends this here".into()),
         }
     }
 
@@ -97,6 +97,9 @@ impl Client {
         }
         if connack.reason != ReasonCode::Success {
             return Ok(());
+        }
+        if connack.properties.authentication_method() != self.method() {
+            return Err("CONNACK names another method".into());
         }
         let clean = self.terms.as_ref().is_some_and(|terms| terms.clean);
         if clean && connack.session_present {
@@ -132,9 +135,8 @@ impl Client {
             let session = &mut ledger.sessions[session];
             session.outlives_s = Some(outlives_s);
             // It may have been written by a process that is gone.
-            if this_process {
-                session.offline_since = None;
-            }
+            // Then its end was written down before we know of it.
+            session.offline_since = (!this_process).then(martlet_engine::Time::default);
         }
         self.resend(ledger);
         Ok(())

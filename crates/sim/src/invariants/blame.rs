@@ -5,11 +5,18 @@
 //! violation), and it closes each one that breaks a rule which asks for that.
 //! When: at each end of a connection; hostile clients at rest.
 
+use martlet_engine::{Authentication, CloseCause};
+
 use super::Invariant;
 use crate::ledger::{Event, Ledger};
 use crate::world::is_no_accusation;
 
 pub(super) struct Blame;
+
+/// `admitted` knows whether that is right.
+fn is_by_authenticator(cause: &CloseCause, ledger: &Ledger) -> bool {
+    ledger.policy.authentication == Authentication::Ask && matches!(cause, CloseCause::Refused(_))
+}
 
 impl Invariant for Blame {
     fn name(&self) -> &'static str {
@@ -22,7 +29,7 @@ impl Invariant for Blame {
                 actor: Some(actor),
                 cause,
                 ..
-            } if !is_no_accusation(cause) => Err(format!(
+            } if !is_no_accusation(cause) && !is_by_authenticator(cause, ledger) => Err(format!(
                 "{} keeps the rules and was closed: {cause:?}",
                 ledger.actors[*actor].name
             )),

@@ -1,6 +1,7 @@
 //! What must be true of every run. One file each; a file says where the rule comes from, what is checked, and when.
 
 mod acked_is_durable;
+mod admitted;
 mod at_least_once;
 mod blame;
 mod bounded_memory;
@@ -8,6 +9,7 @@ mod drains;
 mod exactly_once;
 mod no_phantom;
 mod order_per_publisher_and_topic;
+mod planned_stop;
 mod quota_kept;
 mod retained_latest;
 mod session_kept;
@@ -55,6 +57,8 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(session_kept::SessionKept),
         Box::new(acked_is_durable::AckedIsDurable),
         Box::new(blame::Blame),
+        Box::new(admitted::Admitted::default()),
+        Box::new(planned_stop::PlannedStop),
         Box::new(single_owner::SingleOwner::default()),
         Box::new(quota_kept::QuotaKept::default()),
         Box::new(no_phantom::NoPhantom),

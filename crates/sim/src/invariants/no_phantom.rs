@@ -64,7 +64,9 @@ fn check(receipt: &Receipt, ledger: &Ledger) -> Result<(), String> {
         return Err("retained though it was not published so".into());
     }
     if receipt.retain && !wanted().any(|wanted| wanted.retain_as_published || wanted.replays) {
-        return Err("retained though nobody asked for that".into());
+        return Err(format!(
+            "retained though nobody asked for that: {matching:?}"
+        ));
     }
     if receipt
         .expiry_s

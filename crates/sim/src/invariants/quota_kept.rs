@@ -84,6 +84,8 @@ impl Invariant for QuotaKept {
             | Event::Closed { .. }
             | Event::Crashed
             | Event::Recovered
+            | Event::Asked { .. }
+            | Event::Answered { .. }
             | Event::NotClosed(_) => {}
         }
         Ok(())

@@ -2,7 +2,7 @@
 //!
 //! Source: MQTT-3.1.4-3, MQTT-3.1.4-2 (3.1.1); the architecture's "home shard".
 //! Checked: a client is accepted only while no other connection with its identifier is accepted on any
-//! shard, and only on its home shard. CONNACK says Session Present if, and only if, a session
+//! shard, only on its home shard, and never behind a connection that it has made later. CONNACK says Session Present if, and only if, a session
 //! of that identifier exists: it was not ended by a clean start or by its expiry. After a crash it is as it was at some moment
 //! since the last one of which all is stable; a session that had a connection has lost it when the next process began.
 //! When: at each accepted CONNECT; the number of sessions at rest.
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use martlet_engine::{ConnId, Time, shard_of};
 
 use super::Invariant;
-use crate::ledger::{Event, Ledger, Tick};
+use crate::ledger::{Event, Ledger, LinkId, Tick};
 use crate::server_view::{expiry_of, has_passed};
 
 #[derive(Default)]
@@ -22,6 +22,8 @@ pub(super) struct SingleOwner {
 
 /// The states of a client, from the last one that is surely stable to the present one.
 struct Held {
+    /// Its last connection that was accepted.
+    link: LinkId,
     conn: Option<(usize, ConnId)>,
     states: Vec<State>,
     /// After a crash, until it is seen: any of the states may be the present one. When, by which fact, the process began.
@@ -53,6 +55,7 @@ impl Invariant for SingleOwner {
                 shard,
                 conn,
                 client,
+                link,
                 terms,
                 present,
                 ..
@@ -67,6 +70,12 @@ impl Invariant for SingleOwner {
                 if let Some(other) = held.conn {
                     return Err(format!("{client} was accepted while {other:?} is open"));
                 }
+                if *link < held.link {
+                    return Err(format!(
+                        "{client}: an older connection comes behind a newer one"
+                    ));
+                }
+                held.link = *link;
                 let exists = held.exists(ledger);
                 let expected = if terms.clean { Some(false) } else { exists };
                 if expected.is_some_and(|expected| expected != *present) {
@@ -141,6 +150,7 @@ impl Default for Held {
             session: None,
         };
         Self {
+            link: 0,
             conn: None,
             states: vec![none],
             found: None,

@@ -2,7 +2,7 @@
 //!
 //! Source: MQTT-3.1.2-7..-10, MQTT-3.1.3-9, MQTT-3.1.2-8 and -10 (3.1.1), MQTT-3.14.4-3; wire.md section 11.
 //! Checked: each accepted will is followed to its fate. DISCONNECT with reason 0 removes it. Any other end of the connection makes it due after
-//! its delay, or when the session ends if that is earlier (takeover included); a new connection to the same session before that cancels
+//! its delay (a planned stop does not, unless the policy says so), or when the session ends if that is earlier (takeover included); a new connection to the same session before that cancels
 //! it, one with a clean start makes it due at once. What is due is published once and read by the steady witness (`exactly_once` sees to it that it is not read twice); nothing else is published: the shards'
 //! counters show exactly as many. None is read before it is due.
 //! A crash disconnects everybody: wills of sessions that outlive their connection wait from the start of the next process. What happened
@@ -81,8 +81,10 @@ impl Invariant for WillOnce {
                 cause,
                 expiry_s,
                 actor,
+                ..
             } => {
-                self.witness_was_closed |= *actor == Some(WITNESS);
+                let stopped = matches!(cause, CloseCause::ServerShutdown);
+                self.witness_was_closed |= *actor == Some(WITNESS) && !stopped;
                 if let Some(client) = client {
                     self.on_closed((*shard, *conn), client, cause, *expiry_s, ledger);
                 }
@@ -123,8 +125,9 @@ impl Invariant for WillOnce {
             least += u64::from(due == Some(true));
             most += u64::from(due != Some(false)) + will.more;
             let message = &ledger.messages[*id];
-            // At QoS 0 it passes by a witness whose connection a crash has ended.
-            let passes = message.qos == QoS::AtMostOnce && ledger.crashes_since(message) > 0;
+            // At QoS 0 it passes by a witness whose connection a crash or a stop has ended.
+            let ended = ledger.crashes_since(message) > 0 || ledger.stopped_since(message);
+            let passes = message.qos == QoS::AtMostOnce && ended;
             if due == Some(true)
                 && will.fate != Fate::Published
                 && !self.witness_was_closed
@@ -204,7 +207,11 @@ impl WillOnce {
         let Some((message, delay_s)) = state.terms.will else {
             return;
         };
-        let normal = matches!(cause, CloseCause::ClientDisconnected(ReasonCode::Success));
+        let normal = match cause {
+            CloseCause::ClientDisconnected(reason) => *reason == ReasonCode::Success,
+            CloseCause::ServerShutdown => !ledger.policy.wills_on_shutdown,
+            _ => false,
+        };
         let expiry_s = disconnect_expiry_s.unwrap_or_else(|| expiry_of(&state.terms, ledger));
         let fate = match delay_s.min(expiry_s) {
             _ if normal => Fate::Gone,

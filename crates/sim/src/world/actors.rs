@@ -15,6 +15,8 @@ impl World {
             if client.act(&mut self.rng, &mut self.ledger) == Wish::Close {
                 self.close_behind_disconnect(at);
             }
+        } else if client.has_duties() {
+            client.do_duty(0, &mut self.ledger);
         } else if client.link.is_none() && (client.steady || self.rng.percent(30)) {
             let terms = client.choose_terms(&mut self.rng, &mut self.ledger);
             self.connect(at, terms);
@@ -135,6 +137,12 @@ impl World {
         // A CONNECT that may still arrive would be a rival of the next one.
         let undecided = !online && !link.accepted && link.place != Place::Closed;
         if steady || (undecided && matches!(link.place, Place::Moving(_))) {
+            return;
+        }
+        // Who asks for an old session, and tries again while the authenticator thinks, cannot know whether the first attempt
+        // has begun a new one (see `session_was_lost`).
+        let clean = self.terms.get(&id).is_some_and(|(terms, _)| terms.clean);
+        if undecided && self.setup.asks && !clean {
             return;
         }
         let kind = if undecided { 0 } else { self.rng.below(3) };

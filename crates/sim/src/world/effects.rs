@@ -19,11 +19,15 @@ impl World {
         let connected = core::mem::take(&mut fx.connected);
         let closed = core::mem::take(&mut fx.closed);
         let handovers = core::mem::take(&mut fx.handovers);
+        let questions = core::mem::take(&mut fx.auth);
         self.pending_writes[shard].extend(fx.dirty.drain(..));
         self.resumed
             .extend(fx.resumed.drain(..).map(|conn| (shard, conn)));
         for (to, batch) in fx.peers.iter_mut().enumerate() {
             self.mail[shard][to].extend(batch.drain(..));
+        }
+        for question in questions {
+            self.ask_authenticator(shard, question);
         }
         let (later, first): (Vec<_>, Vec<_>) = closed
             .into_iter()
@@ -71,6 +75,7 @@ impl World {
             shard,
             conn: connected.conn,
             client: connected.client_id.to_string(),
+            link: id,
             terms: self.terms.get(&id).map(|(terms, _)| terms.clone()),
             present: connected.session_present,
         });
@@ -86,9 +91,11 @@ impl World {
         };
         link.place = Place::Closed;
         let count = closed.farewell.writable_len().min(link.room());
-        let bytes = take(&mut closed.farewell, count);
+        let all = closed.farewell.writable_len();
+        let farewell = take(&mut closed.farewell, all);
+        let bytes = &farewell[..count];
         if !link.abandoned {
-            link.down.extend_from_slice(&bytes);
+            link.down.extend_from_slice(bytes);
         }
         let actor = match link.owner {
             Owner::Client(at) => Some(at),
@@ -108,6 +115,8 @@ impl World {
             actor,
             client: closed.report.client_id.as_deref().map(str::to_owned),
             expiry_s: expiry_s.filter(|_| by_client),
+            version: closed.report.version,
+            farewell,
             cause: closed.report.cause,
         });
     }

@@ -48,6 +48,7 @@ impl World {
         self.conns.clear();
         self.pending_writes = vec![BTreeSet::new(); count];
         self.resumed.clear();
+        self.forget_questions();
         if let Some(storage) = &mut self.storage {
             storage.begin(count);
         }
