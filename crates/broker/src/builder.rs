@@ -169,7 +169,14 @@ impl Builder {
         });
         let mut seats = self.seats(shard_count, line.is_some());
         let kept = match (opened, line) {
-            (Some(opened), Some(line)) => Some(opened.restore(&mut seats, &line, || shared.now())?),
+            (Some(opened), Some(line)) => {
+                let hear = &mut |at| {
+                    if let Some(hear) = &mut progress {
+                        hear(at);
+                    }
+                };
+                Some(opened.restore(&mut seats, &line, || shared.now(), hear)?)
+            }
             _ => None,
         };
         let mut running = RunningBroker::new(shared, kept);

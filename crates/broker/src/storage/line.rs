@@ -101,11 +101,6 @@ impl StoreLine {
         }
     }
 
-    /// How many shards it serves.
-    pub(super) const fn shard_count(&self) -> usize {
-        self.news.len()
-    }
-
     /// A shard's batch; a buffer to fill next comes back.
     pub(crate) fn put(&self, shard: usize, ticket: StoreTicket, bytes: Vec<u8>) -> Vec<u8> {
         let mut waiting = self.waiting.lock();

@@ -1,13 +1,14 @@
 //! Durability in the driver: the directory, what is restored from it, and the thread that writes to it.
 //!
 //! Map: `directory` says where it is and whether it can keep the promise, `opening` opens the store and restores the
-//! shards, `line` is what shards and the store's thread share, `writer` is that thread, and `reader`
+//! shards, `replaying` gives each of them its records on a thread of its own, `line` is what shards and the store's thread share, `writer` is that thread, and `reader`
 //! the one that reads bodies back.
 
 mod directory;
 mod line;
 mod opening;
 mod reader;
+mod replaying;
 mod writer;
 
 pub use directory::state_directory;

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use martlet_engine::{Effects, Shard, Time};
 use martlet_store::{
-    BodyReader, Log, OpenError, Phase, Progress, RealDisk, Recovery, Settings, Store, StoreError,
+    BodyReader, Log, OpenError, Phase, Progress, RealDisk, Recovery, Settings, StoreError,
 };
 
 use super::directory;
 use super::line::StoreLine;
 use super::reader::Reader;
+use super::replaying;
 use super::writer::Writer;
 use crate::config::{Durability, Storage};
 
@@ -181,26 +182,16 @@ impl Opened {
         mut self,
         seats: &mut [Seat],
         line: &Arc<StoreLine>,
-        now: impl Fn() -> Time,
+        now: impl Fn() -> Time + Sync,
+        progress: &mut dyn FnMut(RecoveryProgress),
     ) -> Result<(Writer, Recovered), StorageError> {
-        let start = now();
-        let mut restore = |shard: usize, record: &martlet_engine::Record<'_>| {
-            if let Some(seat) = seats.get_mut(shard) {
-                seat.shard.restore(record, start);
-            }
-        };
         let directory = self.recovered.directory.clone();
-        self.store
-            .replay(line.shard_count(), &mut restore)
-            .map_err(|source| StorageError::Store {
+        replaying::replay(&mut self.store, &self.recovery, seats, &now, progress).map_err(
+            |source| StorageError::Store {
                 directory: directory.clone(),
                 source,
-            })?;
-        let sessions = self.recovery.highest_session_counter + 1;
-        let numbers = self.recovery.highest_number_counter + 1;
-        for seat in &mut *seats {
-            seat.shard.restored(sessions, numbers, now(), &mut seat.fx);
-        }
+            },
+        )?;
         settle(seats, line, now());
         self.recovered.sessions = seats.iter().map(|seat| seat.shard.session_count()).sum();
         self.recovered.retained = seats.iter().map(|seat| seat.shard.retained_count()).sum();

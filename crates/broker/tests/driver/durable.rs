@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::mpsc;
 
 use martlet_broker::config::{Durability, Sources};
 use martlet_broker::{Broker, Builder, RunningBroker, StartError};
@@ -70,6 +71,30 @@ fn sessions_and_messages_survive_on_any_number_of_shards() {
             publisher.send(&publish_qos_1(&format!("t/{id}"), payload.as_bytes()));
             publisher.expect(b"\x40\x02\x00\x07");
         }
+        broker.shutdown();
+    }
+}
+
+#[test]
+fn whoever_waits_for_a_restart_hears_how_far_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    for with_state in [false, true] {
+        let (hear, heard) = mpsc::channel();
+        let broker = durable(directory.path(), 2)
+            .on_recovery(move |progress| hear.send(progress).unwrap())
+            .start()
+            .unwrap();
+        let heard: Vec<_> = heard.try_iter().collect();
+        let mut parts: Vec<_> = heard.iter().map(|progress| progress.doing).collect();
+        parts.dedup();
+        assert_eq!(parts, ["checking", "counting", "sessions and messages"]);
+        assert!(heard.iter().all(|progress| progress.percent <= 100));
+        assert_eq!(heard.last().unwrap().percent, 100, "it ends at the end");
+        assert_eq!(
+            broker.recovered().unwrap().sessions,
+            usize::from(with_state)
+        );
+        subscribe_qos_1(&mut resume(&broker, "c").0, "t");
         broker.shutdown();
     }
 }
