@@ -11,6 +11,7 @@ use martlet_codec::{Ack, Packet, PacketId, Properties, Publish, QoS, ReasonCode}
 
 use crate::connection::{HeldAnswer, Parked, Waits};
 use crate::effects::{ConnId, Effects};
+use crate::parts::Who;
 use crate::shard::Shard;
 use crate::slab::Key;
 use crate::time::Time;
@@ -19,8 +20,8 @@ use crate::writing::{AckKind, give_buffer};
 /// The answers of other shards that one publish waits for.
 #[derive(Debug)]
 pub(crate) struct AwaitedParts {
-    /// The connection that it came from last.
-    pub(crate) conn: Key,
+    /// The client that it came from last, or the will that it is.
+    pub(crate) who: Who,
     /// How many are missing.
     pub(crate) missing: u32,
 }
@@ -150,8 +151,15 @@ impl Shard {
         if parts.missing > 0 {
             return;
         }
-        let conn = parts.conn;
+        let who = parts.who;
         self.awaited_parts.remove(&publish);
+        let conn = match who {
+            Who::Client(conn) => conn,
+            Who::Will => {
+                self.will_is_done(publish, fx);
+                return;
+            }
+        };
         let Some(connection) = self.connections.get_mut(conn) else {
             return;
         };

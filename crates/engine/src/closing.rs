@@ -299,7 +299,12 @@ impl Shard {
         //= mqtt311 3.1.2-16
         //= mqtt311 3.1.2-17
         let mut publication = Publication::new(will.parts(origin, now));
-        self.route(&mut publication, now, fx);
+        match self.stored(key) {
+            Some(session) => self.route_durable_will(session, &mut publication, now, fx),
+            None => {
+                self.route(&mut publication, now, fx);
+            }
+        }
     }
 
     pub(crate) fn origin_of(&self, session: Key) -> Origin {

@@ -22,6 +22,7 @@
 //! | file | |
 //! |---|---|
 //! | `durable/sessions.rs`, `durable/deliveries.rs`, `durable/kept.rs`, `durable/groups.rs` | the records |
+//! | `durable/wills.rs` | wills that several shards have a part in |
 //! | `durable/waiting.rs` | what waits, and how it goes on |
 //! | `durable/cache.rs`, `durable/reading.rs` | which bodies are in memory, and how the others are read back |
 //! | `durable/pressure.rs` | when the store does not keep up |
@@ -38,11 +39,13 @@ mod recovery;
 mod restoring;
 mod sessions;
 mod waiting;
+mod wills;
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::num::NonZeroU64;
 
 use hashbrown::HashMap;
 use martlet_codec::PacketId;
@@ -63,6 +66,7 @@ pub(crate) use pressure::Admission;
 pub use reading::FetchedBody;
 use restoring::Recovery;
 use waiting::Waiter;
+use wills::WillUnderWay;
 
 /// What a shard with a store knows besides.
 #[derive(Debug)]
@@ -83,6 +87,8 @@ pub(crate) struct Durable {
     pub(crate) doubts: HashMap<(Key, PacketId), Doubt, foldhash::fast::FixedState>,
     /// Publishes that may, and which slots of this shard have recorded what they get of them.
     pub(crate) taken: HashMap<u64, SlotSet, foldhash::fast::FixedState>,
+    /// Wills on their way to several shards, by publish.
+    wills: BTreeMap<NonZeroU64, WillUnderWay>,
     next_session: u64,
     next_number: u64,
     shard: u64,
@@ -120,6 +126,7 @@ impl Durable {
             taken: HashMap::with_hasher(state),
             pressure: StorePressure::Normal,
             parked: Vec::new(),
+            wills: BTreeMap::new(),
             next_session: 1,
             next_number: 1,
             shard: config.index as u64,

@@ -30,11 +30,20 @@ use crate::time::Time;
 /// Who waits for the parts of a publish.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asker {
-    pub(crate) conn: Key,
+    pub(crate) who: Who,
     /// Whether it may come again after a crash.
     pub(crate) doubtful: bool,
     /// The number that it had before the crash.
     pub(crate) again: Option<NonZeroU64>,
+}
+
+/// Who that is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Who {
+    /// The publisher, by its connection.
+    Client(Key),
+    /// This shard: the will is done with then.
+    Will,
 }
 
 /// What the publishing shard says about a publish, and wants to know.
@@ -166,7 +175,8 @@ impl Shard {
         shards: u64,
     ) -> Option<Ask> {
         let asker = publication.asker?;
-        if publication.parts.qos == QoS::AtMostOnce || (shards == 0 && asker.again.is_none()) {
+        let unanswered = publication.parts.qos == QoS::AtMostOnce && asker.who != Who::Will;
+        if unanswered || (shards == 0 && asker.again.is_none()) {
             return None;
         }
         let publish = match asker.again {
@@ -175,7 +185,7 @@ impl Shard {
         };
         if shards != 0 {
             let parts = AwaitedParts {
-                conn: asker.conn,
+                who: asker.who,
                 missing: shards.count_ones(),
             };
             self.awaited_parts.insert(publish, parts);

@@ -11,7 +11,7 @@ use crate::durable::Admission;
 use crate::effects::Effects;
 use crate::express::Template;
 use crate::message::MessageParts;
-use crate::parts::{Asker, Doubt};
+use crate::parts::{Asker, Doubt, Who};
 use crate::publication::Publication;
 use crate::reading::{Online, Raw};
 use crate::report::{CloseCause, Violation};
@@ -134,7 +134,7 @@ impl Shard {
         let mut publication = Publication::with_template(parts, template);
         if self.durable.is_some() || publish.retain {
             publication.asker = Some(Asker {
-                conn,
+                who: Who::Client(conn),
                 doubtful: publish.qos == QoS::ExactlyOnce && self.stored(session).is_some(),
                 again,
             });
@@ -237,7 +237,7 @@ impl Shard {
         if let Some(doubt) = doubt
             && let Some(parts) = self.awaited_parts.get_mut(&doubt.publish)
         {
-            parts.conn = conn;
+            parts.who = Who::Client(conn);
             waits.publish = doubt.publish.get();
         }
         self.acknowledge(conn, publish, ReasonCode::Success, waits, now, fx);

@@ -150,6 +150,23 @@ pub enum Record<'a> {
         /// Whose.
         session: SessionId,
     },
+    /// The session's will is on its way to several shards. If a crash comes before `WillDone`, it goes out again, to
+    /// all that have not taken it ([`Record::Taken`]). The session may have ended, or have another will, since.
+    WillUnderWay {
+        /// Whose.
+        session: SessionId,
+        /// The publish.
+        publish: u64,
+        /// What is published.
+        message: Body<'a>,
+    },
+    /// Everybody has it.
+    WillDone {
+        /// Whose.
+        session: SessionId,
+        /// The publish.
+        publish: u64,
+    },
     /// A subscription, in place of one with the same filter.
     Subscribed {
         /// Whose.
@@ -368,6 +385,8 @@ impl Record<'_> {
             | Self::SessionEnded { session }
             | Self::Will { session, .. }
             | Self::WillCleared { session }
+            | Self::WillUnderWay { session, .. }
+            | Self::WillDone { session, .. }
             | Self::Subscribed { session, .. }
             | Self::Unsubscribed { session, .. }
             | Self::Replayed { session, .. }
@@ -399,7 +418,9 @@ impl Record<'_> {
                 publish: Some(publish),
                 ..
             }
-            | Self::Taken { publish, .. } => (0, publish / NUMBERS_PER_COUNT),
+            | Self::Taken { publish, .. }
+            | Self::WillUnderWay { publish, .. }
+            | Self::WillDone { publish, .. } => (0, publish / NUMBERS_PER_COUNT),
             Self::SlotBegin { .. }
             | Self::SlotEnd { .. }
             | Self::Offline { .. }
@@ -453,6 +474,8 @@ impl Record<'_> {
             | Self::SessionEnded { .. }
             | Self::Will { .. }
             | Self::WillCleared { .. }
+            | Self::WillUnderWay { .. }
+            | Self::WillDone { .. }
             | Self::Subscribed { .. }
             | Self::Unsubscribed { .. }
             | Self::Replayed { .. }

@@ -116,6 +116,8 @@ pub(crate) enum TimerKey {
     Session(Key),
     Paused,
     Sweep,
+    /// Wills that were on their way when the broker ended.
+    WillsUnderWay,
 }
 
 /// Reused buffers: nothing on the path of a small message is allocated.

@@ -80,6 +80,7 @@ impl Shard {
                 }
                 self.resume_paused(now, fx);
             }
+            TimerKey::WillsUnderWay => self.route_restored_wills(now, fx),
             TimerKey::Sweep => {
                 for gone in self.retained.sweep_expired(now, SWEEP_BUDGET) {
                     self.record_retained_cleared(gone.topic(), fx);

@@ -20,6 +20,8 @@ pub(crate) struct Stored {
     pub(crate) groups: BTreeMap<String, BTreeMap<u64, BodyId>>,
     /// By slot: publishes whose receivers there have theirs.
     pub(crate) taken: BTreeMap<u8, BTreeSet<u64>>,
+    /// Wills on their way to several shards: publishes with their session and topic.
+    pub(crate) wills_under_way: BTreeMap<u64, (SessionId, String)>,
     /// A checkpoint that has begun.
     open_slot: Option<u8>,
 }
@@ -82,6 +84,8 @@ impl Stored {
                 self.retained.remove(&slot);
                 self.groups.retain(|filter, _| slot_of(filter) != slot);
                 self.taken.remove(&slot);
+                self.wills_under_way
+                    .retain(|_, (session, _)| session.slot() != slot);
                 Ok(())
             }
             Record::SlotEnd { slot } if self.open_slot == Some(slot) => {
@@ -91,6 +95,20 @@ impl Stored {
             Record::Taken { slot, publish } => {
                 self.taken.entry(slot).or_default().insert(publish);
                 Ok(())
+            }
+            Record::WillUnderWay {
+                session,
+                publish,
+                message,
+            } => {
+                let will = (session, message.topic.to_owned());
+                let before = self.wills_under_way.insert(publish, will);
+                ok(before.is_none(), "is under way already")
+            }
+            Record::WillDone { session, publish } => {
+                let will = self.wills_under_way.remove(&publish);
+                let same = will.is_some_and(|(of, _)| of == session);
+                ok(same, "was not under way")
             }
             Record::SlotEnd { .. } => Err("the end of no checkpoint"),
             Record::Body { body, message } => {

@@ -41,6 +41,7 @@ impl Shard {
             self.push_group(group, fx);
         }
         self.push_taken(slot, fx);
+        self.push_wills_under_way(slot, fx);
         fx.store.push(&Record::SlotEnd { slot });
         self.settle(now, fx);
     }

@@ -1,6 +1,7 @@
 //! The first moments after everything is restored: the shards tell each other, then time goes on.
 
 use alloc::vec::Vec;
+use core::num::NonZeroU64;
 
 use crate::effects::Effects;
 use crate::interest::InterestKey;
@@ -53,7 +54,9 @@ impl Shard {
             .durable
             .iter()
             .flat_map(|durable| durable.doubts.values());
-        let doubts: Vec<u64> = doubts.map(|doubt| doubt.publish.get()).collect();
+        let doubts = doubts.map(|doubt| doubt.publish);
+        let wills = self.durable.iter().flat_map(|durable| durable.wills.keys());
+        let doubts: Vec<u64> = doubts.chain(wills.copied()).map(NonZeroU64::get).collect();
         for shard in 0..self.config.shard_count {
             let doubts = doubts.clone();
             self.send_to(shard, Peer::Restored { doubts }, fx);
@@ -87,6 +90,13 @@ impl Shard {
         durable.recovery = None;
         self.adopt_restored_groups(groups, now, fx);
         // Only now may a will go out: everybody's subscriptions are in force.
+        if self
+            .durable
+            .as_ref()
+            .is_some_and(|durable| durable.has_wills_under_way())
+        {
+            self.schedule(now, TimerKey::WillsUnderWay);
+        }
         let sessions: Vec<Key> = self.sessions.iter().map(|(key, _)| key).collect();
         for key in sessions {
             self.arm_session_timer(key, now);

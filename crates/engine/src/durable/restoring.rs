@@ -46,6 +46,29 @@ impl Recovery {
     pub(super) fn forget_bodies(&mut self) {
         self.bodies = HashMap::default();
     }
+
+    /// A record of a group's queue.
+    fn restore_of_group(&mut self, record: &Record<'_>) {
+        if let Record::GroupQueued {
+            group,
+            sequence,
+            body,
+        } = *record
+            && let Some(message) = self.bodies.get(&body).cloned()
+        {
+            let queue = match self.groups.get_mut(group) {
+                Some(queue) => queue,
+                None => self.groups.entry(group.into()).or_default(),
+            };
+            queue.insert(sequence, (body, message));
+        } else if let Record::GroupDone {
+            group, sequence, ..
+        } = *record
+            && let Some(queue) = self.groups.get_mut(group)
+        {
+            queue.remove(&sequence);
+        }
+    }
 }
 
 impl Shard {
@@ -78,29 +101,21 @@ impl Shard {
                 self.retained.clear(topic);
                 durable.slot(crate::slot_of(topic)).kept.clear(topic);
             }
-            Record::GroupQueued {
-                group,
-                sequence,
-                body,
-            } => {
-                if let Some(message) = recovery.bodies.get(&body).cloned() {
-                    let queue = match recovery.groups.get_mut(group) {
-                        Some(queue) => queue,
-                        None => recovery.groups.entry(group.into()).or_default(),
-                    };
-                    queue.insert(sequence, (body, message));
-                }
-            }
-            Record::GroupDone {
-                group, sequence, ..
-            } => {
-                if let Some(queue) = recovery.groups.get_mut(group) {
-                    queue.remove(&sequence);
-                }
+            Record::GroupQueued { .. } | Record::GroupDone { .. } => {
+                recovery.restore_of_group(record);
             }
             Record::Taken { slot, publish } => {
                 durable.taken.entry(publish).or_default().insert(slot);
             }
+            Record::WillUnderWay {
+                session,
+                publish,
+                ref message,
+            } => {
+                let message = durable_message(message, durable.unix_ms_at_zero);
+                durable.restore_will(session, publish, message);
+            }
+            Record::WillDone { publish, .. } => durable.forget_will(publish),
             Record::SlotEnd { .. } => {}
             Record::Offline { session, .. }
             | Record::SessionEnded { session }
@@ -354,6 +369,7 @@ impl Shard {
             slots.remove(slot);
             !slots.is_empty()
         });
+        durable.forget_wills_of(slot);
         let place = durable.slot(slot);
         let kept: Vec<Message> = place.kept.drain().map(|(message, _)| message).collect();
         let sessions: Vec<Key> = place.sessions.values().copied().collect();

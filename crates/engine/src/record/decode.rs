@@ -9,7 +9,7 @@ use super::tags::{
     TAG_DROPPED, TAG_FINISHED, TAG_GROUP_DONE, TAG_GROUP_QUEUED, TAG_OFFLINE, TAG_QUEUED,
     TAG_RECEIVED, TAG_RELEASED, TAG_REPLAYED, TAG_RETAINED, TAG_RETAINED_CLEARED, TAG_SENT,
     TAG_SESSION, TAG_SESSION_ENDED, TAG_SLOT_BEGIN, TAG_SLOT_END, TAG_SUBSCRIBED, TAG_TAKEN,
-    TAG_UNSUBSCRIBED, TAG_WILL, TAG_WILL_CLEARED,
+    TAG_UNSUBSCRIBED, TAG_WILL, TAG_WILL_CLEARED, TAG_WILL_DONE, TAG_WILL_UNDER_WAY,
 };
 use super::{Body, BodyId, Record, SessionId, StoredOptions, StoredTerms, WallTime};
 
@@ -316,6 +316,15 @@ impl<'a> Reader<'a> {
                     .map_err(|_| "has a number of more than 32 bits")?,
             },
             TAG_WILL_CLEARED => Record::WillCleared { session },
+            TAG_WILL_UNDER_WAY => Record::WillUnderWay {
+                session,
+                publish: self.integer()?,
+                message: self.message()?,
+            },
+            TAG_WILL_DONE => Record::WillDone {
+                session,
+                publish: self.integer()?,
+            },
             TAG_SUBSCRIBED => self.subscribed(session)?,
             TAG_UNSUBSCRIBED => Record::Unsubscribed {
                 session,

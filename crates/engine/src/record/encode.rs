@@ -9,7 +9,7 @@ use super::tags::{
     TAG_DROPPED, TAG_FINISHED, TAG_GROUP_DONE, TAG_GROUP_QUEUED, TAG_OFFLINE, TAG_QUEUED,
     TAG_RECEIVED, TAG_RELEASED, TAG_REPLAYED, TAG_RETAINED, TAG_RETAINED_CLEARED, TAG_SENT,
     TAG_SESSION, TAG_SESSION_ENDED, TAG_SLOT_BEGIN, TAG_SLOT_END, TAG_SUBSCRIBED, TAG_TAKEN,
-    TAG_UNSUBSCRIBED, TAG_WILL, TAG_WILL_CLEARED,
+    TAG_UNSUBSCRIBED, TAG_WILL, TAG_WILL_CLEARED, TAG_WILL_DONE, TAG_WILL_UNDER_WAY,
 };
 use super::{Body, BodyId, Record, SessionId, StoredOptions, StoredTerms, WallTime};
 
@@ -70,6 +70,18 @@ impl Record<'_> {
                 .integer(delay_s.into())
                 .option(expiry_s.map(u64::from)),
             Self::WillCleared { session } => w.tag(TAG_WILL_CLEARED).session(session),
+            Self::WillUnderWay {
+                session,
+                publish,
+                ref message,
+            } => w
+                .tag(TAG_WILL_UNDER_WAY)
+                .session(session)
+                .integer(publish)
+                .message(message),
+            Self::WillDone { session, publish } => {
+                w.tag(TAG_WILL_DONE).session(session).integer(publish)
+            }
             Self::Subscribed {
                 session,
                 filter,

@@ -23,6 +23,8 @@ pub(super) const TAG_RETAINED_CLEARED: u8 = 20;
 pub(super) const TAG_GROUP_QUEUED: u8 = 21;
 pub(super) const TAG_GROUP_DONE: u8 = 22;
 pub(super) const TAG_TAKEN: u8 = 23;
+pub(super) const TAG_WILL_UNDER_WAY: u8 = 24;
+pub(super) const TAG_WILL_DONE: u8 = 25;
 
 pub(super) const FLAG_RETAIN: u8 = 0b0000_0100;
 pub(super) const FLAG_NO_LOCAL: u8 = 0b0000_1000;

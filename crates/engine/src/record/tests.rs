@@ -85,6 +85,15 @@ fn one_of_each() -> Vec<Record<'static>> {
             expiry_s: None
         },
         Record::WillCleared { session },
+        Record::WillUnderWay {
+            session,
+            publish: 6_465,
+            message: MESSAGE
+        },
+        Record::WillDone {
+            session,
+            publish: 6_465
+        },
         Record::Subscribed {
             session,
             filter: "a/#",

@@ -6,6 +6,7 @@ mod parts;
 mod random;
 mod restoring;
 mod waiting;
+mod wills;
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;

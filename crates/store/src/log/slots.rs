@@ -138,6 +138,7 @@ pub(crate) fn growth(record: &Record<'_>, len: u64) -> Growth {
     match record {
         Record::Session { .. }
         | Record::Will { .. }
+        | Record::WillUnderWay { .. }
         | Record::Subscribed { .. }
         | Record::Queued { .. }
         | Record::Received { .. }
@@ -153,7 +154,7 @@ pub(crate) fn growth(record: &Record<'_>, len: u64) -> Growth {
         | Record::GroupDone { .. }
         | Record::Finished { body: None, .. } => Growth::Less(len),
         Record::SessionEnded { .. } => Growth::Less(SESSION_BYTES),
-        Record::WillCleared { .. } => Growth::Less(WILL_BYTES),
+        Record::WillCleared { .. } | Record::WillDone { .. } => Growth::Less(WILL_BYTES),
         Record::RetainedCleared { .. } => Growth::Less(RETAINED_BYTES),
         Record::SlotBegin { .. }
         | Record::SlotEnd { .. }

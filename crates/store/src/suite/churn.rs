@@ -239,15 +239,21 @@ impl Churn {
             return;
         };
         let payload = vec![b'w'; usize::try_from(self.below(50)).unwrap_or(0)];
-        let record = if self.below(2) == 0 {
-            Record::Will {
+        let publish = self.below(20);
+        let record = match self.below(4) {
+            0 => Record::Will {
                 session,
                 message: message("wills/x", &payload),
                 delay_s: 5,
                 expiry_s: None,
-            }
-        } else {
-            Record::WillCleared { session }
+            },
+            1 => Record::WillCleared { session },
+            2 => Record::WillUnderWay {
+                session,
+                publish,
+                message: message("wills/x", &payload),
+            },
+            _ => Record::WillDone { session, publish },
         };
         self.write(&record, out);
     }

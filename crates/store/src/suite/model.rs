@@ -20,6 +20,8 @@ pub(super) struct Slot {
     pub(super) retained: BTreeMap<String, u64>,
     pub(super) groups: BTreeMap<(String, u64), u64>,
     taken: BTreeSet<u64>,
+    /// By publish: whose, and what it says.
+    wills: BTreeMap<u64, (u64, Message)>,
 }
 
 impl Model {
@@ -209,6 +211,17 @@ impl Slot {
             Record::Taken { publish, .. } => {
                 self.taken.insert(publish);
             }
+            Record::WillUnderWay {
+                session,
+                publish,
+                ref message,
+            } => {
+                let will = (session.as_u64(), Message::of(message));
+                self.wills.insert(publish, will);
+            }
+            Record::WillDone { publish, .. } => {
+                self.wills.remove(&publish);
+            }
             Record::Session {
                 session,
                 client_id,
@@ -264,6 +277,14 @@ impl Slot {
         for publish in &self.taken {
             let (slot, publish) = (number, *publish);
             Record::Taken { slot, publish }.encode(out);
+        }
+        for (publish, (session, message)) in &self.wills {
+            Record::WillUnderWay {
+                session: SessionId::from_u64(*session),
+                publish: *publish,
+                message: message.body(),
+            }
+            .encode(out);
         }
     }
 }

@@ -103,7 +103,7 @@ fn retained_messages_come_back_until_they_are_cleared_or_expire() {
     assert_eq!(world.crash_now().shards[0].retained_count(), 0);
 }
 
-fn connect_with_will(world: &mut World, expiry_s: u32, delay_s: u32) -> Client {
+pub(super) fn connect_with_will(world: &mut World, expiry_s: u32, delay_s: u32) -> Client {
     let mut will = martlet_codec::PropertiesBuf::new();
     will.push(Property::WillDelayInterval(delay_s));
     let mut properties = martlet_codec::PropertiesBuf::new();

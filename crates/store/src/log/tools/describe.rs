@@ -126,6 +126,8 @@ pub(super) const fn name_of(record: &Record<'_>) -> &'static str {
         Record::SessionEnded { .. } => "session_ended",
         Record::Will { .. } => "will",
         Record::WillCleared { .. } => "will_cleared",
+        Record::WillUnderWay { .. } => "will_under_way",
+        Record::WillDone { .. } => "will_done",
         Record::Subscribed { .. } => "subscribed",
         Record::Unsubscribed { .. } => "unsubscribed",
         Record::Replayed { .. } => "replayed",
@@ -175,6 +177,19 @@ pub(super) fn describe(record: &Record<'_>, out: &mut dyn Fields) {
         }
         Record::SessionEnded { session } | Record::WillCleared { session } => {
             describe_session(session, out);
+        }
+        Record::WillUnderWay {
+            session,
+            publish,
+            ref message,
+        } => {
+            describe_session(session, out);
+            out.number("publish", publish);
+            describe_message(message, out);
+        }
+        Record::WillDone { session, publish } => {
+            describe_session(session, out);
+            out.number("publish", publish);
         }
         Record::Will {
             session,
