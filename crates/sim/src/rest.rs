@@ -113,6 +113,8 @@ impl World {
 
     fn come_to_rest_with(&mut self, comes: impl Fn(&Client) -> bool) -> Result<(), Failure> {
         self.end_faults();
+        // What is overdue happens now, as a driver would have it.
+        self.advance(0);
         for client in &mut self.clients {
             client.attempts = 0;
         }

@@ -96,20 +96,7 @@ impl Stored {
                 self.taken.entry(slot).or_default().insert(publish);
                 Ok(())
             }
-            Record::WillUnderWay {
-                session,
-                publish,
-                message,
-            } => {
-                let will = (session, message.topic.to_owned());
-                let before = self.wills_under_way.insert(publish, will);
-                ok(before.is_none(), "is under way already")
-            }
-            Record::WillDone { session, publish } => {
-                let will = self.wills_under_way.remove(&publish);
-                let same = will.is_some_and(|(of, _)| of == session);
-                ok(same, "was not under way")
-            }
+            Record::WillUnderWay { .. } | Record::WillDone { .. } => self.apply_will(record),
             Record::SlotEnd { .. } => Err("the end of no checkpoint"),
             Record::Body { body, message } => {
                 let message = Arc::new(StoredBody::new(&message));
@@ -151,6 +138,27 @@ impl Stored {
                 ok(was == Some(body), "not in the group's queue")
             }
             ref record => self.apply_to_session(record),
+        }
+    }
+
+    /// A will on its way to several shards; its session may have ended since.
+    fn apply_will(&mut self, record: &Record<'_>) -> Result<(), &'static str> {
+        match *record {
+            Record::WillUnderWay {
+                session,
+                publish,
+                message,
+            } => {
+                let will = (session, message.topic.to_owned());
+                let before = self.wills_under_way.insert(publish, will);
+                ok(before.is_none(), "is under way already")
+            }
+            Record::WillDone { session, publish } => {
+                let will = self.wills_under_way.remove(&publish);
+                let same = will.is_some_and(|(of, _)| of == session);
+                ok(same, "was not under way")
+            }
+            _ => Err("is about no will"),
         }
     }
 

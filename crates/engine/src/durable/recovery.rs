@@ -95,7 +95,8 @@ impl Shard {
             .as_ref()
             .is_some_and(|durable| durable.has_wills_under_way())
         {
-            self.schedule(now, TimerKey::WillsUnderWay);
+            // With the next timer, whenever that is.
+            self.schedule(Time::from_millis(0), TimerKey::WillsUnderWay);
         }
         let sessions: Vec<Key> = self.sessions.iter().map(|(key, _)| key).collect();
         for key in sessions {

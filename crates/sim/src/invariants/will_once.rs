@@ -6,8 +6,8 @@
 //! it, one with a clean start makes it due at once. What is due is published once and read by the steady witness (`exactly_once` sees to it that it is not read twice); nothing else is published: the shards'
 //! counters show exactly as many. None is read before it is due.
 //! A crash disconnects everybody: wills of sessions that outlive their connection wait from the start of the next process. What happened
-//! to a will after the last moment of which all is stable may not have happened, and may happen again; one that was being published by
-//! several shards may have reached the receivers of some of them only.
+//! to a will after the last moment of which all is stable may not have happened, and may happen again; one of a
+//! session that ended with its connection may have reached the receivers of some shards only.
 //! When: at each end of a connection, each accepted CONNECT, each will that is read, each crash; the count at rest.
 
 use std::collections::BTreeMap;
@@ -42,6 +42,8 @@ struct Will {
     since: Tick,
     /// It may have been published so many times more, by processes that have crashed.
     more: u64,
+    /// Its session outlives its connection: it is stored.
+    stored: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,6 +155,7 @@ impl WillOnce {
             fate,
             since,
             more: 0,
+            stored: false,
         };
         let will = self.wills.entry(id).or_insert(will);
         will.fate = fate;
@@ -180,6 +183,9 @@ impl WillOnce {
         let will = terms.will.map(|(message, _)| message);
         if let Some(message) = will {
             self.becomes(message, Fate::Armed, ledger);
+            if let Some(will) = self.wills.get_mut(&message) {
+                will.stored = expiry_of(terms, ledger) > 0;
+            }
         }
         let state = Client {
             conn: Some(conn),
@@ -226,8 +232,8 @@ impl WillOnce {
 
     /// What is left of each will by a crash.
     fn on_recovered(&mut self, ledger: &Ledger) {
-        // That it was published is stored by one shard, what its receivers get by others.
-        let parts_may_be_lost = ledger.crashes.last().is_some_and(|c| c.shard_count > 1);
+        // Until all shards have stored their part, it goes out again.
+        let several_shards = ledger.crashes.last().is_some_and(|c| c.shard_count > 1);
         for (id, will) in &mut self.wills {
             let doubtful = will.since > self.stable;
             match will.fate {
@@ -235,12 +241,12 @@ impl WillOnce {
                     // By the process that has crashed, by this one, or by both.
                     let passed = timer_has_passed(since, seconds, ledger) != Some(false);
                     will.more += u64::from(passed);
-                    if doubtful || (passed && parts_may_be_lost) {
+                    if doubtful {
                         will.fate = Fate::Either;
                     }
                 }
-                Fate::Due if doubtful || parts_may_be_lost => {
-                    if !was_witnessed(*id, ledger) {
+                Fate::Due if doubtful || several_shards => {
+                    if (doubtful || !will.stored) && !was_witnessed(*id, ledger) {
                         will.fate = Fate::Published;
                     }
                     will.more += 1;
