@@ -112,7 +112,7 @@ impl Shard {
                 publish,
                 ref message,
             } => {
-                let message = durable_message(message, durable.unix_ms_at_zero);
+                let message = durable.config.message_of(message);
                 durable.restore_will(session, publish, message);
             }
             Record::WillDone { publish, .. } => durable.forget_will(publish),
