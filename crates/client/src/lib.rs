@@ -1,4 +1,4 @@
-//! An async MQTT client.
+//! An async MQTT client. [The guide](guide) says how it thinks and has a recipe for each common job.
 //!
 //! ```no_run
 //! use martlet_client::Client;
@@ -20,6 +20,7 @@ mod builder;
 pub mod compat;
 mod driver;
 mod error;
+pub mod guide;
 mod handle;
 pub mod home_assistant;
 pub mod machine;

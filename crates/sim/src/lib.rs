@@ -76,6 +76,7 @@ mod interest;
 mod invariants;
 mod keeper;
 mod ledger;
+mod library;
 mod link;
 mod log_world;
 mod rest;
@@ -86,6 +87,7 @@ mod storage;
 mod stored;
 mod world;
 
+pub use library::{LibraryReport, run_library};
 pub use log_world::{LogReport, run_log};
 pub use rest::{Report, run};
 pub use setup::{Options, fresh_seeds};

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use martlet_sim::{Failure, Options, run, run_log};
+use martlet_sim::{Failure, Options, run, run_library, run_log};
 
 fn main() -> ExitCode {
     match Arguments::parse(std::env::args().skip(1)) {
@@ -27,6 +27,7 @@ struct Arguments {
     shards: Option<usize>,
     store: bool,
     log: bool,
+    library: bool,
     same_shards: bool,
     asks: bool,
     stops: bool,
@@ -42,6 +43,7 @@ impl Arguments {
                 "--trace" => Some(&mut arguments.trace),
                 "--store" => Some(&mut arguments.store),
                 "--log" => Some(&mut arguments.log),
+                "--library" => Some(&mut arguments.library),
                 "--same-shards" => Some(&mut arguments.same_shards),
                 "--asks" => Some(&mut arguments.asks),
                 "--stops" => Some(&mut arguments.stops),
@@ -80,6 +82,8 @@ impl Arguments {
         for seed in &seeds {
             let works = if self.log {
                 self.run_log(*seed)
+            } else if self.library {
+                self.run_library(*seed)
             } else {
                 self.run_worlds(*seed)
             };
@@ -142,6 +146,16 @@ impl Arguments {
         1
     }
 
+    fn run_library(&self, seed: u64) -> usize {
+        let steps = self.steps.unwrap_or(LOG_STEPS);
+        let Err(what) = caught(|| run_library(seed, steps)).map(|report| self.show(&report)) else {
+            return 0;
+        };
+        println!("seed {seed}: {what}");
+        println!("  again: cargo run -p martlet-sim -- --library --seed {seed} --steps {steps}");
+        1
+    }
+
     fn show(&self, report: &impl Debug) {
         if self.seed.is_some() && self.count <= 1 {
             println!("{report:#?}");
@@ -169,12 +183,13 @@ fn fewest(steps: usize, fails: impl Fn(usize) -> bool) -> usize {
     steps
 }
 
-/// Steps of a usual run of the log.
+/// Steps of a usual run of the log, or of the library.
 const LOG_STEPS: usize = 3_000;
 
-const USAGE: &str = "usage: martlet-sim [--store | --log] [--asks] [--stops] [--seed N [--count N] | --fresh N] [--steps N] [--shards N]
+const USAGE: &str = "usage: martlet-sim [--store | --log | --library] [--asks] [--stops] [--seed N [--count N] | --fresh N] [--steps N] [--shards N]
   --store     with a store, and crashes
   --log       the log of the store alone
+  --library   the client library and the broker
   --seed N    run this seed
   --count N   run so many seeds from that one on
   --fresh N   run N seeds that nobody has run before (default: 1)

@@ -12,6 +12,8 @@ mod stopping;
 mod storing;
 mod traffic;
 
+pub(crate) use traffic::take;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 

@@ -86,6 +86,8 @@ impl Machine {
             let lasted = now.since(self.link.online_since);
             self.backoff.after_connection(lasted);
         }
+        let in_handshake = matches!(self.phase, Phase::Handshake { .. });
+        self.unanswered += u32::from(in_handshake && !matches!(error.kind, ErrorKind::Refused(_)));
         self.out.clear();
         self.subscriptions.on_lost();
         for id in self.streams.ids() {
@@ -167,6 +169,8 @@ impl Machine {
         self.stats.connections += 1;
         let limits = self.limits_of(connack);
         self.apply_limits(now, connack.session_present, limits);
+        self.link.doubtful = connack.session_present && self.unanswered > 0;
+        self.unanswered = 0;
         self.begin_session(connack.session_present);
         self.was_online = true;
         self.last_error = None;
@@ -245,8 +249,15 @@ impl Machine {
             //= mqtt311 3.1.2-6
             self.inbound = Inbound::default();
             self.restart_in_flight();
+        }
+        // A session that began with a CONNECT whose CONNACK we never saw has no subscriptions; to one that has, it makes no
+        // difference.
+        if !resumed || self.link.doubtful {
             for id in self.streams.ids() {
-                if let Some(stream) = self.streams.get_mut(id) {
+                // One without filters has nothing to ask for: it takes what the others leave, or was refused.
+                if let Some(stream) = self.streams.get_mut(id)
+                    && !stream.filters.is_empty()
+                {
                     stream.wire = Wire::Wanted;
                 }
             }

@@ -13,8 +13,7 @@
 //! Every input is a method that takes `now` and is finished when it returns; what is to be done
 //! outside collects in [`Machine::take_events`], what is to be written in [`Machine::take_output`].
 //!
-//! Map: `connecting` makes and loses connections, `sending` queues and sends messages, `resending`
-//! does it again, `answering`
+//! Map: `connecting` makes and loses connections, `sending` queues and sends messages, `resending` does it again, `answering`
 //! takes their acknowledgements, `receiving` reads packets, `routing` finds the streams of a message,
 //! `subscribing` keeps the server's subscriptions as the streams want them, `inherited` frees the identifiers of a process before,
 //! `closing` flushes and ends, `timing` knows when to call again. `queue`, `stream`, `subscriptions`, `unacked`, `epochs`, `backoff` are
@@ -99,7 +98,7 @@ impl Time {
 }
 
 /// The caller's name for something that it waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OpId(pub u64);
 
 /// Something to be done outside the machine.
@@ -213,6 +212,8 @@ pub struct Machine {
     last_error: Option<Error>,
     /// Whether there was a connection, so that the server may hold a session of ours.
     was_online: bool,
+    /// How many CONNECTs have had no answer since the last CONNACK: the server may have begun a session that we know nothing of.
+    unanswered: u32,
     /// The identifier that the server gave us, if it did.
     assigned_client_id: Option<String>,
     /// An old session of ours is cleared, as 3.1.1 needs it: by a connection with Clean Session 1.
@@ -253,6 +254,8 @@ enum Storage {
 struct Link {
     limits: Limits,
     session_present: bool,
+    /// The session that is present may be another one than ours: it has nothing of what ours had.
+    doubtful: bool,
     online_since: Time,
     /// 0: none.
     keep_alive: Duration,
@@ -308,6 +311,7 @@ impl Machine {
             stats: Stats::default(),
             last_error: None,
             was_online: false,
+            unanswered: 0,
             assigned_client_id: None,
             cleared: false,
             connecting: None,
@@ -479,6 +483,7 @@ impl Link {
         Self {
             limits: Limits::default(),
             session_present: false,
+            doubtful: false,
             online_since: Time::default(),
             keep_alive: Duration::from_secs(config.keep_alive_s.into()),
             last_sent: Time::default(),

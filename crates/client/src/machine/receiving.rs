@@ -124,6 +124,10 @@ impl Machine {
         let exactly_once = publish.qos == QoS::ExactlyOnce;
         let mut ack = None;
         if let Some(packet_id) = publish.packet_id {
+            if exactly_once && self.link.doubtful && !publish.dup {
+                // A session that goes on sends again with DUP: this is another message.
+                self.inbound.release(packet_id);
+            }
             let state = if exactly_once {
                 self.inbound.on_publish_qos2(packet_id)
             } else if self.config.version.is_v5()

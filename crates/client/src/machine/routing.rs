@@ -28,6 +28,8 @@ struct Route {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Target {
     pub(crate) subscription_id: u32,
+    /// Whether it has that identifier now, and not only had.
+    pub(crate) current: bool,
     pub(crate) stream: StreamId,
 }
 
@@ -71,11 +73,17 @@ impl Routes {
             return;
         }
         for id in properties.subscription_identifiers() {
-            let named = route
-                .targets
-                .iter()
-                .filter(|target| target.subscription_id == id);
-            named.for_each(|target| takers.push(target.stream));
+            let named = |current| {
+                let of_id = move |target: &&Target| {
+                    target.subscription_id == id && target.current == current
+                };
+                route.targets.iter().filter(of_id)
+            };
+            if named(true).next().is_some() {
+                named(true).for_each(|target| takers.push(target.stream));
+            } else {
+                named(false).for_each(|target| takers.push(target.stream));
+            }
         }
         if takers.is_empty() {
             route

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use martlet_codec::{ReasonCode, SubAck, TopicFilter};
+use martlet_codec::{ReasonCode, RetainHandling, SubAck, TopicFilter};
 
 use super::stream::{Granted, Item, StreamId, StreamOptions, Wire};
 use super::subscriptions::{Gone, Request, RequestKind, matches};
@@ -249,19 +249,14 @@ impl Machine {
             return;
         };
         let with_id = self.link.limits.subscription_ids_available;
+        let filters = self.with_highest_qos(&stream.filters);
         let Some(stream) = self.streams.get_mut(id) else {
             return;
         };
         let subscription_id = if with_id { stream.subscription_id } else { 0 };
         let version = self.config.version;
         let sent = self.out.len();
-        let encoded = wire::subscribe(
-            &stream.filters,
-            packet_id,
-            subscription_id,
-            version,
-            &mut self.out,
-        );
+        let encoded = wire::subscribe(&filters, packet_id, subscription_id, version, &mut self.out);
         let too_large = self.out.len() - sent > self.link.limits.maximum_packet_size as usize;
         if encoded.is_err() || too_large {
             self.out.truncate(sent);
@@ -278,7 +273,7 @@ impl Machine {
             .collect();
         for entry in &mut self.subscriptions.entries {
             if texts.contains(&entry.text) {
-                entry.subscription_id = subscription_id;
+                entry.rename(subscription_id);
             }
         }
         self.subscriptions.generation += 1;
@@ -286,6 +281,25 @@ impl Machine {
             packet_id,
             kind: RequestKind::Subscribe(id),
         });
+    }
+
+    /// A filter that several streams want is one subscription: it has the highest QoS that any of them asked for.
+    fn with_highest_qos(&self, filters: &[Filter]) -> Vec<Filter> {
+        let mut filters = filters.to_vec();
+        for filter in &mut filters {
+            let wanted = self.streams.iter().flat_map(|(_, stream)| &stream.filters);
+            let same = wanted.filter(|other| other.text == filter.text);
+            let highest = same.map(|other| other.options.qos).max();
+            filter.options.qos = filter.options.qos.max(highest.unwrap_or_default());
+            if self.link.doubtful
+                && self.config.version.is_v5()
+                && filter.options.retain_handling == RetainHandling::Always
+            {
+                // Only if the session turns out to be another one.
+                filter.options.retain_handling = RetainHandling::IfNew;
+            }
+        }
+        filters
     }
 
     pub(super) fn on_suback(&mut self, now: Time, suback: &SubAck<'_>) {

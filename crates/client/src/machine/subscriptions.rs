@@ -36,6 +36,21 @@ pub(super) struct Entry {
     streams: Vec<StreamId>,
     /// The identifier of the SUBSCRIBE sent last.
     pub(super) subscription_id: u32,
+    /// Those before it in this session: messages that the server has queued still carry them.
+    earlier_ids: Vec<u32>,
+}
+
+impl Entry {
+    /// A SUBSCRIBE with this identifier takes the place of the one before.
+    pub(super) fn rename(&mut self, subscription_id: u32) {
+        let old = std::mem::replace(&mut self.subscription_id, subscription_id);
+        if old != subscription_id && old != 0 {
+            if self.earlier_ids.len() >= EARLIER_IDS_MAX {
+                self.earlier_ids.remove(0);
+            }
+            self.earlier_ids.push(old);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -66,10 +81,14 @@ impl Subscriptions {
         let mut targets = Vec::new();
         for entry in &self.entries {
             if matches(&entry.text, topic) {
-                targets.extend(entry.streams.iter().map(|stream| Target {
-                    subscription_id: entry.subscription_id,
-                    stream: *stream,
-                }));
+                let former = entry.earlier_ids.iter().map(|id| (*id, false));
+                for (subscription_id, current) in former.chain([(entry.subscription_id, true)]) {
+                    targets.extend(entry.streams.iter().map(|stream| Target {
+                        subscription_id,
+                        current,
+                        stream: *stream,
+                    }));
+                }
             }
         }
         targets
@@ -100,6 +119,10 @@ impl Subscriptions {
         }
         self.retired.clear();
         self.detached.clear();
+        for entry in &mut self.entries {
+            entry.earlier_ids.clear();
+        }
+        self.generation += 1;
         self.gone.drain(..).filter_map(|gone| gone.op).collect()
     }
 
@@ -133,6 +156,7 @@ impl Subscriptions {
                     text: Arc::clone(&filter.text),
                     streams: vec![id],
                     subscription_id: self.last_id,
+                    earlier_ids: Vec::new(),
                 });
             }
         }
@@ -199,5 +223,7 @@ pub(super) fn matches(filter: &str, topic: &str) -> bool {
 }
 
 const SUBSCRIPTION_ID_MAX: u32 = 268_435_455;
+/// How many identifiers a filter may have had that are remembered.
+const EARLIER_IDS_MAX: usize = 8;
 /// How many ended subscriptions are remembered.
 const REMEMBERED_MAX: usize = 1_024;

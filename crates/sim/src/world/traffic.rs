@@ -236,7 +236,7 @@ impl World {
 }
 
 /// The first `count` bytes of an outbox.
-pub(super) fn take(outbox: &mut martlet_engine::Outbox, count: usize) -> Vec<u8> {
+pub(crate) fn take(outbox: &mut martlet_engine::Outbox, count: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(count);
     while bytes.len() < count {
         let mut slices: [&[u8]; 4] = [&[]; 4];

@@ -432,3 +432,51 @@ fn every_identifier_of_an_inherited_session_is_released_once_and_none_is_left_ou
     let stats = rig.machine.stats();
     assert_eq!((stats.published, stats.in_flight), (10_000, 0));
 }
+
+#[test]
+fn a_session_whose_connack_was_lost_may_be_another_one() {
+    both(|config| {
+        let mut rig = Rig::online(persistent(config));
+        let stream = rig.stream(&["a"], 2);
+        rig.publish(1, 2, "a", "old", false);
+        assert_eq!(rig.take(stream), ["old"]);
+        assert_eq!(rig.sent(), ["PUBREC #1"]);
+        rig.cut();
+        // The broker has started again and knows nothing. It accepts us; its CONNACK does not arrive.
+        rig.wait_for_open();
+        rig.open();
+        rig.reconnect(true);
+        let sent = rig.sent();
+        assert!(
+            sent[1].starts_with("SUBSCRIBE") && sent[1].contains("a:2"),
+            "{sent:?}"
+        );
+        rig.publish(1, 2, "a", "new", false);
+        assert_eq!(rig.take(stream), ["new"], "not taken for a duplicate");
+        // The one after that was answered: there is no doubt any more.
+        rig.reconnect(true);
+        assert_eq!(
+            rig.sent().len(),
+            2,
+            "CONNECT, and the SUBSCRIBE without an answer"
+        );
+    });
+}
+
+#[test]
+fn a_stream_of_the_rest_outlives_the_session() {
+    both(|config| {
+        let options = StreamOptions {
+            rest: true,
+            ..StreamOptions::default()
+        };
+        let mut rig = Rig::online(persistent(config));
+        let rest = rig.machine.subscribe(rig.now, Vec::new(), options, None);
+        let rest = rest.unwrap();
+        rig.reconnect(false);
+        assert_eq!(rig.sent().len(), 1, "CONNECT");
+        assert!(!rig.machine.has_stream_ended(rest));
+        rig.publish(1, 1, "a", "x", false);
+        assert_eq!(rig.take(rest), ["x"]);
+    });
+}

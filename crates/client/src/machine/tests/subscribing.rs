@@ -2,9 +2,9 @@
 
 use super::rig::{Rig, both};
 use crate::error::ErrorKind;
-use crate::machine::Outcome;
+use crate::machine::{Config, Outcome};
 use crate::message::Message;
-use martlet_codec::{QoS, ReasonCode};
+use martlet_codec::{Property, QoS, ReasonCode, Version};
 
 #[test]
 fn a_refused_subscription_is_an_error_and_leaves_nothing() {
@@ -120,7 +120,7 @@ fn a_stream_that_is_dropped_while_its_subscribe_is_under_way_is_unsubscribed() {
         rig.suback(1, &[1]);
         rig.unsuback(2);
         // The same again, before there is a connection: nothing is sent at all.
-        let mut rig = Rig::new(crate::machine::Config::new(rig.version));
+        let mut rig = Rig::new(Config::new(rig.version));
         rig.machine.start(rig.now, None);
         let (id, _) = rig.subscribe(&["a"], 1);
         rig.unsubscribe(id);
@@ -132,7 +132,7 @@ fn a_stream_that_is_dropped_while_its_subscribe_is_under_way_is_unsubscribed() {
 //= mqtt311 2.3.1-3 test
 #[test]
 fn identifiers_of_answered_requests_are_free_again() {
-    let mut rig = Rig::online(crate::machine::Config::new(martlet_codec::Version::V311));
+    let mut rig = Rig::online(Config::new(Version::V311));
     let id_of = |n: u32| u16::try_from(n % 65_535 + 1).unwrap();
     for n in (0..66_000).step_by(2) {
         let (stream, _) = rig.subscribe(&["a"], 0);
@@ -142,4 +142,32 @@ fn identifiers_of_answered_requests_are_free_again() {
         assert_eq!(rig.sent(), [format!("UNSUBSCRIBE #{} a", id_of(n + 1))]);
         rig.unsuback(id_of(n + 1));
     }
+}
+
+#[test]
+fn messages_under_an_identifier_of_before_find_their_streams() {
+    let mut rig = Rig::online(Config::new(Version::V5));
+    let wide = rig.stream(&["a/#"], 1);
+    let first = rig.stream(&["a/b"], 1);
+    let second = rig.stream(&["a/b"], 1);
+    // The server has queued it before it heard of the last SUBSCRIBE.
+    let ids = [
+        Property::SubscriptionIdentifier(1),
+        Property::SubscriptionIdentifier(2),
+    ];
+    rig.publish_with(1, 1, "a/b", "queued", false, &ids);
+    for stream in [wide, first, second] {
+        assert_eq!(rig.take(stream), ["queued"]);
+    }
+}
+
+#[test]
+fn a_filter_of_several_streams_has_the_highest_qos_that_any_asked_for() {
+    both(|config| {
+        let mut rig = Rig::online(config);
+        rig.stream(&["a"], 2);
+        rig.subscribe(&["a"], 0);
+        let sent = rig.sent();
+        assert!(sent[0].contains(" a:2"), "{sent:?}");
+    });
 }
