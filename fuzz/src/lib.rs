@@ -4,6 +4,16 @@
 //! An input is one control byte and a stream. Bit 0 of the control byte is the sender (1: server).
 //! The bits above choose the version where a target does not fix it, and in `split_reads` the sizes
 //! of the reads.
+//!
+//! The targets of recovery have inputs of their own: see `folder.rs` and `restore_shard.rs`.
+
+mod disk;
+mod folder;
+mod shards;
+
+pub use disk::MemoryDisk;
+pub use folder::folder;
+pub use shards::Shards;
 
 use martlet_codec::{
     DecodeError, Decoded, Packet, Properties, PropertyId, Rules, Sender, Version, decode,

@@ -118,16 +118,29 @@ fn fresh_simulations(project: &Project, steps: &mut Steps) -> Result<(), Failure
     if !project.path("crates/sim/src/main.rs").exists() {
         return Ok(());
     }
-    steps.step("simulation, fresh seeds", || {
-        let program = project.target().join("debug").join("martlet-sim");
-        run(
-            Command::new(program)
-                .args(["--fresh", FRESH_SEEDS])
-                .current_dir(project.root()),
-            "the failing seed is printed above: make it a named test, then find the fault",
-        )
-    })
+    for (name, arguments) in FRESH_SEEDS {
+        steps.step(name, || {
+            let program = project.target().join("debug").join("martlet-sim");
+            run(
+                Command::new(program)
+                    .args(arguments)
+                    .current_dir(project.root()),
+                "the failing seed is printed above: make it a named test, then find the fault",
+            )
+        })?;
+    }
+    Ok(())
 }
 
-/// How many new seeds each run tries: about half a minute.
-const FRESH_SEEDS: &str = "100";
+/// How many new seeds each run tries: about a minute in all.
+const FRESH_SEEDS: [(&str, &[&str]); 3] = [
+    ("simulation, fresh seeds", &["--fresh", "100"]),
+    (
+        "simulation, fresh seeds with a store and crashes",
+        &["--store", "--fresh", "30"],
+    ),
+    (
+        "simulation, fresh seeds of the store's log",
+        &["--log", "--fresh", "20", "--steps", "1000"],
+    ),
+];

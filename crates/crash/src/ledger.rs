@@ -4,9 +4,12 @@
 //! - A message whose acknowledgement was seen is owed to every durable session with a matching subscription that was
 //!   acknowledged before the message was sent and that nobody has asked to end: [`Ledger::debts`].
 //! - At QoS 2 on both sides it arrives there once, in a group at one member once.
-//! - Of one publisher, topic and quality of service, messages arrive for the first time in the order of their sending.
-//! - The retained message of a topic is the last acknowledged one, or one that was sent later, for the first time or again: a
-//!   QoS 1 message that comes again is stored again.
+//! - Of one publisher, topic and quality of service, messages arrive for the first time in the order of their sending
+//!   (MQTT-4.6.0-5). A QoS 1 message that was sent again is a new publication to a broker that has acknowledged the first copy
+//!   (MQTT-4.3.2-5; 4.3.2-2 in 3.1.1), at its later place; so if the first copy fell to an UNSUBSCRIBE, it may come behind what
+//!   was sent between the two. Nothing else may.
+//! - The retained message of a topic is the last acknowledged one, or one that was sent later, for the first time or again:
+//!   by the same rule at QoS 1; at QoS 2 it is sent again only without a PUBREC, and the broker may not have had the first.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -223,9 +226,9 @@ impl Ledger {
         let message = &self.messages[id];
         let session = &mut self.sessions[of];
         let settled = session.subscriptions.iter().find(|subscription| {
-            // One that was ended and made again has seen the first copies of a QoS 1 message, and loses them; what comes
-            // again may then come behind what is newer.
-            subscription.end_asked.is_none()
+            // One that was ended and made again loses the first copy of a message; the second is a publication of its own.
+            let comes_anew = message.qos == QoS::AtLeastOnce && message.sent_last > message.sent;
+            (subscription.end_asked.is_none() || !comes_anew)
                 && subscription.matches(message.topic)
                 && subscription
                     .granted

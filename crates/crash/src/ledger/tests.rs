@@ -155,6 +155,28 @@ fn order_counts_first_arrivals() {
     only(&ledger, Kind::Order, 1);
 }
 
+/// Across an UNSUBSCRIBE only a QoS 1 message that was sent again may come late.
+#[test]
+fn order_counts_across_an_unsubscribe() {
+    for (qos, again, faults) in [
+        (QoS::AtLeastOnce, false, 1),
+        (QoS::AtLeastOnce, true, 0),
+        (QoS::ExactlyOnce, true, 1),
+    ] {
+        let (mut ledger, session) = books();
+        let first = publish(&mut ledger, qos);
+        let second = publish(&mut ledger, qos);
+        let asked = ledger.moment();
+        ledger.sessions[session].subscriptions[0].end_asked = Some(asked);
+        if again {
+            ledger.resend(first);
+        }
+        deliver(&mut ledger, session, second);
+        deliver(&mut ledger, session, first);
+        only(&ledger, Kind::Order, faults);
+    }
+}
+
 #[test]
 fn an_ended_subscription_gets_what_was_sent_before_and_nothing_after() {
     let (mut ledger, session) = books();

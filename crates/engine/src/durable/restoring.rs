@@ -92,7 +92,10 @@ impl Shard {
                 expiry_s,
             } => self.restore_session(session, client_id, version, expiry_s),
             Record::Retained { slot, body, .. } => {
-                if let Some(message) = recovery.bodies.get(&body).cloned() {
+                // In a damaged store a record may name a body of another topic.
+                let message = recovery.bodies.get(&body);
+                let message = message.filter(|message| crate::slot_of(message.topic()) == slot);
+                if let Some(message) = message.cloned() {
                     self.retained.set(message.clone());
                     durable.slot(slot).kept.set(message, body);
                 }

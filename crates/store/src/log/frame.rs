@@ -112,11 +112,15 @@ impl ReadHeader {
         if flags > 1 || salt.checksum(fields) != u32::from_le_bytes(*checksum) {
             return None;
         }
+        let sequence = u64::from_le_bytes(*chunk(fields, 12)?);
+        if sequence > SEQUENCE_MAX {
+            return None;
+        }
         Some(Self {
             header: FrameHeader {
                 kind,
                 checkpoint: flags == 1,
-                sequence: u64::from_le_bytes(*chunk(fields, 12)?),
+                sequence,
                 unstable: u32::from_le_bytes(*chunk(fields, 20)?),
                 epoch: u32::from_le_bytes(*chunk(fields, 24)?),
             },
@@ -170,6 +174,8 @@ pub(super) fn chunk<const N: usize>(bytes: &[u8], at: usize) -> Option<&[u8; N]>
 }
 
 pub(crate) const HEADER_BYTES: usize = 32;
+/// No log has so many frames; a higher number is damage, and would leave none for what comes.
+const SEQUENCE_MAX: u64 = u64::MAX >> 1;
 /// Frames begin at multiples of this.
 pub(crate) const ALIGNMENT: usize = 8;
 
@@ -220,6 +226,18 @@ mod tests {
             });
             assert!(seen, "bit {bit}");
         }
+    }
+
+    /// Found by fuzzing: the number behind the highest one would be the first again.
+    #[test]
+    fn a_number_that_leaves_none_behind_it_is_damage() {
+        let mut bytes = Vec::new();
+        let last = FrameHeader {
+            sequence: u64::MAX,
+            ..FRAME
+        };
+        last.encode(Salt::new(7), b"x", &mut bytes);
+        assert_eq!(ReadHeader::decode(&bytes, Salt::new(7)), None);
     }
 
     #[test]

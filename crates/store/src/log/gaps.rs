@@ -180,7 +180,7 @@ impl Mark {
             if *range.start() > first {
                 parts.push(first..=*range.start() - 1);
             }
-            first = range.end() + 1;
+            first = range.end().saturating_add(1);
         }
         if first <= last {
             parts.push(first..=last);

@@ -53,15 +53,21 @@ impl Mark {
             .step_by(16)
             .map(|at| Some(number(at)?..=number(at + 8)?))
             .collect::<Option<_>>()?;
-        Some(Self {
+        let mark = Self {
             oldest_generation: number(0)?,
             oldest_sequence: number(8)?,
             session_counter: number(16)?,
             number_counter: number(24)?,
             lost,
-        })
+        };
+        // There must be some left: a counter that begins again gives names twice.
+        let leaves_room = mark.session_counter.max(mark.number_counter) <= COUNTER_MAX;
+        leaves_room.then_some(mark)
     }
 }
+
+/// A session's name has 56 bits for its counter.
+const COUNTER_MAX: u64 = 1 << 55;
 
 #[cfg(test)]
 mod tests {
@@ -72,11 +78,16 @@ mod tests {
         let mark = Mark {
             oldest_generation: 3,
             oldest_sequence: 1_000,
-            session_counter: u64::MAX,
+            session_counter: COUNTER_MAX,
             number_counter: 0,
             lost: vec![1_001..=1_001, 1_007..=2_000],
         };
         assert_eq!(Mark::decode(&mark.encode()), Some(mark.clone()));
         assert_eq!(Mark::decode(&mark.encode()[1..]), None);
+        let worn_out = Mark {
+            number_counter: u64::MAX,
+            ..mark
+        };
+        assert_eq!(Mark::decode(&worn_out.encode()), None);
     }
 }

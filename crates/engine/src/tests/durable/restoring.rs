@@ -4,6 +4,7 @@ use martlet_codec::{Connect, Packet, Property, QoS, TopicName, Version, Will};
 
 use super::super::world::{Client, World};
 use super::durable;
+use crate::{Body, BodyId, Record, slot_of};
 
 /// A subscriber with a session that lasts, and a publisher without one.
 fn pair(world: &mut World) -> (Client, Client) {
@@ -11,6 +12,44 @@ fn pair(world: &mut World) -> (Client, Client) {
     world.subscribe(subscriber, "t/#", QoS::ExactlyOnce);
     world.received(subscriber);
     (subscriber, world.connect(Version::V311, "pub", true))
+}
+
+/// Found by fuzzing: what a damaged store says of a topic in another topic's slot would be there twice.
+#[test]
+fn a_retained_record_in_a_foreign_slot_is_not_believed() {
+    let mut world = durable(1);
+    let body = BodyId::new(64).unwrap();
+    let slot = slot_of("t").wrapping_add(1);
+    let message = Body {
+        topic: "t",
+        shared_properties: &[],
+        payload: b"x",
+        qos: QoS::AtLeastOnce,
+        retain: true,
+        expires_at: None,
+    };
+    let retained = Record::Retained {
+        slot,
+        body,
+        replaces: None,
+    };
+    let cleared = Record::RetainedCleared { topic: "t", body };
+    let now = world.now;
+    for record in [Record::Body { body, message }, retained, cleared] {
+        world.shards[0].restore(&record, now);
+    }
+    let (shard, fx) = world.shard_and_effects(0);
+    shard.restored(1, 2, now, fx);
+    world.checkpoint();
+    assert_eq!(world.shards[0].retained_count(), 0);
+    assert_eq!(
+        world
+            .records()
+            .iter()
+            .filter(|record| record.contains("Retained"))
+            .count(),
+        0
+    );
 }
 
 #[test]
