@@ -86,6 +86,19 @@ pub fn settle(store: &mut impl Store, churn: &Churn) {
     assert!(false_of("maintenance that ends"), "maintenance ends");
 }
 
+/// Reads every body that something refers to.
+///
+/// # Panics
+/// If one is not what it was.
+pub fn every_body_can_be_read(store: &mut impl Store, model: &Model) {
+    for body in model.bodies() {
+        let mut same = false;
+        let read = store.read_body(body, &mut |message| same = model.is_body(body, message));
+        assert!(matches!(read, Ok(true)), "{body:?}: {read:?}");
+        assert!(same, "{body:?} is what it was");
+    }
+}
+
 fn nothing_is_in_an_empty_store(subject: &mut impl Subject) {
     let mut store = subject.fresh();
     assert_eq!(restored(&mut store, 3), Model::new());
@@ -104,6 +117,7 @@ fn what_was_synced_comes_back(subject: &mut impl Subject) {
     must(store.sync());
     let mut store = subject.reopen(store);
     assert_eq!(restored(&mut store, 2), churn.model);
+    every_body_can_be_read(&mut store, &churn.model);
     // Reading it back changes nothing.
     let mut store = subject.reopen(store);
     assert_eq!(restored(&mut store, 2), churn.model);

@@ -75,6 +75,38 @@ fn sessions_and_messages_survive_on_any_number_of_shards() {
     }
 }
 
+/// More than a window, with a cache that holds nothing: all of it comes from the files, in order.
+#[test]
+fn what_is_not_in_memory_is_read_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut sources = Sources::new();
+    sources.file("test.toml", "[storage]\nbody_cache_bytes_max = 0");
+    let broker = Broker::builder()
+        .config(sources.check().unwrap())
+        .listen("127.0.0.1:0")
+        .shards(2);
+    let broker = broker.data_directory(directory.path()).start().unwrap();
+    let (mut sleeper, _) = resume(&broker, "sleeper");
+    subscribe_qos_1(&mut sleeper, "t");
+    drop(sleeper);
+    let mut publisher = Client::v3(&broker, "publisher");
+    for number in 0..300 {
+        publisher.send(&publish_qos_1("t", format!("{number}").as_bytes()));
+        publisher.expect(b"\x40\x02\x00\x07");
+    }
+    let (mut sleeper, _) = resume(&broker, "sleeper");
+    for number in 0..300_u32 {
+        let publish = sleeper.packet().unwrap();
+        assert!(
+            publish.ends_with(format!("{number}").as_bytes()),
+            "{number}: {publish:?}"
+        );
+        let id = &publish[5..7];
+        sleeper.send(&[0x40, 2, id[0], id[1]]);
+    }
+    broker.shutdown();
+}
+
 #[test]
 fn whoever_waits_for_a_restart_hears_how_far_it_is() {
     let directory = tempfile::tempdir().unwrap();

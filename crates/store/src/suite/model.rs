@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use martlet_engine::{BodyId, Record, SessionId, slot_of};
+use martlet_engine::{Body, BodyId, Record, SessionId, slot_of};
 
 use super::session::{Message, Session, session_of};
 
@@ -29,6 +29,19 @@ impl Model {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The bodies that something refers to.
+    pub fn bodies(&self) -> impl Iterator<Item = BodyId> {
+        let referred = self.bodies.iter().filter(|(_, (_, count))| *count > 0);
+        referred.filter_map(|(body, _)| BodyId::new(*body))
+    }
+
+    /// Whether this is what a body says.
+    #[must_use]
+    pub fn is_body(&self, body: BodyId, message: &Body<'_>) -> bool {
+        let known = self.bodies.get(&body.as_u64());
+        known.is_some_and(|(known, _)| *known == Message::of(message))
     }
 
     /// Takes over what a record says.
