@@ -1,7 +1,8 @@
 //! Maintenance: the next segment, checkpoints of slots that write much, and cleaning.
 //!
 //! Segments are given up in the order in which they were written, the oldest first:
-//! 1. *Copying.* It is read from one end to the other; bodies that are still needed are put into frames at the head.
+//! 1. *Copying.* It is read from one end to the other, or until no body in it is needed; those that are still needed are put
+//!    into frames at the head.
 //! 2. *Waiting.* Each slot that has records in it is asked for a checkpoint. Its records are dead then.
 //! 3. *Giving up.* A mark says that it is not needed. When that is stable, and with it all of the above, the file becomes
 //!    the reserve. A crash before that finds the segment as it was; a crash after it finds everything further on.
@@ -265,6 +266,19 @@ impl<D: Disk> Log<D> {
     fn copy_some(&mut self, current: &mut Current<D::File>, budget: u64) -> Result<(), StoreError> {
         let mut done = 0;
         while done < budget {
+            if self.sealed.front().is_none_or(|oldest| oldest.live == 0) {
+                // As most segments are whose receivers keep up: there is nothing to look for (any longer).
+                debug_assert!(
+                    self.bodies
+                        .locations()
+                        .all(|at| u64::from(at.generation) != current.header.generation),
+                    "what is needed is counted"
+                );
+                current.copies.clear();
+                current.copied.clear();
+                current.read = true;
+                return Ok(());
+            }
             if current.copies.len() as u64 >= self.copy_bytes() {
                 self.put_copies(current)?;
             }
