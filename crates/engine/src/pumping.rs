@@ -79,63 +79,53 @@ impl Shard {
         else {
             return false;
         };
-        let too_large = match session.outbound.next_resend() {
+        let (id, delivery) = match session.outbound.next_resend() {
             None => return false,
-            Some(Resend::Publish(id, _, delivery)) if matches!(stored, Some(None)) => {
-                let qos = delivery.terms.qos;
-                self.counters.dropped_lost += 1;
-                self.abandon(key, id, qos, fx);
-                return true;
-            }
             Some(Resend::PubRel(packet_id)) => {
                 let what = (AckKind::PubRel, packet_id);
                 self.answer(conn, what, ReasonCode::Success, Waits::NOTHING, now, fx);
                 return true;
             }
-            Some(Resend::Publish(id, _, delivery)) => {
-                //= mqtt5 3.3.1-1
-                //= mqtt311 3.3.1-1
-                let attempt = Attempt {
-                    packet_id: Some(id),
-                    dup: true,
-                    now,
-                };
-                let stored = stored.as_ref().and_then(Option::as_ref);
-                let Some(message) = delivery.message.as_ref().or(stored) else {
-                    debug_assert!(false, "it is here, or was looked up");
-                    return false;
-                };
-                let terms = &delivery.terms;
-                let own = &mut self.scratch.own;
-                give_buffer(connection, &mut self.scratch.pool);
-                let parts = message.parts();
-                let counters = &mut self.counters;
-                write_publish(
-                    connection,
-                    &parts,
-                    Some(message),
-                    terms,
-                    attempt,
-                    own,
-                    counters,
-                )
-                .err()
-                .map(|_| (id, terms.qos))
-            }
+            Some(Resend::Publish(id, _, delivery)) => (id, delivery),
         };
-        match too_large {
-            None => {
-                self.counters.publishes_sent += 1;
-                self.mark_dirty(conn, fx);
-                if let (Some(body), Some(durable)) = (cold, &mut self.durable) {
-                    durable.used(body);
-                }
-            }
+        let qos = delivery.terms.qos;
+        if matches!(stored, Some(None)) {
+            self.counters.dropped_lost += 1;
+            self.abandon(key, id, qos, fx);
+            return true;
+        }
+        let stored = stored.as_ref().and_then(Option::as_ref);
+        let Some(message) = delivery.message.as_ref().or(stored) else {
+            debug_assert!(false, "it is here, or was looked up");
+            return false;
+        };
+        //= mqtt5 3.3.1-1
+        //= mqtt311 3.3.1-1
+        let attempt = Attempt {
+            packet_id: Some(id),
+            dup: true,
+            now,
+        };
+        give_buffer(connection, &mut self.scratch.pool);
+        let written = write_publish(
+            connection,
+            &message.parts(),
+            Some(message),
+            &delivery.terms,
+            attempt,
+            &mut self.scratch.own,
+            &mut self.counters,
+        );
+        if written.is_err() {
             // The client takes smaller packets than on the connection before.
-            Some((id, qos)) => {
-                self.counters.dropped_too_large += 1;
-                self.abandon(key, id, qos, fx);
-            }
+            self.counters.dropped_too_large += 1;
+            self.abandon(key, id, qos, fx);
+            return true;
+        }
+        self.counters.publishes_sent += 1;
+        self.mark_dirty(conn, fx);
+        if let (Some(body), Some(durable)) = (cold, &mut self.durable) {
+            durable.used(body);
         }
         true
     }
