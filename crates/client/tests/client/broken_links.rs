@@ -81,7 +81,7 @@ async fn must_have_4_a_broker_that_is_restarted_gets_everything_at_least_once() 
         };
         let client = builder.reconnect(quick).connect().await.unwrap();
         let mut sub = client.subscribe("a").qos(1).await.unwrap();
-        for round in 0..10_u32 {
+        for round in 0..100_u32 {
             for n in 0..20 {
                 let delivery = client.publish("a", round * 20 + n).qos(1).enqueue().await;
                 if n % 2 == 0 {
@@ -98,7 +98,7 @@ async fn must_have_4_a_broker_that_is_restarted_gets_everything_at_least_once() 
                 .is_ok();
             assert!(down);
             let offline = client
-                .publish("a", 1_000 + round)
+                .publish("a", 10_000 + round)
                 .qos(1)
                 .enqueue()
                 .await
@@ -113,7 +113,7 @@ async fn must_have_4_a_broker_that_is_restarted_gets_everything_at_least_once() 
         }
         // What was published while the broker was down came after its new subscription.
         assert!(
-            (1_000..1_010).all(|value| seen.contains_key(&value)),
+            (10_000..10_100).all(|value| seen.contains_key(&value)),
             "{seen:?}"
         );
     })
