@@ -39,6 +39,12 @@ impl<C: Collection> Rare<C> {
         self.0.as_ref().is_none_or(|list| list.is_empty())
     }
 
+    /// Whether it is more than one word.
+    #[cfg(test)]
+    pub(crate) const fn has_memory(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Gives the memory back if it is empty.
     pub(crate) fn release_memory(&mut self) {
         if self.is_empty() {

@@ -260,14 +260,15 @@ impl Shard {
             return false;
         };
         if replays.front().is_some_and(Replay::is_done) {
-            if let Some(done) = replays.pop_front() {
+            let done = replays.pop_front();
+            session.replays.release_memory();
+            if let Some(done) = done {
                 self.replay_sent(key, done.filter, fx);
             }
             return true;
         }
         let can_send = session.outbound.can_send();
         let Some(replay) = replays.front_mut() else {
-            session.replays.release_memory();
             return false;
         };
         let options = replay.options;

@@ -322,6 +322,7 @@ impl Shard {
             }
             !drop
         });
+        state.replays.release_memory();
         for ticket in tickets {
             self.suback_part_done(ticket, now, fx);
         }

@@ -387,3 +387,24 @@ fn replays_that_have_become_empty_do_not_hold_up_the_next() {
     seen.sort_unstable();
     assert_eq!(seen, ["b", "new", "x"]);
 }
+
+/// Optimisation: a subscription that has got its retained messages holds no memory for that, nor does one that has ended.
+#[test]
+fn a_replay_that_is_over_leaves_nothing() {
+    let mut w = World::new(2);
+    let p = w.connect(Version::V311, "p", true);
+    for n in 0..10 {
+        w.publish(p, &std::format!("r/{n}"), QoS::AtMostOnce, 0, true, "x");
+    }
+    let s = w.connect(Version::V311, "s", true);
+    let none_left = |w: &World| {
+        let mut sessions = w.shards.iter().flat_map(|shard| shard.sessions.iter());
+        sessions.all(|(_, session)| !session.replays.has_memory())
+    };
+    w.subscribe(s, "r/#", QoS::AtMostOnce);
+    assert_eq!(w.payloads(s).len(), 10);
+    assert!(none_left(&w));
+    w.subscribe(s, "nothing", QoS::AtMostOnce);
+    w.unsubscribe(s, "nothing");
+    assert!(none_left(&w));
+}
