@@ -64,3 +64,47 @@ fn a_tick_that_crosses_shards_is_allocated_as_one_piece() {
     });
     assert!(info.count_total <= 12, "{MESSAGES} messages: {info:?}");
 }
+
+/// What one of many takes in the shard; the driver and the allocator come on top.
+fn bytes_each(count: usize, make: impl FnOnce()) -> usize {
+    let info = measure(make);
+    usize::try_from(info.bytes_current).unwrap_or_default() / count
+}
+
+#[test]
+fn subscriptions_sessions_and_retained_messages_take_few_bytes() {
+    let mut world = World::new();
+    let clients: Vec<_> = (0..1_000)
+        .map(|n| world.connect(Version::V311, &format!("client-{n:06}")))
+        .collect();
+    let subscriptions = bytes_each(50_000, || {
+        for (n, client) in clients.iter().enumerate() {
+            for k in 0..50 {
+                let filter = format!("bench/{n:06}/topic/{k:06}");
+                world.subscribe(*client, Version::V311, &filter, QoS::AtMostOnce);
+            }
+        }
+    });
+    assert!(subscriptions <= 150, "{subscriptions} bytes");
+    let topics: Vec<String> = (0..20_000)
+        .map(|n| format!("retained/topic/{n:08}"))
+        .collect();
+    let messages: Vec<Vec<u8>> = topics
+        .iter()
+        .map(|topic| {
+            publishes(
+                Version::V311,
+                &[topic.as_str()],
+                QoS::AtMostOnce,
+                true,
+                &[7; 64],
+            )
+        })
+        .collect();
+    let retained = bytes_each(20_000, || {
+        for message in &messages {
+            world.feed(clients[0], message);
+        }
+    });
+    assert!(retained <= 200 + 23 + 64, "{retained} bytes");
+}
