@@ -19,7 +19,7 @@
 //! | `subscribing.rs` | SUBSCRIBE, UNSUBSCRIBE |
 //! | `retaining.rs` | storing retained messages, replaying them to new subscriptions |
 //! | `grouping.rs`, `membership.rs` | shared subscriptions: the groups, their members |
-//! | `peering.rs` | batches from other shards |
+//! | `peering.rs`, `packing.rs` | batches from other shards, and packs of small messages in them |
 //! | `durable.rs` | records, tickets, recovery |
 //! | `timing.rs`, `writing.rs` | timers; bytes into outboxes |
 
