@@ -56,24 +56,12 @@ impl Shard {
     }
 
     fn pump_resend(&mut self, key: Key, conn: Key, now: Time, fx: &mut Effects) -> bool {
-        let Some(session) = self.sessions.get(key) else {
+        let cold = self.cold_resend(key);
+        if cold.is_some_and(|body| !self.is_at_hand(key, body, fx)) {
             return false;
-        };
-        // Its message, if it is held by its id; `Some(None)`: it is lost.
-        let (mut stored, mut cold) = (None, None);
-        if let Some(Delivery {
-            message: None,
-            body: Some(body),
-            ..
-        }) = session.outbound.peek_resend()
-        {
-            let body = *body;
-            cold = Some(body);
-            if !self.is_at_hand(key, body, fx) {
-                return false;
-            }
-            stored = Some(self.message_of(body));
         }
+        // Its message, if it is held by its id; `Some(None)`: it is lost.
+        let stored = cold.map(|body| self.message_of(body));
         let (Some(session), Some(connection)) =
             (self.sessions.get_mut(key), self.connections.get_mut(conn))
         else {
@@ -128,6 +116,18 @@ impl Shard {
             durable.used(body);
         }
         true
+    }
+
+    /// The body of the message to be sent again next, if it is held by its id.
+    fn cold_resend(&self, key: Key) -> Option<BodyId> {
+        match self.sessions.get(key)?.outbound.peek_resend()? {
+            Delivery {
+                message: None,
+                body,
+                ..
+            } => *body,
+            Delivery { .. } => None,
+        }
     }
 
     /// Ends the flow of a message that cannot be sent again.

@@ -418,7 +418,7 @@ impl Shard {
 }
 
 /// Takes a subscription from those that refuse retained messages; whether it was one.
-fn stop_refusing(
+pub(crate) fn stop_refusing(
     refusing: &mut Subscriptions<Subscriber>,
     filter: &str,
     subscriber: Subscriber,

@@ -20,6 +20,7 @@ use crate::record::{BodyId, Record, SessionId, StoredOptions, StoredTerms};
 use crate::replay::Replay;
 use crate::shard::{Shard, Subscriber};
 use crate::slab::Key;
+use crate::subscribing::stop_refusing;
 use crate::subscriptions::SubscriptionOptions;
 use crate::time::Time;
 
@@ -275,6 +276,12 @@ impl Shard {
         let (id, _) = self.subscriptions.insert(filter, subscriber, options);
         session.filters.insert(id);
         end_replay(session, filter);
+        stop_refusing(&mut self.refusing_retained, filter, subscriber);
+        if !replaying && self.config.shard_count > 1 {
+            // Whatever this process takes was published behind it: nothing is late for it, and whether it ever
+            // asked for retained messages is not stored.
+            self.refusing_retained.insert(filter, subscriber, options);
+        }
         if replaying {
             let shards = self.config.shard_count;
             let sources: Vec<usize> = if filter.contains(['+', '#']) {

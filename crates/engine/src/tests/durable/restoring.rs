@@ -1,10 +1,13 @@
 //! What comes back after a crash.
 
-use martlet_codec::{Connect, Packet, Property, QoS, TopicName, Version, Will};
+use martlet_codec::{
+    Connect, Packet, Property, QoS, RetainHandling, SubscriptionOptions, TopicName, Version, Will,
+};
 
-use super::super::world::{Client, World};
+use super::super::world::{Client, World, id_on, topic_on};
 use super::durable;
-use crate::{Body, BodyId, Record, slot_of};
+use crate::peers::Peer;
+use crate::{Body, BodyId, MessageParts, Origin, Record, slot_of};
 
 /// A subscriber with a session that lasts, and a publisher without one.
 fn pair(world: &mut World) -> (Client, Client) {
@@ -257,4 +260,46 @@ fn every_reference_ends_with_its_session() {
     world.drop_connection(taken_over);
     assert_eq!(world.references().len(), 0, "{:#?}", world.records());
     assert_eq!(world.crash_now().shards[0].session_count(), 0);
+}
+
+/// A value that comes late for a new subscription is no news for one that wanted no retained messages, then as now.
+//= mqtt5 3.3.1-11 test
+#[test]
+fn a_subscription_that_refuses_retained_messages_does_so_after_a_crash() {
+    let mut world = durable(3);
+    let (topic, id) = (topic_on(1, 3), id_on(2, 3, "s"));
+    let expiry = [Property::SessionExpiryInterval(60)];
+    let subscriber = world.connect_with(Version::V5, &id, true, &expiry);
+    let options = SubscriptionOptions {
+        retain_handling: RetainHandling::Never,
+        ..SubscriptionOptions::with_qos(QoS::AtMostOnce)
+    };
+    world.subscribe_with(subscriber, "#", options);
+    let mut world = world.crash_now();
+    let subscriber = world.connect_with(Version::V5, &id, false, &expiry);
+    world.received(subscriber);
+    let late = MessageParts {
+        topic: topic.as_str().into(),
+        shared_properties: &[],
+        payload: b"late",
+        qos: QoS::AtMostOnce,
+        retain: true,
+        expires_at: None,
+        origin: Origin {
+            shard: 0,
+            session: 1,
+        },
+    };
+    let relay = Peer::Relayed {
+        message: late.to_message(),
+        origin: 0,
+        sequence: 1,
+        marked: false,
+        ask: None,
+    };
+    let now = world.now;
+    let (shard, fx) = world.shard_and_effects(2);
+    shard.on_peer_batch(1, &mut [relay.into()].into(), now, fx);
+    world.run();
+    assert!(world.received(subscriber).is_empty());
 }
