@@ -12,8 +12,9 @@
 
 use martlet_engine::Record;
 
+use super::bodies::Bodies;
 use super::frame::Kind;
-use super::scan::{Window, read_frame};
+use super::scan::{Found, Window, read_frame};
 use super::segment::{SegmentHeader, path_of};
 use super::write::{Call, Use};
 use super::{Log, location};
@@ -66,6 +67,35 @@ struct Copied {
     id: u64,
     from: super::bodies::Location,
     offset: usize,
+}
+
+impl<F> Current<F> {
+    /// Takes the bodies of a frame that are needed.
+    fn gather(&mut self, found: &Found<'_>, bodies: &Bodies) {
+        if found.header.kind == Kind::Mark {
+            return;
+        }
+        let put = super::Put {
+            generation: self.header.generation,
+            payload_at: found.offset + super::frame::HEADER_BYTES as u64,
+        };
+        for (offset, record) in placed(found.payload) {
+            let Record::Body { body, .. } = record else {
+                continue;
+            };
+            let id = body.as_u64();
+            let Some(from) = bodies.location(id) else {
+                continue;
+            };
+            let here = location(put, offset as u64, from.len);
+            let bytes = found.payload.get(offset..offset + from.len as usize);
+            if let Some(bytes) = bytes.filter(|_| from == here) {
+                let offset = self.copies.len();
+                self.copies.extend_from_slice(bytes);
+                self.copied.push(Copied { id, from, offset });
+            }
+        }
+    }
 }
 
 impl<F> Cleaning<F> {
@@ -313,29 +343,7 @@ impl<D: Disk> Log<D> {
                 self.counters.damaged_segments += 1;
                 return Ok(());
             };
-            if matches!(found.header.kind, Kind::Batch | Kind::Bodies) {
-                let payload_at = found.offset + super::frame::HEADER_BYTES as u64;
-                let put = super::Put {
-                    generation: current.header.generation,
-                    payload_at,
-                };
-                for (offset, record) in placed(found.payload) {
-                    let Record::Body { body, .. } = record else {
-                        continue;
-                    };
-                    let id = body.as_u64();
-                    let Some(from) = self.bodies.location(id) else {
-                        continue;
-                    };
-                    let here = location(put, offset as u64, from.len);
-                    let bytes = found.payload.get(offset..offset + from.len as usize);
-                    if let Some(bytes) = bytes.filter(|_| from == here) {
-                        let offset = current.copies.len();
-                        current.copies.extend_from_slice(bytes);
-                        current.copied.push(Copied { id, from, offset });
-                    }
-                }
-            }
+            current.gather(&found, &self.bodies);
             done += next - at;
             current.at = next;
         }
