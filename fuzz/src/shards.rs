@@ -28,6 +28,9 @@ impl Shards {
                 policy: Policy::default(),
                 store: Some(StoreConfig {
                     unix_ms_at_zero: 1_700_000_000_000,
+                    // Every body stays in memory.
+                    body_cache_bytes: usize::MAX,
+                    read_ahead_bytes: 1 << 20,
                 }),
             };
             let shared: Arc<dyn Interest> = interest.clone();

@@ -36,15 +36,17 @@ fn fixed_seeds_of_the_log_from_1_to_20() {
 /// (`log/scan.rs`): about 1 of 130 seeds.
 #[test]
 fn what_is_torn_at_the_end_of_a_segment_stays_void() {
-    [110, 117]
-        .into_iter()
-        .for_each(|seed| _ = run_steps(seed, 3_000));
+    for seed in [110, 117] {
+        run_steps(seed, 3_000);
+    }
 }
 
 /// A last segment that is cut says so (`log/survey.rs`): about 1 of 6 seeds.
 #[test]
 fn a_cut_last_segment_is_reported() {
-    [24, 26, 28].into_iter().for_each(|seed| _ = run_seed(seed));
+    for seed in [24, 26, 28] {
+        run_seed(seed);
+    }
 }
 
 /// `MARTLET_SIM_FRESH=N` runs N seeds that nobody has run before, besides the fixed ones; without it none.
@@ -54,9 +56,9 @@ fn fresh_seeds_of_the_log_if_asked_for() {
     let count = count.map_or(0, |count| {
         count.parse().expect("MARTLET_SIM_FRESH is a number")
     });
-    fresh_seeds(count)
-        .into_iter()
-        .for_each(|seed| _ = run_seed(seed));
+    for seed in fresh_seeds(count) {
+        run_seed(seed);
+    }
 }
 
 #[test]
