@@ -292,20 +292,28 @@ impl<D: Disk> Log<D> {
         Cleaned::Waits
     }
 
+    /// Whether no body in the oldest segment is needed, as in most whose receivers keep up: then there is nothing to look
+    /// for (any longer).
+    fn is_oldest_done_with(&self, current: &mut Current<D::File>) -> bool {
+        if self.sealed.front().is_some_and(|oldest| oldest.live > 0) {
+            return false;
+        }
+        debug_assert!(
+            self.bodies
+                .locations()
+                .all(|at| u64::from(at.generation) != current.header.generation),
+            "what is needed is counted"
+        );
+        current.copies.clear();
+        current.copied.clear();
+        true
+    }
+
     /// Reads on in the segment, and puts the bodies that are needed.
     fn copy_some(&mut self, current: &mut Current<D::File>, budget: u64) -> Result<(), StoreError> {
         let mut done = 0;
         while done < budget {
-            if self.sealed.front().is_none_or(|oldest| oldest.live == 0) {
-                // As most segments are whose receivers keep up: there is nothing to look for (any longer).
-                debug_assert!(
-                    self.bodies
-                        .locations()
-                        .all(|at| u64::from(at.generation) != current.header.generation),
-                    "what is needed is counted"
-                );
-                current.copies.clear();
-                current.copied.clear();
+            if self.is_oldest_done_with(current) {
                 current.read = true;
                 return Ok(());
             }
