@@ -14,6 +14,7 @@ use crate::filters::Filters;
 use crate::queue::Queue;
 use crate::rare::Rare;
 use crate::replay::Replay;
+use crate::report::Drops;
 use crate::slab::Key;
 use crate::subscriptions::SubscriptionOptions;
 use crate::time::Time;
@@ -46,8 +47,8 @@ pub(crate) struct ClientSession {
     pub(crate) will: Option<Box<Will>>,
     /// When the shard looks at the will and at `ends_at` next.
     pub(crate) timer_at: Option<Time>,
-    /// Messages that this client did not get because it was slow.
-    pub(crate) dropped: u64,
+    /// Messages that this client did not get because it was slow, since that was last reported.
+    pub(crate) dropped: Drops,
 }
 
 /// Membership in a shared subscription.
@@ -90,7 +91,7 @@ impl ClientSession {
             replay_turn: false,
             will: None,
             timer_at: None,
-            dropped: 0,
+            dropped: Drops::default(),
         }
     }
 

@@ -136,6 +136,9 @@ impl Shard {
         let client_id = session
             .and_then(|key| self.sessions.get(key))
             .map(|state| state.client_id.clone());
+        let state = session.and_then(|key| self.sessions.get_mut(key));
+        let dropped = state.map(|state| core::mem::take(&mut state.dropped));
+        let dropped = dropped.unwrap_or_default();
         let wills = self.config.policy.wills_on_shutdown;
         let drop_will = matches!(cause, CloseCause::ServerShutdown) && !wills;
         fx.closed.push(Closed {
@@ -145,6 +148,7 @@ impl Shard {
                 client_id,
                 version: connection.version,
                 cause,
+                dropped,
             },
         });
         if let Some(session) = session {

@@ -106,6 +106,6 @@ pub use record::{
     Body, BodyChange, BodyId, Ids, Record, RecordError, Records, SessionId, StoredOptions,
     StoredTerms, WallTime,
 };
-pub use report::{CloseCause, CloseReport, Violation};
+pub use report::{CloseCause, CloseReport, Drops, Violation};
 pub use shard::{Shard, TransportClose};
 pub use time::Time;

@@ -14,6 +14,24 @@ pub struct CloseReport {
     pub version: Option<Version>,
     /// Why.
     pub cause: CloseCause,
+    /// What the client did not get, since the last report about it.
+    pub dropped: Drops,
+}
+
+/// Messages that one client did not get because it was slow, or away for long.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Drops {
+    /// At QoS 0, because its outbox was full.
+    pub outbox_full: u32,
+    /// Because its session's queue was full.
+    pub queue_full: u32,
+}
+
+impl Drops {
+    pub(crate) fn on_full_queue(&mut self, count: u64) {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        self.queue_full = self.queue_full.saturating_add(count);
+    }
 }
 
 /// Why a connection ended.
@@ -76,6 +94,23 @@ impl fmt::Display for CloseReport {
             Some(id) => write!(f, "client {id:?}: ")?,
             None => write!(f, "a connection before CONNECT: ")?,
         }
+        self.write_cause(f)?;
+        let Drops {
+            outbox_full,
+            queue_full,
+        } = self.dropped;
+        if outbox_full > 0 {
+            write!(f, "; {outbox_full} messages at QoS 0 dropped, outbox full")?;
+        }
+        if queue_full > 0 {
+            write!(f, "; {queue_full} messages dropped, queue full")?;
+        }
+        Ok(())
+    }
+}
+
+impl CloseReport {
+    fn write_cause(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.cause {
             CloseCause::ClientDisconnected(reason) if !reason.is_error() => {
                 write!(f, "disconnected")

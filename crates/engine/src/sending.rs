@@ -97,7 +97,7 @@ impl Shard {
         }
         if terms.qos == QoS::AtMostOnce && idle {
             // Only the outbox is in the way: the reader is too slow for QoS 0.
-            session.dropped += 1;
+            session.dropped.outbox_full = session.dropped.outbox_full.saturating_add(1);
             self.counters.dropped_outbox_full += 1;
             return Delivered::Dropped(terms.group);
         }
@@ -118,7 +118,7 @@ impl Shard {
         // Close to the memory budget, those who are away get nothing more: their queues would stop everybody.
         let nearly_full = self.memory_bytes >= limits.memory_budget_bytes / 5 * 4;
         if nearly_full && session.connection.is_none() {
-            session.dropped += 1;
+            session.dropped.on_full_queue(1);
             self.counters.dropped_queue_full += 1;
             return Delivered::Dropped(terms.group);
         }
@@ -153,7 +153,7 @@ impl Shard {
             }
             Pushed::Displaced(count) => {
                 self.counters.queued += 1;
-                session.dropped += count;
+                session.dropped.on_full_queue(count);
                 self.counters.dropped_queue_full += count;
                 Delivered::Accepted
             }
@@ -161,7 +161,7 @@ impl Shard {
                 if let (Some(body), Some(durable)) = (body, &mut self.durable) {
                     durable.let_go(body);
                 }
-                session.dropped += 1;
+                session.dropped.on_full_queue(1);
                 self.counters.dropped_queue_full += 1;
                 Delivered::Dropped(delivery.terms.group)
             }

@@ -23,6 +23,16 @@ fn a_session_queue_refuses_what_exceeds_it_and_counts() {
     assert_eq!(w.shards[0].counters().dropped_queue_full, 2);
     let s = w.connect(Version::V311, "s", false);
     assert_eq!(w.payloads(s), ["1", "2", "3"]);
+    w.drop_connection(s);
+    let report = &w.closed.last().unwrap().1.report;
+    assert_eq!(
+        (report.dropped.queue_full, report.dropped.outbox_full),
+        (2, 0)
+    );
+    assert!(
+        std::format!("{report}").ends_with("; 2 messages dropped, queue full"),
+        "{report}"
+    );
 }
 
 #[test]
