@@ -29,6 +29,7 @@ pub(crate) fn run(project: &Project, words: &[&str]) -> Result<(), Failure> {
         None => build(project)?,
     };
     let mut peers = Peer::all(&martlet, &options.peers);
+    peers.retain(|peer| !options.without.contains(&peer.name));
     peers.push(Peer::two_shards(&martlet));
     let rows: Vec<&Row> = ROWS.iter().filter(|row| options.wants(row.name)).collect();
     let durable = if options.wants(durable::NAME) {
@@ -40,6 +41,10 @@ pub(crate) fn run(project: &Project, words: &[&str]) -> Result<(), Failure> {
     for run in 1..=options.runs {
         for row in &rows {
             for peer in peers.iter().filter(|peer| takes_part(peer, row)) {
+                let names = [peer.name.as_str(), row.name, row.group.unwrap_or_default()];
+                if options.has_had_enough(run, &names) {
+                    continue;
+                }
                 let json = bench(project, &martlet, peer, row.arguments, &options);
                 let shown = match &json {
                     Ok(json) => row.metric.figure(json).map_or_else(
@@ -53,6 +58,9 @@ pub(crate) fn run(project: &Project, words: &[&str]) -> Result<(), Failure> {
             }
         }
         for peer in &durable {
+            if options.has_had_enough(run, &[durable::NAME]) {
+                break;
+            }
             durable::run(project, &martlet, peer, &options, &mut results);
         }
         if options.wants(libraries::NAME) {
@@ -102,12 +110,22 @@ struct Options {
     /// NAME=COMMAND; `{port}` stands for the port.
     peers: Vec<(String, String)>,
     martlet: Option<String>,
+    /// Brokers, rows, groups of rows and parts that take part in the first run only.
+    once: Vec<String>,
+    /// Brokers that do not take part.
+    without: Vec<String>,
 }
 
 impl Options {
     /// Whether a row or a part of this name is to be run.
     fn wants(&self, name: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|only| name.contains(only.as_str()))
+    }
+
+    /// Whether one of these names takes part in the first run only, and this is a later one.
+    fn has_had_enough(&self, run: u32, names: &[&str]) -> bool {
+        let once = |name: &&str| self.once.iter().any(|once| name.contains(once.as_str()));
+        run > 1 && names.iter().any(once)
     }
 
     fn parse(words: &[&str]) -> Result<Self, Failure> {
@@ -117,6 +135,8 @@ impl Options {
             only: Vec::new(),
             peers: Vec::new(),
             martlet: None,
+            once: Vec::new(),
+            without: Vec::new(),
         };
         let mut words = words.iter();
         while let Some(flag) = words.next() {
@@ -131,6 +151,8 @@ impl Options {
                 "--runs" => options.runs = value.parse().map_err(|_| wrong())?,
                 "--seconds" => options.seconds = value,
                 "--only" => options.only.push(value),
+                "--once" => options.once.push(value),
+                "--without" => options.without.push(value),
                 "--martlet" => options.martlet = Some(value),
                 "--peer" => {
                     let (name, command) = value.split_once('=').ok_or_else(wrong)?;
@@ -211,7 +233,9 @@ const BROKER_CORE: &str = "0";
 const LOAD_CORE: &str = "1";
 const BOTH_CORES: &str = "0,1";
 const USAGE: &str = "\
-cargo xtask bench-peers [--runs 3] [--seconds 3] [--only ROW]... [--martlet PROGRAM] [--peer 'NAME=COMMAND {port}']...
+cargo xtask bench-peers [--runs 3] [--seconds 3] [--only ROW]... [--once NAME]... [--without BROKER]...
+                        [--martlet PROGRAM] [--peer 'NAME=COMMAND {port}']...
+--once: a broker, row or group of rows that takes part in the first run only
 mosquitto, rumqttd and nats-server take part if they are on the PATH; anything else by --peer";
 
 #[cfg(test)]
@@ -220,7 +244,10 @@ mod tests {
 
     #[test]
     fn options_are_read() {
-        let options = Options::parse(&["--runs", "1", "--peer", "x=run {port}"]).unwrap();
+        let options = Options::parse(&["--runs", "1", "--peer", "x=run {port}", "--once", "grow"]);
+        let options = options.unwrap();
+        assert!(options.has_had_enough(2, &["x", "growth"]));
+        assert!(!options.has_had_enough(1, &["growth"]) && !options.has_had_enough(2, &["x"]));
         assert_eq!(options.runs, 1);
         assert_eq!(options.peers, [("x".to_owned(), "run {port}".to_owned())]);
         for wrong in [
