@@ -183,6 +183,7 @@ impl Shard {
         };
         give_buffer(connection, &mut self.scratch.pool);
         let mut packet_id = None;
+        let mut held_for_good = None;
         if terms.qos != QoS::AtMostOnce {
             let fits = fits(connection, publication, &terms, now, &mut self.scratch.own);
             let Some(session) = self.sessions.get_mut(key).filter(|_| fits) else {
@@ -219,6 +220,7 @@ impl Shard {
                 let to = (&mut *connection, conn);
                 let sent = (body, stored_terms(&recorded));
                 durable.record_sending(session, to, from, sent, packet_id, fx);
+                held_for_good = recorded.group.filter(|_| exactly_once);
             }
             self.memory_bytes += publication.message().size();
         }
@@ -240,6 +242,7 @@ impl Shard {
             &mut self.scratch.own,
             &mut self.counters,
         );
+        self.hold_for_good(held_for_good, fx);
         if written.is_err() {
             //= mqtt5 3.1.2-24
             //= mqtt5 3.1.2-25

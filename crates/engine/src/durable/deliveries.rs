@@ -13,7 +13,6 @@ use crate::shard::Shard;
 use crate::slab::Key;
 
 use super::Durable;
-use super::waiting::Waiter;
 
 /// What happens to a message when the question is whether it is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,10 +105,6 @@ impl Durable {
         }
         if terms.qos == QoS::ExactlyOnce {
             self.withhold(connection, conn, fx);
-            if let Some((group, sequence)) = terms.group {
-                let group = group.into();
-                self.wait(fx.store.newest(), Waiter::Held { group, sequence });
-            }
         }
     }
 }

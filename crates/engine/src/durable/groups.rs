@@ -1,7 +1,10 @@
 //! Records of shared subscriptions: their queues, and what their members have of them.
 //!
-//! A message is the group's until a member has finished or dropped it, or holds it for good: it has been sent at
-//! QoS 2, and that is stable in the member's session. Before that a crash gives it back to the group.
+//! A message is the group's until a member has finished or dropped it, or holds it for good: it is being sent at
+//! QoS 2. The member's shard says so in the tick in which it records that; the group's record of it is behind the member's in
+//! the log, so a crash between the two gives the message back to the member, and one before both to the group. It does not
+//! wait until the member's record is stable: the PUBLISH does, and PUBREC, which takes the message out of the member's
+//! session, must not be in the log before the group has let go.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -166,6 +169,15 @@ impl Shard {
             if let Some(filter) = tag.stored {
                 self.group_done(filter, tag.sequence, fx);
             }
+        }
+    }
+
+    /// A session holds a message for good from now on; if a durable group has given it, that lets it go.
+    pub(crate) fn hold_for_good(&mut self, tag: Option<Box<GroupTag>>, fx: &mut Effects) {
+        if let Some(tag) = tag
+            && let Some(filter) = tag.stored
+        {
+            self.group_done(filter, tag.sequence, fx);
         }
     }
 

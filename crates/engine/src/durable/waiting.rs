@@ -1,6 +1,5 @@
 //! What waits until a batch is stable, and how it goes on then.
 
-use alloc::sync::Arc;
 use core::num::NonZeroU64;
 
 use crate::connection::Connection;
@@ -22,8 +21,6 @@ pub(super) enum Waiter {
     Outbox(Key),
     /// A shard that has asked whether its part of this publish is stored.
     Part { shard: usize, publish: NonZeroU64 },
-    /// A group whose message a session holds for good.
-    Held { group: Arc<str>, sequence: u64 },
 }
 
 impl Durable {
@@ -78,7 +75,6 @@ impl Shard {
                 Waiter::Part { shard, publish } => {
                     self.send_to(shard, Peer::Stored { publish }, fx);
                 }
-                Waiter::Held { group, sequence } => self.group_done(group, sequence, fx),
             }
         }
         if let Some(durable) = &mut self.durable {

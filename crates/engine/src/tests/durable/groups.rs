@@ -151,6 +151,22 @@ fn a_crash_before_the_members_record_is_stable_gives_a_qos_2_message_back() {
     }
 }
 
+/// PUBREC takes the message out of the member's session. It must not be in the log before the group has let go, or a crash
+/// between the two would send the message again.
+#[test]
+fn a_group_lets_a_qos_2_message_go_before_its_member_can_answer() {
+    for shards in 1..=3 {
+        let mut world = durable(shards);
+        let first = member(&mut world, 0, "first", QoS::ExactlyOnce);
+        let publisher = world.connect(Version::V311, "pub", true);
+        world.store.held = true;
+        world.publish(publisher, "t", QoS::ExactlyOnce, 1, false, "a");
+        assert!(world.payloads(first).is_empty(), "nothing is stable");
+        let records = world.records().concat();
+        assert!(records.contains("GroupDone"), "{shards}: {records}");
+    }
+}
+
 #[test]
 fn every_reference_ends_with_the_group_or_its_last_durable_member() {
     for shards in 1..=2 {
