@@ -5,9 +5,10 @@
 //!   acknowledged before the message was sent and that nobody has asked to end: [`Ledger::debts`].
 //! - At QoS 2 on both sides it arrives there once, in a group at one member once.
 //! - Of one publisher, topic and quality of service, messages arrive for the first time in the order of their sending
-//!   (MQTT-4.6.0-5). A QoS 1 message that was sent again is a new publication to a broker that has acknowledged the first copy
-//!   (MQTT-4.3.2-5; 4.3.2-2 in 3.1.1), at its later place; so if the first copy fell to an UNSUBSCRIBE, it may come behind what
-//!   was sent between the two. Nothing else may.
+//!   (MQTT-4.6.0-5). A message that was sent again may be new to the broker at its later place: at QoS 1 if it has acknowledged
+//!   the first copy (MQTT-4.3.2-5; 4.3.2-2 in 3.1.1), at QoS 2 if a crash fell between the copy and its PUBREC, for those
+//!   who had no part in the copy. So if the first copy fell to an UNSUBSCRIBE, it may come behind what was sent between
+//!   the two. Nothing else may.
 //! - The retained message of a topic is the last acknowledged one, or one that was sent later, for the first time or again:
 //!   by the same rule at QoS 1; at QoS 2 it is sent again only without a PUBREC, and the broker may not have had the first.
 
@@ -227,7 +228,7 @@ impl Ledger {
         let session = &mut self.sessions[of];
         let settled = session.subscriptions.iter().find(|subscription| {
             // One that was ended and made again loses the first copy of a message; the second is a publication of its own.
-            let comes_anew = message.qos == QoS::AtLeastOnce && message.sent_last > message.sent;
+            let comes_anew = message.sent_last > message.sent;
             (subscription.end_asked.is_none() || !comes_anew)
                 && subscription.matches(message.topic)
                 && subscription
