@@ -43,7 +43,26 @@ pub(crate) struct Place {
     #[arg(value_name = "DIR", conflicts_with = "data_dir")]
     directory: Option<PathBuf>,
 
-    /// The same, as the broker calls it.
+    #[command(flatten)]
+    broker: BrokersPlace,
+}
+
+/// What to copy where.
+#[derive(Debug, Args)]
+pub(crate) struct Copy {
+    /// Where the copy goes: a directory that is not there yet, or has no store in it.
+    #[arg(value_name = "DIR")]
+    to: PathBuf,
+
+    #[command(flatten)]
+    broker: BrokersPlace,
+}
+
+/// The store of a broker, as that is told where it is; and how to tell about it.
+#[derive(Debug, Args)]
+struct BrokersPlace {
+    /// The store's directory, as the broker calls it; by default the broker's: `--config`, `MARTLET_DATA_DIR`, or the
+    /// user's state directory.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 
@@ -57,31 +76,6 @@ pub(crate) struct Place {
     config: Option<PathBuf>,
 
     /// Print JSON: one object, or for dump one a line.
-    #[arg(long)]
-    json: bool,
-}
-
-/// What to copy where.
-#[derive(Debug, Args)]
-pub(crate) struct Copy {
-    /// Where the copy goes: a directory that is not there yet, or has no store in it.
-    #[arg(value_name = "DIR")]
-    to: PathBuf,
-
-    /// The store's directory; by default the broker's: `--config`, `MARTLET_DATA_DIR`, or the user's state directory.
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
-
-    /// The broker's TOML file, for its directory.
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "MARTLET_CONFIG",
-        hide_env_values = true
-    )]
-    config: Option<PathBuf>,
-
-    /// Print JSON: one object.
     #[arg(long)]
     json: bool,
 }
@@ -108,12 +102,12 @@ fn verify(place: &Place, out: &mut dyn Write) -> Result<(), Exit> {
         user: User::of(&disk),
         copy: None,
     };
-    told.tell(place.json, out)
+    told.tell(place.broker.json, out)
 }
 
 fn dump(place: &Place, out: &mut dyn Write) -> Result<(), Exit> {
     let directory = place.directory()?;
-    let form = if place.json {
+    let form = if place.broker.json {
         DumpForm::JsonLines
     } else {
         DumpForm::Text
@@ -161,11 +155,11 @@ fn repair(place: &Place, out: &mut dyn Write) -> Result<(), Exit> {
         user: User::Nobody,
         copy: None,
     };
-    told.tell(place.json, out)
+    told.tell(place.broker.json, out)
 }
 
 fn backup(copy: &Copy, out: &mut dyn Write) -> Result<(), Exit> {
-    let from = broker_directory(copy.data_dir.as_deref(), copy.config.as_deref())?;
+    let from = copy.broker.directory(None)?;
     make_private(&copy.to)?;
     let mut disk = RealDisk::new(&from);
     let mut to = RealDisk::new(&copy.to);
@@ -189,13 +183,19 @@ fn backup(copy: &Copy, out: &mut dyn Write) -> Result<(), Exit> {
         user: User::of(&disk),
         copy: Some((&copy.to, done.bytes)),
     };
-    told.tell(copy.json, out)
+    told.tell(copy.broker.json, out)
 }
 
 impl Place {
     fn directory(&self) -> Result<PathBuf, Exit> {
-        let named = self.directory.as_deref().or(self.data_dir.as_deref());
-        broker_directory(named, self.config.as_deref())
+        self.broker.directory(self.directory.as_deref())
+    }
+}
+
+impl BrokersPlace {
+    /// The directory that was named, or the broker's.
+    fn directory(&self, named: Option<&Path>) -> Result<PathBuf, Exit> {
+        broker_directory(named.or(self.data_dir.as_deref()), self.config.as_deref())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The part about storage: sessions that outlive their connections, on brokers that keep what they acknowledge, and what
 //! each loses of that at `kill -9`.
 
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -96,8 +97,8 @@ fn kill(project: &Project, martlet: &str, peer: &Peer) -> Result<String, Failure
     let book = scratch.join("book");
     let _ = std::fs::remove_file(&book);
     let tool = |half: &str, broker: &Running| {
-        let program = martlet.replace("/martlet", "/martlet-crash");
-        let mut command = Command::new(program);
+        // Built beside it.
+        let mut command = Command::new(Path::new(martlet).with_file_name("martlet-crash"));
         command.args([half, "--port", &broker.port().to_string(), "--book"]);
         command.arg(&book).stdin(Stdio::null());
         command

@@ -123,7 +123,9 @@ impl Durable {
     }
 
     pub(super) fn forget_will(&mut self, publish: u64) {
-        self.wills.retain(|other, _| other.get() != publish);
+        if let Some(publish) = NonZeroU64::new(publish) {
+            self.wills.remove(&publish);
+        }
     }
 
     /// A checkpoint begins: what it does not name is done with.
