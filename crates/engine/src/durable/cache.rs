@@ -38,6 +38,8 @@ pub(crate) struct BodyCache {
     asked: HashMap<BodyId, Vec<Key>, foldhash::fast::FixedState>,
     /// Sessions that will ask when there are fewer questions.
     later: VecDeque<Key>,
+    /// The same, to name each once.
+    is_later: HashSet<Key, foldhash::fast::FixedState>,
     /// What the store has just said that it does not have.
     pub(super) missing: HashSet<BodyId, foldhash::fast::FixedState>,
 }
@@ -67,6 +69,7 @@ impl BodyCache {
             ahead_bytes_max: config.read_ahead_bytes,
             asked: HashMap::with_hasher(state.clone()),
             later: VecDeque::new(),
+            is_later: HashSet::with_hasher(state.clone()),
             missing: HashSet::with_hasher(state),
         }
     }
@@ -162,7 +165,7 @@ impl BodyCache {
                 }
             } else if !self.is_coming(body) {
                 if self.asked.len() >= ASKED_MAX {
-                    if self.later.back() != Some(&session) {
+                    if self.is_later.insert(session) {
                         self.later.push_back(session);
                     }
                     return;
@@ -178,13 +181,22 @@ impl BodyCache {
         }
     }
 
-    /// The store has answered; whoever waited for it, and some of those who have not asked yet, go on.
+    /// Who may ask now, of those that could not before.
+    pub(super) fn whose_turn(&mut self) -> Option<Key> {
+        if self.asked.len() >= ASKED_MAX {
+            return None;
+        }
+        let session = self.later.pop_front()?;
+        self.is_later.remove(&session);
+        Some(session)
+    }
+
+    /// The store has answered; whoever waited for it goes on.
     pub(super) fn answered(&mut self, body: BodyId, message: Option<Message>, next: &mut Vec<Key>) {
         let Some(waiting) = self.asked.remove(&body) else {
             return;
         };
         next.extend(waiting);
-        next.extend(self.later.pop_front());
         let Some(message) = message else {
             self.missing.insert(body);
             return;
@@ -414,10 +426,33 @@ mod tests {
         }
         let asked = core::mem::take(&mut wanted);
         assert_eq!(asked.len(), ASKED_MAX);
-        for body in asked {
-            cache.answered(body, None, &mut next);
-        }
+        assert_eq!(cache.whose_turn(), None);
+        cache.answered(asked[0], None, &mut next);
+        // Most of those who have their turn are gone by now, and do not ask: nobody waits for their answers.
+        let turns = core::iter::from_fn(|| cache.whose_turn()).count();
         next.dedup();
-        assert_eq!(next.len(), ASKED_MAX + ASKED_MAX / 10 + 1);
+        assert_eq!((next.len(), turns), (1, 10_000 - ASKED_MAX / 10 - 1));
+    }
+
+    #[test]
+    fn who_waits_for_his_turn_stands_there_once() {
+        let mut cache = cache(1_000);
+        let mut wanted = Vec::new();
+        let key = |index| Key {
+            index,
+            ..Key::NOBODY
+        };
+        for number in 1..=ASKED_MAX as u64 {
+            cache.ask(key(0), [(id(number), 100)].into_iter(), &mut wanted);
+        }
+        for _ in 0..3 {
+            for index in 1..=2 {
+                let body = id(10_000 + u64::from(index));
+                cache.ask(key(index), [(body, 100)].into_iter(), &mut wanted);
+            }
+        }
+        cache.answered(id(1), None, &mut Vec::new());
+        let turns: Vec<Key> = core::iter::from_fn(|| cache.whose_turn()).collect();
+        assert_eq!(turns, [key(1), key(2)]);
     }
 }

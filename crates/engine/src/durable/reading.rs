@@ -91,6 +91,9 @@ impl Shard {
         for session in waiting {
             self.pump(session, now, fx);
         }
+        while let Some(session) = self.durable.as_mut().and_then(|d| d.cache.whose_turn()) {
+            self.pump(session, now, fx);
+        }
         if let Some(durable) = &mut self.durable {
             durable.cache.missing.clear();
             // Only now: what was read has been sent as far as there was room for it.
