@@ -6,7 +6,7 @@
 //!
 //! The clients (`pub`, `sub`, `rr`, `get`, `conn`) are in `clients`, their likenesses of mosquitto's programs in
 //! `mosquitto`. Both share `options` (the command line), `settings` and `properties` (what it means), `input` (payloads),
-//! `format` and `screen` (printing), `signals`, `surroundings` (environment and files); `programs` says which program was
+//! `template` and `pace` (what is sent, and when), `format` and `screen` (printing), `signals`, `surroundings` (environment and files); `programs` says which program was
 //! started and under whose name. `passwd` keeps password files.
 
 mod arguments;
@@ -18,6 +18,7 @@ mod input;
 mod logging;
 mod mosquitto;
 mod options;
+mod pace;
 mod passwd;
 mod programs;
 mod progress;
@@ -28,6 +29,7 @@ mod settings;
 mod signals;
 mod store;
 mod surroundings;
+mod template;
 
 use std::env;
 use std::io::{self, Write};

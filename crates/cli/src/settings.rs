@@ -8,8 +8,10 @@ use std::time::Duration;
 use martlet_codec::{QoS, Version};
 
 use crate::format::Format;
+use crate::pace::Rate;
 use crate::programs::{Dialect, Program};
 use crate::properties::Properties;
+use crate::template::Template;
 
 /// What one invocation asks for.
 #[derive(Debug)]
@@ -81,7 +83,11 @@ pub(crate) struct Sending {
     pub(crate) retain: bool,
     pub(crate) repeat: u32,
     pub(crate) repeat_delay: Duration,
+    pub(crate) rate: Option<Rate>,
+    pub(crate) template: Option<Template>,
     pub(crate) retry: bool,
+    /// mosquitto's dialect: a refused message decides the exit code.
+    pub(crate) strict: bool,
     pub(crate) response_topic: Option<String>,
     pub(crate) properties: Properties,
 }
@@ -135,6 +141,7 @@ pub(crate) struct Receiving {
     pub(crate) retain_handling: Option<RetainHandling>,
     pub(crate) no_reconnect: bool,
     pub(crate) any: bool,
+    pub(crate) latency: bool,
     pub(crate) subscribe: Properties,
     pub(crate) unsubscribe_properties: Properties,
 }
@@ -245,7 +252,10 @@ impl Settings {
                 retain: false,
                 repeat: 1,
                 repeat_delay: Duration::ZERO,
+                rate: None,
+                template: None,
                 retry: false,
+                strict: false,
                 response_topic: None,
                 properties: Properties::default(),
             },

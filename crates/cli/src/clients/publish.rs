@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::pin::{Pin, pin};
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use martlet_client::{Client, Delivery, Message, PublishError, Receipt};
 use tokio::time::sleep;
@@ -16,8 +16,10 @@ use super::lines::{decoded, message_of_line};
 use super::{Ending, close};
 use crate::exit::{BAD_INPUT, Exit, FAILED};
 use crate::input::{self, InputError};
+use crate::pace::Pace;
 use crate::settings::{Settings, Source};
 use crate::signals::Signals;
+use crate::template::Filling;
 
 /// Publishes what the settings say.
 pub(super) async fn run(settings: &Settings) -> Result<Ending, Exit> {
@@ -42,6 +44,9 @@ pub(super) async fn run(settings: &Settings) -> Result<Ending, Exit> {
         settings,
         client,
         waiting: VecDeque::new(),
+        numbered: 0,
+        pace: settings.sending.rate.map(Pace::new),
+        started: Instant::now(),
         sent: 0,
         trouble: None,
         progress: Progress::new(settings),
@@ -53,17 +58,11 @@ pub(super) async fn run(settings: &Settings) -> Result<Ending, Exit> {
     if interrupted {
         tell(settings, "stopping");
     }
-    if interrupted && !publisher.waiting.is_empty() {
-        let count = publisher.waiting.len();
-        let text = format!("stopped with {count} messages not acknowledged");
-        publisher
-            .trouble
-            .get_or_insert_with(|| Exit::new(FAILED, text));
-    }
     if let Some(progress) = publisher.progress.take() {
         progress.end();
     }
     close(&publisher.client, &mut signals).await;
+    publisher.left_behind().await;
     Ok(Ending {
         trouble: publisher.trouble,
         messages: publisher.sent,
@@ -75,6 +74,10 @@ struct Publisher<'a> {
     client: Client,
     /// Admitted, and not acknowledged yet.
     waiting: VecDeque<Delivery>,
+    /// Messages made so far.
+    numbered: u64,
+    pace: Option<Pace>,
+    started: Instant,
     sent: u64,
     /// The first thing that went wrong.
     trouble: Option<Exit>,
@@ -87,13 +90,19 @@ impl Publisher<'_> {
         let sending = &self.settings.sending;
         for turn in 0..sending.repeat {
             if turn > 0
-                && or_signal(pin!(sleep(sending.repeat_delay)), signals)
+                && !sending.repeat_delay.is_zero()
+                && self
+                    .meanwhile(pin!(sleep(sending.repeat_delay)), signals)
                     .await
                     .is_none()
             {
                 return true;
             }
-            let publish = self.client.publish_message(message.clone());
+            if self.pause(signals).await {
+                return true;
+            }
+            let message = self.filled(message.clone());
+            let publish = self.client.publish_message(message);
             match or_signal(pin!(publish.enqueue()), signals).await {
                 None => return true,
                 Some(Err(error)) => self.failed(&error),
@@ -110,7 +119,7 @@ impl Publisher<'_> {
     async fn lines(&mut self, signals: &mut Signals) -> Result<bool, Exit> {
         let mut lines = input::lines().map_err(Exit::failed)?;
         let mut number = 0_u64;
-        while let Some(line) = match or_signal(pin!(lines.recv()), signals).await {
+        while let Some(line) = match self.meanwhile(pin!(lines.recv()), signals).await {
             None => return Ok(true),
             Some(line) => line,
         } {
@@ -130,6 +139,10 @@ impl Publisher<'_> {
                     break;
                 }
             };
+            if self.pause(signals).await {
+                return Ok(true);
+            }
+            let message = self.filled(message);
             let publish = self.client.publish_message(message);
             match or_signal(pin!(publish.enqueue()), signals).await {
                 None => return Ok(true),
@@ -141,6 +154,80 @@ impl Publisher<'_> {
             }
         }
         Ok(self.settle(0, signals).await)
+    }
+
+    /// Waits until the next message may leave; whether a signal came.
+    async fn pause(&mut self, signals: &mut Signals) -> bool {
+        let Some(pace) = &mut self.pace else {
+            return false;
+        };
+        let wait = pace.wait(self.started.elapsed());
+        !wait.is_zero() && self.meanwhile(pin!(sleep(wait)), signals).await.is_none()
+    }
+
+    /// Waits for a future, and hears meanwhile what becomes of the messages; None if a signal came first.
+    async fn meanwhile<F: Future>(
+        &mut self,
+        mut future: Pin<&mut F>,
+        signals: &mut Signals,
+    ) -> Option<F::Output> {
+        loop {
+            let waiting = &mut self.waiting;
+            let woke = poll_fn(|context| {
+                if let Poll::Ready(output) = future.as_mut().poll(context) {
+                    return Poll::Ready(Ok(Some(output)));
+                }
+                if signals.poll(context).is_ready() {
+                    return Poll::Ready(Ok(None));
+                }
+                match waiting.front_mut() {
+                    Some(oldest) => Pin::new(oldest).poll(context).map(Err),
+                    None => Poll::Pending,
+                }
+            });
+            match woke.await {
+                Ok(output) => return output,
+                Err(result) => {
+                    self.waiting.pop_front();
+                    self.done(result);
+                }
+            }
+        }
+    }
+
+    /// After the goodbye: what a signal left behind, and nobody has acknowledged since.
+    async fn left_behind(&mut self) {
+        let mut count = 0_usize;
+        for mut delivery in std::mem::take(&mut self.waiting) {
+            let now = poll_fn(|context| match Pin::new(&mut delivery).poll(context) {
+                Poll::Ready(result) => Poll::Ready(Some(result)),
+                Poll::Pending => Poll::Ready(None),
+            });
+            match now.await {
+                Some(Ok(_)) => self.sent += 1,
+                Some(Err(_)) | None => count += 1,
+            }
+        }
+        if count > 0 {
+            let text = format!("stopped with {count} messages not acknowledged");
+            self.trouble.get_or_insert_with(|| Exit::new(FAILED, text));
+        }
+    }
+
+    /// The message with the payload that `--template` makes.
+    fn filled(&mut self, mut message: Message) -> Message {
+        self.numbered += 1;
+        if let Some(template) = &self.settings.sending.template {
+            let payload = template.fill(&mut Filling {
+                number: self.numbered,
+                topic: message.topic.as_str(),
+                line: &message.payload,
+                now: since_1970(),
+                random: &mut random,
+            });
+            message.payload = payload.into();
+        }
+        message
     }
 
     /// Waits until no more than so many messages are unacknowledged; whether a signal came.
@@ -180,6 +267,24 @@ impl Publisher<'_> {
             self.trouble = Some(exit);
         }
     }
+}
+
+/// The time of day.
+fn since_1970() -> Duration {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a template asks for the time of day; nothing here belongs to a shard"
+    )]
+    let now = SystemTime::now();
+    now.duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Bits for `{{random:..}}`.
+fn random() -> u64 {
+    let mut bits = [0; 8];
+    // Without randomness it is 0: values for tests, no secrets.
+    let _ = getrandom::fill(&mut bits);
+    u64::from_le_bytes(bits)
 }
 
 /// How many messages are sent, on a terminal, while there are many.

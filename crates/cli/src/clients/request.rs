@@ -1,6 +1,7 @@
 //! `martlet rr`: a request, and its response.
 
 use std::pin::pin;
+use std::time::Instant;
 
 use martlet_client::{Client, Filter, IntoTopic as _, Message};
 
@@ -72,6 +73,7 @@ async fn ask(client: &Client, mut request: Message, settings: &Settings) -> Resu
             .get_or_insert_with(|| random.to_vec().into());
         expected = Some(data.clone());
     }
+    let start = Instant::now();
     client
         .publish_message(request)
         .await
@@ -88,6 +90,10 @@ async fn ask(client: &Client, mut request: Message, settings: &Settings) -> Resu
                 "passing over a retained message on the response topic",
             );
             continue;
+        }
+        if settings.receiving.latency {
+            let ms = start.elapsed().as_secs_f64() * 1_000.0;
+            note(settings, &format!("response after {ms:.3} ms"));
         }
         return Ok(response);
     }

@@ -20,6 +20,7 @@ pub(super) async fn run(run: Run<'_>, payload: &[u8]) -> u8 {
         run,
         first: true,
         last: None,
+        refusal: None,
     };
     if lines {
         publisher.lines().await
@@ -35,6 +36,8 @@ struct Publisher<'a> {
     first: bool,
     /// The identifier of the last message.
     last: Option<u16>,
+    /// Why the first message that was refused was refused.
+    refusal: Option<u8>,
 }
 
 impl Publisher<'_> {
@@ -55,7 +58,7 @@ impl Publisher<'_> {
                     sent += 1;
                     if sent >= self.run.settings.sending.repeat {
                         self.run.leave(ReasonCode::Success).await;
-                        return 0;
+                        return self.done();
                     }
                     pause = Some(Box::pin(sleep(self.run.settings.sending.repeat_delay)));
                 }
@@ -121,7 +124,7 @@ impl Publisher<'_> {
                     ended = true;
                     if self.last.is_none() {
                         self.run.leave(ReasonCode::Success).await;
-                        return 0;
+                        return self.done();
                     }
                 }
                 Woke::Link(Ok(Event::Sent { id, reason, text })) => {
@@ -131,7 +134,7 @@ impl Publisher<'_> {
                     }
                     if ended && self.last.is_none() {
                         self.run.leave(ReasonCode::Success).await;
-                        return 0;
+                        return self.done();
                     }
                 }
                 Woke::Link(Ok(Event::Disconnected) | Err(Lost::Closed | Lost::Garbage)) => {
@@ -185,11 +188,17 @@ impl Publisher<'_> {
         code
     }
 
-    /// A refused message is told and does not change the exit code.
-    fn tell_refusal(&self, id: u16, reason: u8, text: Option<&str>) {
+    /// The exit code when everything has been sent: with `--strict`, of a refusal, which mosquitto only tells.
+    fn done(&self) -> u8 {
+        let strict = self.run.settings.sending.strict;
+        self.refusal.filter(|_| strict).unwrap_or(0)
+    }
+
+    fn tell_refusal(&mut self, id: u16, reason: u8, text: Option<&str>) {
         if reason < 0x80 {
             return;
         }
+        self.refusal.get_or_insert(reason);
         self.run.complain(&format!(
             "Warning: Publish {id} failed: {}.",
             texts::reason(reason)

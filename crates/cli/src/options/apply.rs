@@ -15,11 +15,13 @@ use super::problem::{Problem, What};
 use super::table::{Opt, Spec};
 use super::url;
 use crate::format::Format;
+use crate::pace::Rate;
 use crate::programs::{Dialect, Program};
 use crate::properties::Value;
 use crate::settings::{
     AskedVersion, Encoding, Kind, Lines, RetainHandling, Secret, Settings, Source, Subscription,
 };
+use crate::template::Template;
 
 /// Applies one option with its value (empty for a switch).
 pub(super) fn apply(
@@ -100,6 +102,13 @@ impl Word<'_> {
 
     fn topic(&self, what: What) -> Result<String, Problem> {
         topic(what, self.option(), self.text()?, self.dialect)
+    }
+
+    fn flawed(&self, why: &dyn std::fmt::Display) -> Problem {
+        Problem::Flawed {
+            option: self.option(),
+            why: why.to_string(),
+        }
     }
 
     fn wrong(&self, wants: &'static str) -> Problem {
@@ -288,7 +297,16 @@ fn sending(word: &Word<'_>, settings: &mut Settings) -> Result<bool, Problem> {
             sending.repeat = u32::try_from(count).unwrap_or(u32::MAX);
         }
         Opt::RepeatDelay => sending.repeat_delay = repeat_delay(word)?,
+        Opt::Rate => {
+            let rate = Rate::parse(&word.value.to_string_lossy());
+            sending.rate = Some(rate.ok_or_else(|| word.wrong(A_RATE))?);
+        }
+        Opt::Template => {
+            let template = Template::parse(word.value.as_encoded_bytes());
+            sending.template = Some(template.map_err(|error| word.flawed(&error))?);
+        }
         Opt::Retry => sending.retry = true,
+        Opt::Strict => sending.strict = true,
         _ => return Ok(false),
     }
     Ok(true)
@@ -384,6 +402,7 @@ fn receiving(word: &Word<'_>, settings: &mut Settings) -> Result<bool, Problem> 
         }
         Opt::NoReconnect => receiving.no_reconnect = true,
         Opt::Any => receiving.any = true,
+        Opt::Latency => receiving.latency = true,
         _ => return Ok(false),
     }
     Ok(true)
@@ -464,3 +483,6 @@ fn will(word: &Word<'_>, settings: &mut Settings) -> Result<bool, Problem> {
     }
     Ok(true)
 }
+
+/// What `--rate` takes.
+const A_RATE: &str = "a rate; write 10, 0.5, 100/m or 3600/h: messages a second, a minute, an hour";

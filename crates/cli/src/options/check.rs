@@ -111,6 +111,7 @@ fn ours(settings: &Settings) -> Result<(), Problem> {
             why: "together they leave nothing",
         });
     }
+    rate(settings)?;
     if sending.repeat > 1 && sending.source == Source::StdinLines {
         return Err(Problem::Conflict {
             one: "--repeat",
@@ -129,10 +130,11 @@ fn payload(settings: &Settings) -> Result<(), Problem> {
             remedy: "add -l",
         });
     }
-    if sending.source == Source::None {
+    template(settings)?;
+    if sending.source == Source::None && sending.template.is_none() {
         return Err(Problem::Missing {
             what: "nothing to send",
-            remedy: "give one of -m TEXT, -f FILE, -s, -l, -n, --size BYTES",
+            remedy: "give one of -m TEXT, -f FILE, -s, -l, -n, --size BYTES, --template TEXT",
         });
     }
     if sending.encoding != Encoding::Plain && sending.lines == Lines::Jsonl {
@@ -153,6 +155,47 @@ fn payload(settings: &Settings) -> Result<(), Problem> {
             one: "-t",
             other: "--topic-separator",
             why: "each line names its topic",
+        });
+    }
+    Ok(())
+}
+
+/// A template is the payload, or makes it of what each line says.
+fn template(settings: &Settings) -> Result<(), Problem> {
+    let sending = &settings.sending;
+    let Some(template) = &sending.template else {
+        return Ok(());
+    };
+    match sending.source {
+        Source::None if template.wants_line() => Err(Problem::Missing {
+            what: "--template: {{line}} is what a line of standard input says",
+            remedy: "add -l",
+        }),
+        Source::StdinLines | Source::None => Ok(()),
+        Source::Text(_) | Source::File(_) | Source::StdinAll | Source::Null | Source::Size(_) => {
+            Err(Problem::TwoPayloads {
+                option: "--template",
+            })
+        }
+    }
+}
+
+fn rate(settings: &Settings) -> Result<(), Problem> {
+    let sending = &settings.sending;
+    if sending.rate.is_none() {
+        return Ok(());
+    }
+    if !sending.repeat_delay.is_zero() {
+        return Err(Problem::Conflict {
+            one: "--rate",
+            other: "--repeat-delay",
+            why: "both say when the next message leaves",
+        });
+    }
+    if sending.repeat == 1 && sending.source != Source::StdinLines {
+        return Err(Problem::Missing {
+            what: "--rate: there is only one message",
+            remedy: "add --repeat COUNT or -l",
         });
     }
     Ok(())

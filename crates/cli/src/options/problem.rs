@@ -35,6 +35,11 @@ pub(crate) enum Problem {
         given: String,
         why: String,
     },
+    /// What is wrong inside a value, with the remedy.
+    Flawed {
+        option: &'static str,
+        why: String,
+    },
     TwoPayloads {
         option: &'static str,
     },
@@ -153,9 +158,10 @@ impl fmt::Display for Problem {
             } => {
                 write!(f, "{option}: '{given}' is no {}: {why}", what.name())
             }
+            Self::Flawed { option, why } => write!(f, "{option}: {why}"),
             Self::TwoPayloads { option } => write!(
                 f,
-                "{option}: there is a payload already; give one of -m -f -s -l -n --size"
+                "{option}: there is a payload already; give one of -m -f -s -l -n --size --template"
             ),
             Self::TwoIds => f.write_str("-i and -I exclude each other; give one"),
             Self::UrlScheme(url) => write!(
@@ -279,6 +285,7 @@ impl Problem {
             }
             Self::NoFilter => "Error: You must specify a topic to subscribe to.\n".to_owned(),
             Self::ValueOfSwitch(_)
+            | Self::Flawed { .. }
             | Self::File { .. }
             | Self::NotInThisVersion(_)
             | Self::Missing { .. }

@@ -97,6 +97,42 @@ fn a_wrong_command_line_is_64_and_says_how_it_is_right() {
             &["pub", "-l", "-t", "a", "--topic-separator", " "],
             "each line names its topic",
         ),
+        (
+            &["pub", "-t", "a", "--template", "{{m}}"],
+            "--template: there is no field '{{m}}'; there are n, topic",
+        ),
+        (
+            &["pub", "-t", "a", "--template", "{{line}}"],
+            "{{line}} is what a line of standard input says; add -l",
+        ),
+        (
+            &["pub", "-t", "a", "--template", "x", "-m", "y"],
+            "--template: there is a payload already",
+        ),
+        (
+            &["pub", "-t", "a", "-l", "--rate", "fast"],
+            "--rate: 'fast' is not a rate; write 10, 0.5, 100/m or 3600/h",
+        ),
+        (
+            &["pub", "-t", "a", "-m", "x", "--rate", "5"],
+            "there is only one message; add --repeat COUNT or -l",
+        ),
+        (
+            &[
+                "pub",
+                "-t",
+                "a",
+                "-m",
+                "x",
+                "--repeat",
+                "2",
+                "--rate",
+                "5",
+                "--repeat-delay",
+                "1",
+            ],
+            "--rate and --repeat-delay exclude each other",
+        ),
         (&["pub", "http://broker/t", "-m", "x"], "is no URL for MQTT"),
         (&["sub"], "add -t FILTER"),
         (
