@@ -16,11 +16,14 @@ mod subscribe;
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::thread;
 use std::time::Duration;
 
 use martlet_client::Client;
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
 
-use crate::exit::{BAD_INPUT, Exit, FAILED, USAGE};
+use crate::exit::{BAD_INPUT, Exit, USAGE};
 use crate::options::{self, Asked, Problem};
 use crate::programs::{Dialect, Program};
 use crate::settings::{Kind, Settings};
@@ -43,21 +46,36 @@ pub(crate) fn start(program: Program, words: &[OsString]) -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            say(program, &error.to_string());
-            return ExitCode::from(FAILED);
-        }
+    let ending = match drive(&settings) {
+        Ok(ending) => ending,
+        Err(error) => Exit::failed(error).into(),
     };
-    let ending = runtime.block_on(run(&settings));
-    // A thread that waits for standard input does not hold us up.
-    runtime.shutdown_background();
     finish(&settings, &ending)
+}
+
+/// Runs the program. One that prints has its connection on a thread of its own: a reader that stands still, such as a
+/// pager, does not keep it from answering the broker. The others need no second thread.
+fn drive(settings: &Settings) -> io::Result<Ending> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    if !matches!(settings.program, Program::Sub | Program::Get) {
+        let ending = runtime.block_on(run(settings));
+        // A thread that waits for standard input does not hold us up.
+        runtime.shutdown_background();
+        return Ok(ending);
+    }
+    let handle = runtime.handle().clone();
+    let (over, is_over) = oneshot::channel::<()>();
+    let driver = thread::Builder::new().name("martlet-driver".to_owned());
+    let driver = driver.spawn(move || {
+        // It ends when the program has, which drops the other end.
+        let _ = runtime.block_on(is_over);
+        runtime.shutdown_background();
+    })?;
+    let ending = handle.block_on(run(settings));
+    drop(over);
+    // Nothing in it can wait any more.
+    let _ = driver.join();
+    Ok(ending)
 }
 
 /// How a program ended.

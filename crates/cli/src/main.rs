@@ -51,6 +51,11 @@ fn main() -> ExitCode {
     if let Some(program) = mosquitto::by_name(words.next().as_deref()) {
         return mosquitto::start(program, &words.collect::<Vec<_>>());
     }
+    // The clients read their words themselves: a process that publishes for months needs no parser of the others' in
+    // its memory.
+    if let Some(program) = words.next().and_then(|word| Program::by_name(&word)) {
+        return clients::start(program, &words.collect::<Vec<_>>());
+    }
     let arguments = Arguments::parse();
     let mut out = io::stdout();
     let result = match arguments.command {

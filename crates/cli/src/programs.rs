@@ -1,5 +1,7 @@
 //! Which program was started, and whether it has to behave as `mosquitto_*` does.
 
+use std::ffi::OsStr;
+
 /// The programs that talk to a broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Program {
@@ -13,6 +15,11 @@ pub(crate) enum Program {
 impl Program {
     /// All of them, in the order of the help.
     pub(crate) const ALL: [Self; 5] = [Self::Pub, Self::Sub, Self::Rr, Self::Get, Self::Conn];
+
+    /// The program with this name.
+    pub(crate) fn by_name(name: &OsStr) -> Option<Self> {
+        Self::ALL.into_iter().find(|program| program.name() == name)
+    }
 
     /// The subcommand.
     pub(crate) const fn name(self) -> &'static str {
