@@ -1,6 +1,7 @@
 //! How the program ends: a message and a code.
 
 use std::fmt;
+use std::io;
 use std::process::ExitCode;
 
 /// An end with a message.
@@ -45,6 +46,15 @@ impl fmt::Display for Exit {
     }
 }
 
+/// The system's words without the number that Rust adds.
+pub(crate) fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error")
+        .next()
+        .unwrap_or(&text)
+        .to_lowercase()
+}
+
 pub(crate) const FAILED: u8 = 1;
 /// The same that the command line parser uses for flags that do not exist.
 const CONFIGURATION: u8 = 2;
@@ -58,6 +68,8 @@ pub(crate) const NO_NAME: u8 = 66;
 pub(crate) const NO_CONNECTION: u8 = 67;
 pub(crate) const NO_TLS: u8 = 68;
 pub(crate) const NO_PROXY: u8 = 69;
+/// What was received cannot be written down; the number that sysexits.h has for it.
+pub(crate) const NO_OUTPUT: u8 = 74;
 
 /// The codes of `martlet store`.
 pub(crate) const STORE_CODES: [(&str, &str); 4] = [
@@ -74,7 +86,7 @@ pub(crate) const STORE_CODES: [(&str, &str); 4] = [
 ];
 
 /// The codes of the programs that talk to a broker.
-pub(crate) const CODES: [(&str, &str); 10] = [
+pub(crate) const CODES: [(&str, &str); 11] = [
     ("0", "done; or stopped by SIGINT or SIGTERM"),
     ("1", "something else went wrong"),
     (
@@ -90,6 +102,10 @@ pub(crate) const CODES: [(&str, &str); 10] = [
         "TLS: not spoken, or spoken where plain text was expected",
     ),
     ("69", "WebSocket or proxy"),
+    (
+        "74",
+        "what was received cannot be written: a full disk, no such folder",
+    ),
     (
         "128-162",
         "the broker refused: the reason code of MQTT 5, such as 135 for not authorized",

@@ -8,6 +8,7 @@ mod json;
 mod printer;
 mod time;
 
+pub(crate) use self::json::{Json, Numbers};
 use self::printer::Complaint;
 pub(crate) use self::printer::{Incoming, Printer};
 

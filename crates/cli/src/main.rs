@@ -6,18 +6,20 @@
 //!
 //! The clients (`pub`, `sub`, `rr`, `get`, `conn`) are in `clients`, their likenesses of mosquitto's programs in
 //! `mosquitto`. Both share `options` (the command line), `settings` and `properties` (what it means), `input` (payloads),
-//! `template` and `pace` (what is sent, and when), `format` and `screen` (printing), `signals`, `surroundings` (environment and files); `programs` says which program was
+//! `template` and `pace` (what is sent, and when), `decode`, `format`, `outlet` and `screen` (printing), `signals`, `surroundings` (environment and files); `programs` says which program was
 //! started and under whose name. `passwd` keeps password files.
 
 mod arguments;
 mod check;
 mod clients;
+mod decode;
 mod exit;
 mod format;
 mod input;
 mod logging;
 mod mosquitto;
 mod options;
+mod outlet;
 mod pace;
 mod passwd;
 mod programs;
@@ -93,7 +95,9 @@ fn main() -> ExitCode {
 }
 
 fn print(text: &str, out: &mut dyn Write) -> Result<(), Exit> {
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(Exit::failed)
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // Whoever reads may have had enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Exit::failed(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }

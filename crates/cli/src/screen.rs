@@ -14,10 +14,6 @@ pub(crate) struct Screen {
     out: io::Stdout,
 }
 
-/// Nobody reads any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Gone;
-
 impl Screen {
     #[cfg(unix)]
     pub(crate) fn new() -> io::Result<Self> {
@@ -33,20 +29,16 @@ impl Screen {
         Ok(Self { out: io::stdout() })
     }
 
-    /// Writes all of it.
-    pub(crate) fn show(&mut self, bytes: &[u8]) -> Result<(), Gone> {
+    /// Writes all of it. A broken pipe is a reader who has had enough.
+    pub(crate) fn show(&mut self, bytes: &[u8]) -> io::Result<()> {
         if bytes.is_empty() {
             return Ok(());
         }
-        // Whatever is wrong with standard output, nobody is left to print for.
-        self.out
-            .write_all(bytes)
-            .and_then(|()| self.out.flush())
-            .map_err(|_| Gone)
+        self.out.write_all(bytes).and_then(|()| self.out.flush())
     }
 
     /// Writes a line.
-    pub(crate) fn line(&mut self, text: &str) -> Result<(), Gone> {
+    pub(crate) fn line(&mut self, text: &str) -> io::Result<()> {
         self.show(format!("{text}\n").as_bytes())
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use martlet_codec::{QoS, Version};
 
+use crate::decode::Decoder;
 use crate::format::Format;
 use crate::pace::Rate;
 use crate::programs::{Dialect, Program};
@@ -163,7 +164,11 @@ pub(crate) enum RetainHandling {
 }
 
 /// How to print.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "switches of a command line are independent"
+)]
 pub(crate) struct Output {
     pub(crate) format: Option<Format>,
     pub(crate) kind: Kind,
@@ -172,6 +177,22 @@ pub(crate) struct Output {
     pub(crate) pretty: bool,
     /// Of ten thousand messages, how many to print.
     pub(crate) random_share: u32,
+    pub(crate) decoder: Option<Decoder>,
+    pub(crate) place: Place,
+    /// Not the messages: how many came each second.
+    pub(crate) message_rate: bool,
+}
+
+/// Where messages go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    Screen,
+    /// A file for each topic.
+    Folder(PathBuf),
+    /// The end of this file.
+    Log(PathBuf),
+    /// A line for each topic on a terminal.
+    Table,
 }
 
 /// The shape of the output.
@@ -267,6 +288,9 @@ impl Settings {
                 end_of_line: true,
                 pretty: false,
                 random_share: 10_000,
+                decoder: None,
+                place: Place::Screen,
+                message_rate: false,
             },
             will: Will {
                 topic: None,

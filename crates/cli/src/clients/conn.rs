@@ -22,7 +22,7 @@ use martlet_codec::{ConnAck, Connect, PropertiesBuf, ReasonCode, Version};
 pub(super) use self::speech::{Speech, listen_to};
 use self::wire::{Answer, Wire};
 use super::Ending;
-use crate::exit::{Exit, FAILED, NO_CONNECTION, NO_NAME, NO_TLS};
+use crate::exit::{Exit, FAILED, NO_CONNECTION, NO_NAME, NO_TLS, words};
 use crate::screen::Screen;
 use crate::settings::{AskedVersion, Kind, Settings};
 
@@ -283,15 +283,6 @@ fn version_name(version: Version) -> &'static str {
         Version::V311 => "3.1.1",
         Version::V5 => "5.0",
     }
-}
-
-/// The system's words without the number that Rust adds.
-fn words(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error")
-        .next()
-        .unwrap_or(&text)
-        .to_lowercase()
 }
 
 /// Prints the stages.

@@ -1,11 +1,14 @@
 //! Messages and properties between the command line, the library and the printer.
 
+use std::borrow::Cow;
+
 use martlet_client::{Message, Properties};
 use martlet_codec::{PropertiesBuf, Property, PropertyId};
 
 use crate::exit::{Exit, USAGE};
 use crate::format::Incoming;
 use crate::properties::{self, Owned, Value, hyphenated};
+use crate::settings::Output;
 
 /// Puts properties of -D into a message; returns the will's delay, which is no part of it.
 pub(super) fn set(
@@ -77,11 +80,28 @@ pub(super) fn encoded(properties: &Properties) -> PropertiesBuf {
     buffer
 }
 
+/// The payload as it is to be shown; the error says why `--decode` could do nothing with it. An empty payload stays one: it
+/// says that there is no value any more.
+pub(super) fn shown<'a>(message: &'a Message, output: &Output) -> Result<Cow<'a, [u8]>, String> {
+    match &output.decoder {
+        Some(decoder) if !message.payload.is_empty() => decoder
+            .decode(&message.payload, output.pretty)
+            .map(Cow::Owned)
+            .map_err(|why| format!("{}: {why}", message.topic.as_str())),
+        Some(_) | None => Ok(Cow::Borrowed(&message.payload)),
+    }
+}
+
 /// The message as the printer wants it.
-pub(super) fn printed<'a>(message: &'a Message, properties: &'a PropertiesBuf) -> Incoming<'a> {
+pub(super) fn printed<'a>(
+    message: &'a Message,
+    payload: &'a [u8],
+    properties: &'a PropertiesBuf,
+) -> Incoming<'a> {
     Incoming {
         topic: message.topic.as_str(),
-        payload: &message.payload,
+        payload,
+        payload_length: message.payload.len(),
         qos: message.qos as u8,
         retain: message.retain,
         // The library keeps it to itself.

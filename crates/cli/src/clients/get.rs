@@ -4,22 +4,24 @@ use std::pin::pin;
 
 use martlet_client::{Client, Filter};
 
-use super::connecting::{connect, explain};
-use super::conversions::{encoded, printed};
+use super::connecting::{connect, explain, note};
+use super::conversions::{encoded, printed, shown};
 use super::publish::or_signal;
-use super::subscribe::{RETAINED_IDLE, printer};
+use super::subscribe::{RETAINED_IDLE, not_decoded, printer};
 use super::{Ending, close};
 use crate::exit::{Exit, TIMED_OUT};
-use crate::screen::Screen;
+use crate::outlet::{Outlet, Stopped};
 use crate::settings::Settings;
 use crate::signals::Signals;
 
 /// Prints the retained values of the filters.
 pub(super) async fn run(settings: &Settings) -> Result<Ending, Exit> {
     let mut signals = Signals::new().map_err(Exit::failed)?;
+    // What is wrong with the place for messages is found before anything is connected.
+    let mut outlet = Outlet::open(&settings.output)?;
     let work = pin!(async {
         let client = connect(settings).await?;
-        let ending = print(&client, settings).await;
+        let ending = print(&client, &mut outlet, settings).await;
         Ok::<_, Exit>((client, ending))
     });
     let limited = pin!(async {
@@ -39,7 +41,7 @@ pub(super) async fn run(settings: &Settings) -> Result<Ending, Exit> {
     }
 }
 
-async fn print(client: &Client, settings: &Settings) -> Result<Ending, Exit> {
+async fn print(client: &Client, outlet: &mut Outlet, settings: &Settings) -> Result<Ending, Exit> {
     let receiving = &settings.receiving;
     let subscriptions = receiving.subscriptions.iter();
     let filters: Vec<Filter> = subscriptions
@@ -59,18 +61,29 @@ async fn print(client: &Client, settings: &Settings) -> Result<Ending, Exit> {
             return Err(Exit::new(reason.as_u8(), text));
         }
     }
-    let mut printer = printer(settings);
-    let mut screen = Screen::new().map_err(Exit::failed)?;
-    let mut count = 0;
+    let printer = printer(settings);
+    let (mut count, mut unreadable) = (0, 0);
     while let Some(message) = set.next().await {
         let mut out = Vec::new();
         let properties = encoded(message.properties());
+        let payload = match shown(&message, &settings.output) {
+            Ok(payload) => payload,
+            Err(why) => {
+                note(settings, &why);
+                unreadable += 1;
+                continue;
+            }
+        };
         // That a payload is no JSON is no complaint in our dialect.
-        let _ = printer.print(&printed(&message, &properties), &mut out);
-        count += 1;
-        if screen.show(&out).is_err() {
-            break;
+        let _ = printer.print(&printed(&message, &payload, &properties), &mut out);
+        match outlet.put(message.topic.as_str(), &out) {
+            Ok(()) => count += 1,
+            Err(Stopped::Gone) => return Ok(Ending::good(count)),
+            Err(Stopped::Failed(exit)) => return Ok(Ending::bad(exit, count)),
         }
+    }
+    if unreadable > 0 {
+        return Ok(Ending::bad(not_decoded(unreadable), count));
     }
     if count > 0 {
         return Ok(Ending::good(count));

@@ -6,12 +6,12 @@ use std::time::Instant;
 use martlet_client::{Client, Filter, IntoTopic as _, Message};
 
 use super::connecting::{connect, explain, not_published, note};
-use super::conversions::{encoded, printed};
+use super::conversions::{encoded, printed, shown};
 use super::publish::{dress, or_signal, payload};
 use super::subscribe::printer;
 use super::{Ending, close};
-use crate::exit::{Exit, FAILED, TIMED_OUT};
-use crate::screen::Screen;
+use crate::exit::{BAD_INPUT, Exit, FAILED, TIMED_OUT};
+use crate::outlet::{Outlet, Stopped};
 use crate::settings::Settings;
 use crate::signals::Signals;
 
@@ -106,10 +106,12 @@ async fn ask(client: &Client, mut request: Message, settings: &Settings) -> Resu
 fn print(response: &Message, settings: &Settings) -> Result<Ending, Exit> {
     let mut out = Vec::new();
     let properties = encoded(response.properties());
-    let mut printer = printer(settings);
+    let payload = shown(response, &settings.output).map_err(|why| Exit::new(BAD_INPUT, why))?;
     // That a payload is no JSON is no complaint in our dialect.
-    let _ = printer.print(&printed(response, &properties), &mut out);
-    // Nobody reading is no error.
-    let _ = Screen::new().map_err(Exit::failed)?.show(&out);
-    Ok(Ending::good(1))
+    let _ = printer(settings).print(&printed(response, &payload, &properties), &mut out);
+    let mut outlet = Outlet::open(&settings.output)?;
+    match outlet.put(response.topic.as_str(), &out) {
+        Ok(()) | Err(Stopped::Gone) => Ok(Ending::good(1)),
+        Err(Stopped::Failed(exit)) => Err(exit),
+    }
 }

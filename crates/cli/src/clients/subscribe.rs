@@ -1,33 +1,36 @@
-//! `martlet sub`.
+//! `martlet sub`. What it waits for stands in `waiting`.
 #![expect(
     clippy::wildcard_enum_match_arm,
     reason = "of the states of a client only some are told"
 )]
 
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
-use std::task::Poll;
+mod waiting;
+
+use std::pin::pin;
 use std::time::Duration;
 
 use martlet_client::{Client, Filter, Granted, Message, RetainedSet, State, Subscription};
 use martlet_codec::{RetainHandling as Handling, topic_matches};
 use tokio::sync::watch;
-use tokio::time::{Sleep, sleep};
+use tokio::time::sleep;
 
+use self::waiting::{Ends, Timers, Woke, wait};
 use super::connecting::{connect, explain, note, tell};
-use super::conversions::{encoded, printed};
+use super::conversions::{encoded, printed, shown};
 use super::{Ending, close};
-use crate::exit::{Exit, FAILED, TIMED_OUT};
+use crate::exit::{BAD_INPUT, Exit, FAILED, TIMED_OUT};
 use crate::format::Printer;
+use crate::outlet::{Outlet, Stopped};
 use crate::programs::Dialect;
-use crate::screen::Screen;
-use crate::settings::{RetainHandling, Settings};
+use crate::settings::{Kind, Place, RetainHandling, Settings};
 use crate::signals::Signals;
 
 /// Subscribes and prints as the settings say.
 pub(super) async fn run(settings: &Settings) -> Result<Ending, Exit> {
     let mut signals = Signals::new().map_err(Exit::failed)?;
     let mut ends = Ends::new(settings);
+    // What is wrong with the place for messages is found before anything is connected.
+    let outlet = Outlet::open(&settings.output)?;
     let Some(client) = ends.during(pin!(connect(settings)), &mut signals).await else {
         return Ok(ends.early(&signals));
     };
@@ -48,8 +51,10 @@ pub(super) async fn run(settings: &Settings) -> Result<Ending, Exit> {
                 settings,
                 client: client.clone(),
                 printer: printer(settings),
-                screen: Screen::new().map_err(Exit::failed)?,
+                outlet,
                 count: 0,
+                unreadable: 0,
+                recent: 0,
             };
             let ending = reader.read(&mut source, ends, &mut signals).await;
             source.leave();
@@ -65,7 +70,24 @@ pub(super) fn printer(settings: &Settings) -> Printer {
     let mut seed = [0; 8];
     // Which messages --random-filter leaves out is no secret.
     let _ = getrandom::fill(&mut seed);
-    Printer::new(&settings.output, Dialect::Martlet, u64::from_le_bytes(seed))
+    let mut output = settings.output.clone();
+    match output.place {
+        // A file has the payload and nothing else, unless something else was asked for.
+        Place::Folder(_) if output.kind == Kind::Text && !output.verbose => {
+            output.kind = Kind::Raw;
+        }
+        Place::Table => output.verbose = true,
+        Place::Screen | Place::Folder(_) | Place::Log(_) => {}
+    }
+    Printer::new(&output, Dialect::Martlet, u64::from_le_bytes(seed))
+}
+
+/// Payloads that were not what `--decode` says: told one by one, and here for the exit code.
+pub(super) fn not_decoded(count: u64) -> Exit {
+    Exit::new(
+        BAD_INPUT,
+        format!("messages that --decode could not read, and that were left out: {count}"),
+    )
 }
 
 /// Where messages come from.
@@ -89,53 +111,6 @@ impl Source {
         match self {
             Self::Live(subscription) => subscription.detach(),
             Self::Retained(_) => {}
-        }
-    }
-}
-
-/// When to end without being asked by the broker.
-struct Ends {
-    deadline: Option<Pin<Box<Sleep>>>,
-    timed_out: bool,
-}
-
-impl Ends {
-    fn new(settings: &Settings) -> Self {
-        Self {
-            deadline: settings.receiving.timeout.map(|time| Box::pin(sleep(time))),
-            timed_out: false,
-        }
-    }
-
-    /// Waits for a future; None if the time is over or a signal came first.
-    async fn during<F: Future>(
-        &mut self,
-        mut future: Pin<&mut F>,
-        signals: &mut Signals,
-    ) -> Option<F::Output> {
-        poll_fn(|context| {
-            if let Poll::Ready(output) = future.as_mut().poll(context) {
-                return Poll::Ready(Some(output));
-            }
-            if signals.poll(context).is_ready() {
-                return Poll::Ready(None);
-            }
-            if let Some(deadline) = &mut self.deadline
-                && deadline.as_mut().poll(context).is_ready()
-            {
-                self.timed_out = true;
-                return Poll::Ready(None);
-            }
-            Poll::Pending
-        })
-        .await
-    }
-
-    fn early(&self, _signals: &Signals) -> Ending {
-        if self.timed_out {
-            Exit::new(TIMED_OUT, "the time was over before the subscription stood").into()
-        } else {
-            Ending::good(0)
         }
     }
 }
@@ -251,53 +226,85 @@ struct Reader<'a> {
     settings: &'a Settings,
     client: Client,
     printer: Printer,
-    screen: Screen,
+    outlet: Outlet,
     count: u64,
-}
-
-/// What came first.
-enum Woke {
-    Message(Option<Message>),
-    State,
-    Signal,
-    Deadline,
-    Idle,
+    /// Messages that could not be decoded.
+    unreadable: u64,
+    /// Messages of this second, with `--message-rate`.
+    recent: u64,
 }
 
 impl Reader<'_> {
     async fn read(&mut self, source: &mut Source, mut ends: Ends, signals: &mut Signals) -> Ending {
         let mut state = self.client.state();
         let mut connected = true;
-        let mut idle = self
-            .settings
-            .receiving
-            .idle
-            .map(|time| (time, Box::pin(sleep(time))));
+        let idle = self.settings.receiving.idle;
+        let mut timers = Timers {
+            idle: idle.map(|time| (time, Box::pin(sleep(time)))),
+            second: self
+                .settings
+                .output
+                .message_rate
+                .then(|| Box::pin(sleep(SECOND))),
+        };
         loop {
-            match wait(source, &mut state, signals, &mut ends, &mut idle).await {
+            let ended = match wait(source, &mut state, signals, &mut ends, &mut timers).await {
                 Woke::Message(Some(message)) => {
-                    if let Some((time, pause)) = &mut idle {
+                    if let Some((time, pause)) = &mut timers.idle {
                         *pause = Box::pin(sleep(*time));
                     }
-                    match self.on_message(&message).await {
-                        Ok(true) => {}
-                        Ok(false) => return Ending::good(self.count),
-                        Err(exit) => return Ending::bad(exit, self.count),
-                    }
+                    self.on_message(&message).await
                 }
-                Woke::Message(None) => return self.over(source, &state),
-                Woke::State => self.tell(&mut state, &mut connected),
-                Woke::Deadline => return self.too_few("the time was over"),
+                Woke::Second => {
+                    timers.second = Some(Box::pin(sleep(SECOND)));
+                    self.print_rate()
+                }
+                Woke::State => {
+                    self.tell(&mut state, &mut connected);
+                    Ok(())
+                }
+                Woke::Message(None) => Err(self.over(source, &state)),
+                Woke::Deadline => Err(self.too_few("the time was over")),
                 Woke::Idle if self.settings.receiving.count.is_some() => {
-                    return self.too_few("nothing more came");
+                    Err(self.too_few("nothing more came"))
                 }
-                Woke::Idle | Woke::Signal => return Ending::good(self.count),
+                Woke::Idle => Err(self.enough()),
+                Woke::Signal => Err(Ending::good(self.count)),
+            };
+            if let Err(ending) = ended {
+                if self.recent > 0 {
+                    // Nobody reading is no error, and another one is known already.
+                    let _ = self.print_rate();
+                }
+                return ending;
             }
         }
     }
 
-    /// Prints a message; whether more are wanted.
-    async fn on_message(&mut self, message: &Message) -> Result<bool, Exit> {
+    /// How it ends when everything has come.
+    fn enough(&self) -> Ending {
+        match self.unreadable {
+            0 => Ending::good(self.count),
+            count => Ending::bad(not_decoded(count), self.count),
+        }
+    }
+
+    /// Writes something; the error is how it ends.
+    fn put(&mut self, topic: &str, shown: &[u8]) -> Result<(), Ending> {
+        match self.outlet.put(topic, shown) {
+            Ok(()) => Ok(()),
+            Err(Stopped::Gone) => Err(Ending::good(self.count)),
+            Err(Stopped::Failed(exit)) => Err(Ending::bad(exit, self.count)),
+        }
+    }
+
+    fn print_rate(&mut self) -> Result<(), Ending> {
+        let line = format!("{}\n", std::mem::take(&mut self.recent));
+        self.put(RATE, line.as_bytes())
+    }
+
+    /// Prints a message; the error is how it ends, if no more are wanted.
+    async fn on_message(&mut self, message: &Message) -> Result<(), Ending> {
         let receiving = &self.settings.receiving;
         let topic = message.topic.as_str();
         if message.retain && receiving.no_retained
@@ -306,23 +313,39 @@ impl Reader<'_> {
                 .iter()
                 .any(|filter| topic_matches(filter, topic))
         {
-            return Ok(true);
+            return Ok(());
         }
         if receiving.remove_retained && message.retain {
             let removal = Message::new(topic, ()).retain().qos(1);
             let removed = self.client.publish_message(removal).await;
-            removed.map_err(|error| super::connecting::not_published(&error))?;
+            removed.map_err(|error| {
+                Ending::bad(super::connecting::not_published(&error), self.count)
+            })?;
         }
-        let mut out = Vec::new();
-        let properties = encoded(message.properties());
-        if let Some(complaint) = self.printer.print(&printed(message, &properties), &mut out) {
-            note(self.settings, &complaint.to_string());
-        }
-        if self.screen.show(&out).is_err() {
-            return Ok(false);
+        if self.settings.output.message_rate {
+            self.recent += 1;
+        } else if self.printer.lets_through() {
+            let payload = match shown(message, &self.settings.output) {
+                Ok(payload) => payload,
+                Err(why) => {
+                    note(self.settings, &why);
+                    self.unreadable += 1;
+                    return Ok(());
+                }
+            };
+            let mut out = Vec::new();
+            let properties = encoded(message.properties());
+            let incoming = printed(message, &payload, &properties);
+            if let Some(complaint) = self.printer.print(&incoming, &mut out) {
+                note(self.settings, &complaint.to_string());
+            }
+            self.put(topic, &out)?;
         }
         self.count += 1;
-        Ok(Some(self.count) != receiving.count)
+        if Some(self.count) == receiving.count {
+            return Err(self.enough());
+        }
+        Ok(())
     }
 
     /// No more messages: the retained ones have all come, or the client has closed.
@@ -333,9 +356,7 @@ impl Reader<'_> {
         };
         match (closed, source) {
             (Some(Some(error)), _) => Ending::bad(explain(&error, self.settings), self.count),
-            (None, Source::Retained(_)) if self.settings.receiving.count.is_none() => {
-                Ending::good(self.count)
-            }
+            (None, Source::Retained(_)) if self.settings.receiving.count.is_none() => self.enough(),
             (None, Source::Retained(_)) => self.too_few("there are no more retained messages"),
             (Some(None) | None, _) => Ending::bad(
                 Exit::new(FAILED, "the broker ended the subscription"),
@@ -375,41 +396,8 @@ impl Reader<'_> {
     }
 }
 
-async fn wait(
-    source: &mut Source,
-    state: &mut watch::Receiver<State>,
-    signals: &mut Signals,
-    ends: &mut Ends,
-    idle: &mut Option<(Duration, Pin<Box<Sleep>>)>,
-) -> Woke {
-    let mut next = pin!(source.next());
-    let mut changed = pin!(state.changed());
-    let mut is_watched = true;
-    poll_fn(|context| {
-        if signals.poll(context).is_ready() {
-            return Poll::Ready(Woke::Signal);
-        }
-        if let Some(deadline) = &mut ends.deadline
-            && deadline.as_mut().poll(context).is_ready()
-        {
-            return Poll::Ready(Woke::Deadline);
-        }
-        if let Poll::Ready(message) = next.as_mut().poll(context) {
-            return Poll::Ready(Woke::Message(message));
-        }
-        if is_watched && let Poll::Ready(result) = changed.as_mut().poll(context) {
-            is_watched = false;
-            if result.is_ok() {
-                return Poll::Ready(Woke::State);
-            }
-        }
-        match idle {
-            Some((_, pause)) => pause.as_mut().poll(context).map(|()| Woke::Idle),
-            None => Poll::Pending,
-        }
-    })
-    .await
-}
-
+const SECOND: Duration = Duration::from_secs(1);
+/// What stands for a topic where `--message-rate` writes to a folder.
+const RATE: &str = "message-rate";
 /// How long silence has to last where a broker lets us place no marker.
 pub(super) const RETAINED_IDLE: Duration = Duration::from_secs(2);

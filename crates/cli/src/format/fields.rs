@@ -57,7 +57,7 @@ pub(super) fn print(
         b'J' => return json_payload(message, context, out),
         b'l' => number(
             field,
-            i64::try_from(message.payload.len()).unwrap_or(i64::MAX),
+            i64::try_from(message.payload_length).unwrap_or(i64::MAX),
             out,
         ),
         b'm' => number(field, i64::from(message.packet_id), out),
@@ -91,8 +91,18 @@ pub(super) fn print(
     Ok(())
 }
 
-/// The whole message as an object; the payload as text, or in base64 if it is none.
-pub(super) fn print_json(message: &Incoming<'_>, context: Context<'_>, out: &mut Vec<u8>) {
+/// The whole message as an object; the payload as text, or in base64 if it is none. A decoded one is JSON itself.
+pub(super) fn print_json(
+    message: &Incoming<'_>,
+    context: Context<'_>,
+    decoded: bool,
+    out: &mut Vec<u8>,
+) {
+    if decoded {
+        // What a decoder has made is JSON: there is nothing to complain about.
+        let _ = json_payload(message, context, out);
+        return;
+    }
     object(
         message,
         context,
@@ -158,7 +168,7 @@ fn object(
         member("topic", Json::text(message.topic)),
         member("qos", Json::Unsigned(u64::from(message.qos))),
         member("retain", Json::Unsigned(u64::from(message.retain))),
-        member("payloadlen", number(message.payload.len())),
+        member("payloadlen", number(message.payload_length)),
     ];
     // 0: the library keeps the identifier to itself.
     if message.qos > 0 && message.packet_id > 0 {

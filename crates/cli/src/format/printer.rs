@@ -14,7 +14,10 @@ use crate::settings::{Kind, Output};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Incoming<'a> {
     pub(crate) topic: &'a str,
+    /// As it is to be shown: decoded, if that was asked for.
     pub(crate) payload: &'a [u8],
+    /// Of the payload that came.
+    pub(crate) payload_length: usize,
     pub(crate) qos: u8,
     pub(crate) retain: bool,
     /// 0 at QoS 0.
@@ -43,6 +46,10 @@ impl fmt::Display for Complaint {
 
 /// Prints messages as the options want them.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "switches of a command line are independent"
+)]
 pub(crate) struct Printer {
     format: Option<Format>,
     kind: Kind,
@@ -50,6 +57,8 @@ pub(crate) struct Printer {
     end_of_line: bool,
     pretty: bool,
     share: u32,
+    /// Payloads are JSON.
+    decoded: bool,
     dialect: Dialect,
     zone: Zone,
     dice: u64,
@@ -65,17 +74,20 @@ impl Printer {
             end_of_line: output.end_of_line,
             pretty: output.pretty,
             share: output.random_share,
+            decoded: output.decoder.is_some(),
             dialect,
             zone: Zone::local(),
             dice: seed | 1,
         }
     }
 
+    /// Whether `--random-filter` lets the next message through.
+    pub(crate) fn lets_through(&mut self) -> bool {
+        self.share >= 10_000 || self.roll() < self.share
+    }
+
     /// Appends a message, and returns what is to be said about it elsewhere.
-    pub(crate) fn print(&mut self, message: &Incoming<'_>, out: &mut Vec<u8>) -> Option<Complaint> {
-        if self.share < 10_000 && self.roll() >= self.share {
-            return None;
-        }
+    pub(crate) fn print(&self, message: &Incoming<'_>, out: &mut Vec<u8>) -> Option<Complaint> {
         let end: &[u8] = if self.end_of_line { b"\n" } else { b"" };
         if self.format.is_some() {
             return self.formatted(message, out);
@@ -83,7 +95,8 @@ impl Printer {
         match self.kind {
             Kind::Raw => out.extend_from_slice(message.payload),
             Kind::Json => {
-                fields::print_json(message, self.context(&LocalTime::now(&self.zone)), out);
+                let time = LocalTime::now(&self.zone);
+                fields::print_json(message, self.context(&time), self.decoded, out);
                 out.extend_from_slice(end);
             }
             Kind::Text if self.verbose && message.payload.is_empty() => {
@@ -173,6 +186,7 @@ mod tests {
         Incoming {
             topic,
             payload,
+            payload_length: payload.len(),
             qos: 0,
             retain: true,
             packet_id: 0,
@@ -321,7 +335,9 @@ mod tests {
         printer.share = 2_500;
         let mut out = Vec::new();
         for _ in 0..4_000 {
-            printer.print(&message("t", b"x", Properties::EMPTY), &mut out);
+            if printer.lets_through() {
+                printer.print(&message("t", b"x", Properties::EMPTY), &mut out);
+            }
         }
         let shown = out.len() / 2;
         assert!((800..1_200).contains(&shown), "{shown} of 4000");

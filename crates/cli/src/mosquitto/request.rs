@@ -35,7 +35,7 @@ pub(super) async fn run(mut run: Run<'_>, payload: &[u8]) -> u8 {
             }
             Woke::Link(Ok(Event::Message(message))) => {
                 let mut out = Vec::new();
-                let mut printer = Printer::new(&run.settings.output, Dialect::Mosquitto, 0);
+                let printer = Printer::new(&run.settings.output, Dialect::Mosquitto, 0);
                 if let Some(complaint) = printer.print(&printed(&message), &mut out) {
                     run.complain(&complaint.to_string());
                 }

@@ -174,8 +174,9 @@ impl Subscriber<'_> {
             self.remove(&message.topic);
         }
         let mut out = Vec::new();
-        let complaint = self.printer.print(&printed(message), &mut out);
-        if let Some(complaint) = complaint {
+        if self.printer.lets_through()
+            && let Some(complaint) = self.printer.print(&printed(message), &mut out)
+        {
             self.run.complain(&complaint.to_string());
         }
         if self.run.screen.show(&out).is_err() {
@@ -223,6 +224,7 @@ pub(super) fn printed(message: &Incoming) -> Printed<'_> {
     Printed {
         topic: &message.topic,
         payload: &message.payload,
+        payload_length: message.payload.len(),
         qos: message.qos as u8,
         retain: message.retain,
         packet_id: message.id,

@@ -4,6 +4,7 @@
     reason = "each function knows the options of its group and leaves the others to the next"
 )]
 
+mod output;
 mod tls;
 
 use std::ffi::OsStr;
@@ -14,12 +15,11 @@ use super::numbers::{self, Range, atof, duration, strtol, topic};
 use super::problem::{Problem, What};
 use super::table::{Opt, Spec};
 use super::url;
-use crate::format::Format;
 use crate::pace::Rate;
 use crate::programs::{Dialect, Program};
 use crate::properties::Value;
 use crate::settings::{
-    AskedVersion, Encoding, Kind, Lines, RetainHandling, Secret, Settings, Source, Subscription,
+    AskedVersion, Encoding, Lines, RetainHandling, Secret, Settings, Source, Subscription,
 };
 use crate::template::Template;
 
@@ -40,7 +40,7 @@ pub(super) fn apply(
         sending,
         message_properties,
         receiving,
-        output,
+        output::output,
         will,
         tls::tls,
     ] {
@@ -420,56 +420,6 @@ fn timeout(word: &Word<'_>) -> Result<std::time::Duration, Problem> {
         return Err(word.wrong("more than no time"));
     }
     Ok(time)
-}
-
-fn output(word: &Word<'_>, settings: &mut Settings) -> Result<bool, Problem> {
-    let output = &mut settings.output;
-    match word.spec.opt {
-        Opt::Format => {
-            let format = Format::parse(word.value.as_encoded_bytes(), word.dialect);
-            output.format = Some(format.map_err(Problem::Format)?);
-        }
-        Opt::Output => {
-            output.kind = match word.value.to_str() {
-                Some("text") => Kind::Text,
-                Some("json") => Kind::Json,
-                Some("raw") => Kind::Raw,
-                _ => return Err(word.wrong("a kind of output; there are text, json and raw")),
-            };
-        }
-        Opt::Verbose => output.verbose = true,
-        Opt::NoEol => output.end_of_line = false,
-        Opt::Pretty => output.pretty = true,
-        Opt::RandomFilter => output.random_share = random_share(word)?,
-        Opt::Debug => settings.debug = true,
-        Opt::Quiet => settings.quiet = true,
-        Opt::Probe => settings.probe = true,
-        _ => return Ok(false),
-    }
-    Ok(true)
-}
-
-/// Of ten thousand messages, how many. Mosquitto prints a tenth of what its manual says.
-fn random_share(word: &Word<'_>) -> Result<u32, Problem> {
-    let text = word.value.to_string_lossy();
-    let share = match word.dialect {
-        Dialect::Martlet => text.parse().unwrap_or(0.0) * 100.0,
-        Dialect::Mosquitto => atof(&text) * 10.0,
-    };
-    if (1.0..10_001.0).contains(&share) {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "at most ten thousand, and mosquitto cuts it off, too"
-        )]
-        return Ok(share as u32);
-    }
-    Err(Problem::Number {
-        option: word.option(),
-        read: 0,
-        given: text.into_owned(),
-        wants: "a percentage from 0.01 to 100",
-    })
 }
 
 fn will(word: &Word<'_>, settings: &mut Settings) -> Result<bool, Problem> {

@@ -5,7 +5,7 @@ use martlet_codec::{PacketType, Place, PropertyId, Version};
 use super::problem::{Problem, PropertyProblem};
 use crate::programs::{Dialect, Program};
 use crate::properties::{Flaw, Properties, Value, hyphenated};
-use crate::settings::{AskedVersion, Encoding, Lines, Settings, Source};
+use crate::settings::{self, AskedVersion, Encoding, Lines, Settings, Source};
 
 /// Checks the settings and fills in what follows from others.
 pub(super) fn check(settings: &mut Settings) -> Result<(), Problem> {
@@ -112,6 +112,13 @@ fn ours(settings: &Settings) -> Result<(), Problem> {
         });
     }
     rate(settings)?;
+    if settings.output.message_rate && settings.output.place == settings::Place::Table {
+        return Err(Problem::Conflict {
+            one: "--message-rate",
+            other: "--watch",
+            why: "there is no message to show",
+        });
+    }
     if sending.repeat > 1 && sending.source == Source::StdinLines {
         return Err(Problem::Conflict {
             one: "--repeat",

@@ -43,6 +43,12 @@ pub(crate) fn man() -> String {
     }
     page.push_str(".SH OUTPUT FORMAT\n");
     page.push_str(&roff(FORMAT));
+    page.push_str("\n.SH TEMPLATES\n");
+    page.push_str(&roff(TEMPLATES));
+    page.push_str("\n.SH FILES OF MESSAGES\n");
+    page.push_str(&roff(FOLDER));
+    page.push_str("\n.SH DECODING\n");
+    page.push_str(&roff(DECODING));
     page.push_str("\n.SH PROPERTIES\nNames for \\-D:\n");
     let names: Vec<String> = martlet_codec::PropertyId::ALL
         .iter()
@@ -126,6 +132,22 @@ const FORMAT: &str = "\
 %% is a percent sign. Behind the percent sign may stand a minus (to the left), a zero (fill with zeros), a width and a \
 dot with a precision; %.2:x puts a colon behind every second byte. @ and a letter is what strftime makes of it, \
 @N nanoseconds, @@ an at sign. Escapes: \\\\ \\0 \\a \\e \\n \\r \\t \\v.";
+
+const TEMPLATES: &str = "\
+--template takes text with fields between double braces. {{n}} the number of the message from 1, {{topic}}, {{line}} what \
+the line of standard input says (with -l), {{time}} the time in UTC as RFC 3339 has it, {{unix}} and {{unix_ms}} seconds and \
+milliseconds since 1970, {{random:LOW:HIGH}} a whole number in that range, {{brace}} two braces that are text.";
+
+const FOLDER: &str = "\
+--to-dir FOLDER keeps the newest message of each topic in a file of its own: the payload as it is, or what -F, -v, --output or \
+--decode make of it. The name is the topic, percent-encoded as in URLs (home/kitchen is home%2Fkitchen); where it would be \
+longer than 240 bytes it is cut, and has ~ and the topic's SHA-256 behind it. A file is replaced as a whole. --append FILE puts \
+whole messages at the end of a file.";
+
+const DECODING: &str = "\
+--decode FORM prints payloads as JSON: json, cbor (byte strings in base64, tags passed over), msgpack (byte strings in base64, \
+extensions as an object), protobuf (without a schema: fields by their number, numbers of 32 and 64 bits as hexadecimal digits). \
+What cannot be read is told on standard error and left out; at the end the exit status is 65.";
 
 const FILES: &str = "\
 $XDG_CONFIG_HOME/martlet/profiles/NAME (or ~/.config/...): the options of --profile NAME, one a line, the value behind \

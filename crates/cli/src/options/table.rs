@@ -72,6 +72,11 @@ pub(crate) enum Opt {
     NoEol,
     Pretty,
     RandomFilter,
+    Decode,
+    ToDir,
+    Append,
+    Watch,
+    MessageRate,
     WillTopic,
     WillPayload,
     WillQos,
@@ -221,6 +226,7 @@ const fn valued(
 const QOS: &[&str] = &["0", "1", "2"];
 const VERSIONS: &[&str] = &["5", "311", "31", "auto"];
 const OUTPUTS: &[&str] = &["text", "json", "raw"];
+const FORMS: &[&str] = &["json", "cbor", "msgpack", "protobuf"];
 const HANDLINGS: &[&str] = &["always", "new", "never"];
 const SUB_AND_GET: Programs = Programs::SUB.and(Programs::GET);
 const SUB_AND_RR: Programs = Programs::SUB.and(Programs::RR);
@@ -301,6 +307,11 @@ pub(crate) const GROUPS: &[Group] = &[
         switch(Opt::NoEol, &["-N"], "No end of line behind the payload").only(Programs::READERS).mosquitto(SUB_AND_RR),
         switch(Opt::Pretty, &["--pretty"], "JSON over several lines").only(Programs::READERS).mosquitto(SUB_AND_RR),
         valued(Opt::RandomFilter, &["--random-filter"], "PERCENT", "chance", "Print only so many of a hundred messages").only(Programs::SUB).mosquitto(Programs::SUB),
+        valued(Opt::Decode, &["--decode"], "FORM", "form", "Print payloads of this form as JSON: json, cbor, msgpack or protobuf; several with commas are tried in turn").only(Programs::READERS).words(FORMS),
+        valued(Opt::ToDir, &["--to-dir"], "FOLDER", "folder", "Not to standard output: keep the newest message of each topic in a file there, named after the topic").only(SUB_AND_GET).files(),
+        valued(Opt::Append, &["--append"], "FILE", "file", "Not to standard output: append whole messages to a file").only(SUB_AND_GET).files(),
+        switch(Opt::Watch, &["-w", "--watch"], "A line for each topic, rewritten in place; wants a terminal").only(Programs::SUB),
+        switch(Opt::MessageRate, &["--message-rate"], "Print each second how many messages came, not the messages").only(Programs::SUB),
         switch(Opt::Debug, &["-d", "--debug"], "Say what is sent and received").mosquitto(Programs::THREE),
         switch(Opt::Quiet, &["--quiet"], "No messages about errors").mosquitto(Programs::THREE),
     ] },
