@@ -160,6 +160,7 @@ pub mod client {
                 let mut messages = match client.subscribe(topic_filter).await {
                     Ok(messages) => messages,
                     Err(error) => {
+                        let error = crate::error::Public(&error);
                         tracing::error!(%error, "a subscription was refused");
                         return;
                     }

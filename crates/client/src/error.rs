@@ -197,6 +197,19 @@ impl fmt::Display for Error {
     }
 }
 
+/// An error as events show it: without what the server says, which can be about anybody's business.
+pub(crate) struct Public<'a>(pub(crate) &'a Error);
+
+impl fmt::Display for Public<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.reason() {
+            // What there is to say about this one, this library says.
+            None | Some(ReasonCode::SessionTakenOver) => self.0.fmt(f),
+            Some(_) => self.0.kind.fmt(f),
+        }
+    }
+}
+
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.source

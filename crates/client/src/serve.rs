@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::error::Error;
@@ -16,6 +17,9 @@ impl Client {
     ///
     /// Up to 64 requests are handled at a time; more wait in the subscription. Runs until the client is
     /// closed; spawn it to do other things.
+    ///
+    /// Answers leave as they are ready. Those that nothing ties to their requests (3.1.1) leave in the order of the
+    /// requests, because that is how they find them.
     ///
     /// ```no_run
     /// # async fn example(client: martlet_client::Client) -> Result<(), martlet_client::Error> {
@@ -37,6 +41,7 @@ impl Client {
     {
         let mut requests = self.subscribe(filter).qos(1).buffer(AT_A_TIME_MAX).await?;
         let mut running = JoinSet::new();
+        let mut last = None;
         while let Some(request) = requests.recv().await {
             let qos = request.qos;
             let properties = request.properties();
@@ -44,6 +49,7 @@ impl Client {
             let to = to.unwrap_or_else(|| format!("{}/reply", request.topic).into_topic());
             let correlation = properties.correlation_data.clone();
             let answering = handler(request);
+            let turn = correlation.is_none().then(|| Turn::behind(&mut last));
             let client = self.clone();
             running.spawn(async move {
                 let mut answer = Message::new(to, answering.await).qos(qos);
@@ -51,7 +57,16 @@ impl Client {
                     answer.properties_mut().correlation_data = Some(data);
                 }
                 // Who has asked will see that no answer comes; there is nobody else to tell.
-                drop(client.publish_message(answer).await);
+                if let Some(mut turn) = turn {
+                    turn.come().await;
+                    let admitted = client.publish_message(answer).enqueue().await;
+                    drop(turn);
+                    if let Ok(delivery) = admitted {
+                        drop(delivery.await);
+                    }
+                } else {
+                    drop(client.publish_message(answer).await);
+                }
             });
             while running.try_join_next().is_some() {}
             while running.len() >= AT_A_TIME_MAX {
@@ -59,6 +74,41 @@ impl Client {
             }
         }
         Ok(())
+    }
+}
+
+/// The place of an answer in the order of the requests. It is over when it is dropped, also by a handler that panics: then
+/// the next one waits for those before it.
+struct Turn {
+    before: Option<Before>,
+    over: Option<oneshot::Sender<Option<Before>>>,
+}
+
+/// The end of a turn, and whom else to wait for.
+struct Before(oneshot::Receiver<Option<Self>>);
+
+impl Turn {
+    fn behind(last: &mut Option<Before>) -> Self {
+        let (over, next) = oneshot::channel();
+        Self {
+            before: last.replace(Before(next)),
+            over: Some(over),
+        }
+    }
+
+    async fn come(&mut self) {
+        while let Some(Before(end)) = &mut self.before {
+            self.before = end.await.ok().flatten();
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(over) = self.over.take() {
+            // Nobody listens behind the last one.
+            drop(over.send(self.before.take()));
+        }
     }
 }
 

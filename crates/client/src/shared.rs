@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use crate::error::Public;
 use crate::machine::{Event, Machine, OpId, Outcome, StreamId, Time};
 use crate::ops::Ops;
 use crate::outbox::FileStore;
@@ -268,7 +269,7 @@ fn log(state: &State) {
             next_try: Some(wait),
             last_error,
         } => {
-            let error = last_error.as_ref().map(tracing::field::display);
+            let error = last_error.as_ref().map(Public).map(tracing::field::display);
             let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
             tracing::warn!(attempt, wait_ms, error, "not connected; trying again");
         }
@@ -277,7 +278,7 @@ fn log(state: &State) {
             session_present, ..
         } => tracing::info!(session_present, "connected"),
         State::Closed { last_error } => {
-            let error = last_error.as_ref().map(tracing::field::display);
+            let error = last_error.as_ref().map(Public).map(tracing::field::display);
             tracing::info!(error, "closed");
         }
     }

@@ -2,7 +2,8 @@
 //! against a server that answers as a test wants.
 //!
 //! Map: `basic` is one test of everything; `forwarding`, `broken_links`, `cancelling`, `streams`,
-//! `silent_server`, `restarts` prove the must-haves; `server` is the server that does as it is told.
+//! `silent_server`, `restarts`, `requests`, `events`, `idling`, `ways_in` prove the must-haves; `server` is the server that does
+//! as it is told. `docs/client-acceptance.md` says which test proves what.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -13,11 +14,15 @@ mod basic;
 mod blocking;
 mod broken_links;
 mod cancelling;
+mod events;
 mod forwarding;
+mod idling;
+mod requests;
 mod restarts;
 mod server;
 mod silent_server;
 mod streams;
+mod ways_in;
 
 use std::time::Duration;
 

@@ -146,3 +146,35 @@ async fn a_stream_is_a_stream() {
     })
     .await;
 }
+
+/// Both sides use aliases by themselves: more topics than the broker gives aliases to, and each message comes under its own.
+#[tokio::test]
+async fn p1_topic_aliases_are_automatic_save_bytes_and_mix_nothing_up() {
+    let broker = martlet_client::test::Broker::start().await.unwrap();
+    let mut sent = Vec::new();
+    for aliases in [0, 64] {
+        let builder = martlet_client::Client::builder(broker.url());
+        let builder = builder.topic_aliases(aliases, aliases);
+        let client = builder.connect().await.unwrap();
+        let mut sub = client.subscribe("plant/#").qos(1).await.unwrap();
+        for n in 0..400 {
+            // Eight are used a lot, 40 others now and then.
+            let line = if n % 10 == 9 { n } else { n % 8 };
+            let topic = format!("plant/hall/with/a/long/name/line/{line}/temperature");
+            client.publish(&topic, n).qos(n % 3).await.unwrap();
+            let message = sub.recv().await.unwrap();
+            assert_eq!(
+                (message.topic.as_str(), message.text()),
+                (&*topic, n.to_string().into())
+            );
+        }
+        sent.push(client.stats());
+        client.close(Duration::from_secs(5)).await.unwrap();
+    }
+    let [plain, aliased] = [&sent[0], &sent[1]];
+    assert!(3 * aliased.bytes_sent < 2 * plain.bytes_sent, "{sent:?}");
+    assert!(
+        2 * aliased.bytes_received < plain.bytes_received,
+        "{sent:?}"
+    );
+}
