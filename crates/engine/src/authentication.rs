@@ -4,8 +4,10 @@
 //!   CONNECT ─▶ Asked ── Challenge ─▶ Challenged ── AUTH 0x18 ─▶ Asked ─▶ … ── Accept ─▶ CONNACK 0x00
 //!   AUTH 0x19 (online) ─▶ Asked ── Challenge ─▶ … ── Accept ─▶ AUTH 0x00; other traffic goes on
 //! ```
+//! Asked or Challenged for longer than `Limits::authentication_timeout_ms`, or Refuse: CONNACK or DISCONNECT, and the end.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use martlet_codec::{
@@ -16,7 +18,7 @@ use martlet_codec::{
 use crate::connection::{AuthState, AuthStep, Parked, Phase};
 use crate::effects::{AuthKind, AuthQuestion, AuthTicket, ConnId, Effects, Verdict};
 use crate::report::CloseCause;
-use crate::shard::Shard;
+use crate::shard::{Shard, TimerKey};
 use crate::slab::Key;
 use crate::time::Time;
 
@@ -27,6 +29,7 @@ impl Shard {
         conn: Key,
         connect: &Connect<'_>,
         raw: &[u8],
+        now: Time,
         fx: &mut Effects,
     ) {
         let Some(connection) = self.connections.get_mut(conn) else {
@@ -43,7 +46,7 @@ impl Shard {
             ..AuthState::default()
         }));
         let data = connect.properties.authentication_data();
-        self.ask(conn, AuthKind::Connect, connect, data, fx);
+        self.ask(conn, AuthKind::Connect, connect, data, now, fx);
     }
 
     /// AUTH from a client, before or after CONNACK.
@@ -80,13 +83,8 @@ impl Shard {
         let Some(connect) = decode_connect(&raw) else {
             return;
         };
-        self.ask(
-            conn,
-            kind,
-            &connect,
-            auth.properties.authentication_data(),
-            fx,
-        );
+        let data = auth.properties.authentication_data();
+        self.ask(conn, kind, &connect, data, now, fx);
     }
 
     /// The authenticator's answer. Ignored if the connection has ended or another question was asked since.
@@ -123,13 +121,12 @@ impl Shard {
                     self.write_auth(conn, ReasonCode::Success, data.as_deref(), now, fx);
                 } else {
                     let raw = state.connect.clone();
-                    if let Some(connect) = decode_connect(&raw) {
-                        self.accept(conn, &connect, data.as_deref(), now, fx);
-                    }
+                    self.let_in(conn, &raw, data.as_deref(), now, fx);
                 }
             }
             Verdict::Challenge { data } if state.method.is_some() => {
                 state.step = AuthStep::Challenged;
+                state.since = now;
                 //= mqtt5 4.12.0-2
                 let reason = ReasonCode::ContinueAuthentication;
                 self.write_auth(conn, reason, data.as_deref(), now, fx);
@@ -137,13 +134,82 @@ impl Shard {
             // Without a method there is nothing to go on with.
             Verdict::Challenge { .. } => self.refuse(conn, ReasonCode::NotAuthorized, now, fx),
             //= mqtt5 4.12.0-4
-            Verdict::Refuse { reason } if !online => self.refuse(conn, reason, now, fx),
+            Verdict::Refuse { reason } if !online => {
+                let reason = sayable(reason, PacketType::ConnAck);
+                self.refuse(conn, reason, now, fx);
+            }
             //= mqtt5 4.12.1-2
             Verdict::Refuse { reason } => {
+                let reason = sayable(reason, PacketType::Disconnect);
                 self.close(conn, CloseCause::Administrative(reason), now, fx);
             }
         }
         self.settle(now, fx);
+    }
+
+    /// The client of a CONNECT is who it says.
+    fn let_in(&mut self, conn: Key, raw: &[u8], data: Option<&[u8]>, now: Time, fx: &mut Effects) {
+        let Some(connect) = decode_connect(raw) else {
+            return;
+        };
+        // There was room when it came; others may have come in since.
+        match self.check_room(&connect) {
+            Ok(()) => self.accept(conn, &connect, data, now, fx),
+            Err(reason) => self.refuse(conn, reason, now, fx),
+        }
+    }
+
+    /// Its timer has gone off: ends the connection if the step that the authentication is in takes too long.
+    pub(crate) fn check_authentication(&mut self, conn: Key, now: Time, fx: &mut Effects) {
+        let Some(connection) = self.connections.get_mut(conn) else {
+            return;
+        };
+        let is_read = connection.parked.is_none();
+        let online = connection.phase == Phase::Online;
+        let Some(state) = connection.auth.as_deref_mut() else {
+            return;
+        };
+        state.timed = false;
+        state.excuse_until(if is_read {
+            self.reading.excused_until(now)
+        } else {
+            now
+        });
+        let (cause, reason) = match state.step {
+            AuthStep::Idle => return,
+            AuthStep::Asked => (
+                CloseCause::AuthenticatorTimeout,
+                ReasonCode::ServerUnavailable,
+            ),
+            AuthStep::Challenged => (CloseCause::ChallengeTimeout, ReasonCode::NotAuthorized),
+        };
+        if state.due(self.config.limits.authentication_timeout_ms) > now {
+            self.time_authentication(conn);
+            return;
+        }
+        if !online {
+            self.write_refusal(conn, reason, now, fx);
+        }
+        self.close(conn, cause, now, fx);
+    }
+
+    /// Sees to it that a timer looks at the authentication when its step has taken too long.
+    fn time_authentication(&mut self, conn: Key) {
+        let connection = self.connections.get_mut(conn);
+        let Some(state) = connection.and_then(|c| c.auth.as_deref_mut()) else {
+            return;
+        };
+        let due = state.due(self.config.limits.authentication_timeout_ms);
+        if !core::mem::replace(&mut state.timed, true) {
+            self.schedule(due, TimerKey::Authentication(conn));
+        }
+    }
+
+    /// The client identifier in the CONNECT that the authenticator was asked about.
+    pub(crate) fn attempted_client_id(&self, conn: Key) -> Option<Arc<str>> {
+        let state = self.connections.get(conn)?.auth.as_deref()?;
+        let connect = decode_connect(&state.connect)?;
+        (!connect.client_id.is_empty()).then(|| connect.client_id.into())
     }
 
     /// A connection does not authenticate its CONNECT any more: it is accepted, or it ends. Returns those that did so with
@@ -173,6 +239,7 @@ impl Shard {
         kind: AuthKind,
         connect: &Connect<'_>,
         data: Option<&[u8]>,
+        now: Time,
         fx: &mut Effects,
     ) {
         let Some(connection) = self.connections.get_mut(conn) else {
@@ -187,6 +254,7 @@ impl Shard {
         };
         state.question = state.question.wrapping_add(1);
         state.step = AuthStep::Asked;
+        state.since = now;
         fx.auth.push(AuthQuestion {
             ticket: AuthTicket(ConnId(conn), state.question),
             kind,
@@ -196,6 +264,7 @@ impl Shard {
             method: state.method.clone(),
             data: data.map(Into::into),
         });
+        self.time_authentication(conn);
     }
 
     fn write_auth(
@@ -221,6 +290,15 @@ impl Shard {
             properties: properties.as_properties(),
         };
         self.write(conn, &Packet::Auth(auth), now, fx);
+    }
+}
+
+/// The authenticator's reason, if that packet may name it.
+const fn sayable(reason: ReasonCode, packet: PacketType) -> ReasonCode {
+    if reason.is_error() && reason.allowed_in(packet, Sender::Server) {
+        reason
+    } else {
+        ReasonCode::NotAuthorized
     }
 }
 

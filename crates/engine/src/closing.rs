@@ -121,7 +121,9 @@ impl Shard {
         {
             self.write_disconnect(conn, reason, &cause);
         }
+        let mut client_id = None;
         if self.connections.get(conn).map(|c| c.phase) == Some(Phase::Authenticating) {
+            client_id = self.attempted_client_id(conn);
             self.end_attempt(conn);
         }
         let Some(mut connection) = self.connections.remove(conn) else {
@@ -133,9 +135,9 @@ impl Shard {
             self.pending_subacks.remove(ticket);
         }
         let session = connection.session;
-        let client_id = session
-            .and_then(|key| self.sessions.get(key))
-            .map(|state| state.client_id.clone());
+        if let Some(state) = session.and_then(|key| self.sessions.get(key)) {
+            client_id = Some(state.client_id.clone());
+        }
         let state = session.and_then(|key| self.sessions.get_mut(key));
         let dropped = state.map(|state| core::mem::take(&mut state.dropped));
         let dropped = dropped.unwrap_or_default();
@@ -371,6 +373,8 @@ fn disconnect_reason(cause: &CloseCause) -> Option<ReasonCode> {
         | CloseCause::TransportFailed
         | CloseCause::ConnectTimeout
         | CloseCause::Refused(_) => None,
+        CloseCause::AuthenticatorTimeout => Some(ReasonCode::ServerBusy),
+        CloseCause::ChallengeTimeout => Some(ReasonCode::NotAuthorized),
         CloseCause::KeepAliveTimeout => Some(ReasonCode::KeepAliveTimeout),
         CloseCause::Malformed(error) => Some(error.reason()),
         CloseCause::Violation(violation) => Some(violation.reason),
@@ -395,6 +399,8 @@ fn reason_string(cause: &CloseCause) -> Option<String> {
         | CloseCause::TransportFailed
         | CloseCause::KeepAliveTimeout
         | CloseCause::ConnectTimeout
+        | CloseCause::AuthenticatorTimeout
+        | CloseCause::ChallengeTimeout
         | CloseCause::Refused(_)
         | CloseCause::TakenOver
         | CloseCause::ServerShutdown

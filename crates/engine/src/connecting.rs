@@ -45,16 +45,17 @@ impl Shard {
                 connect.properties.maximum_packet_size().unwrap_or(u32::MAX);
         }
         if let Err(reason) = self.check_connect(connect) {
-            self.refuse(conn, reason, now, fx);
+            self.refuse_by_name(conn, connect, reason, now, fx);
             return Flow::Taken;
         }
         match self.config.policy.authentication {
             Authentication::Anonymous if connect.properties.authentication_method().is_some() => {
                 //= mqtt5 4.12.0-1
-                self.refuse(conn, ReasonCode::BadAuthenticationMethod, now, fx);
+                let reason = ReasonCode::BadAuthenticationMethod;
+                self.refuse_by_name(conn, connect, reason, now, fx);
             }
             Authentication::Anonymous => self.accept(conn, connect, None, now, fx),
-            Authentication::Ask => self.ask_about_connect(conn, connect, raw, fx),
+            Authentication::Ask => self.ask_about_connect(conn, connect, raw, now, fx),
         }
         Flow::Taken
     }
@@ -90,6 +91,11 @@ impl Shard {
                 return Err(ReasonCode::NotAuthorized);
             }
         }
+        self.check_room(connect)
+    }
+
+    /// Whether there may be one more session, if this client has none.
+    pub(crate) fn check_room(&mut self, connect: &Connect<'_>) -> Result<(), ReasonCode> {
         let is_new = self.session_of(connect.client_id).is_none();
         if is_new && self.sessions.len() >= self.config.limits.sessions_max {
             self.counters.connections_refused += 1;
@@ -100,6 +106,38 @@ impl Shard {
 
     /// CONNACK with a reason of 0x80 or more, then the end.
     pub(crate) fn refuse(&mut self, conn: Key, reason: ReasonCode, now: Time, fx: &mut Effects) {
+        self.write_refusal(conn, reason, now, fx);
+        self.close(conn, CloseCause::Refused(reason), now, fx);
+    }
+
+    /// The same, for somebody whom nothing but this CONNECT names: the log has to.
+    fn refuse_by_name(
+        &mut self,
+        conn: Key,
+        connect: &Connect<'_>,
+        reason: ReasonCode,
+        now: Time,
+        fx: &mut Effects,
+    ) {
+        self.refuse(conn, reason, now, fx);
+        let id = connect.client_id;
+        if let Some(closed) = fx.closed.last_mut()
+            && closed.conn.0 == conn
+            && !id.is_empty()
+            && id.len() <= self.config.limits.client_id_bytes_max
+        {
+            closed.report.client_id = Some(id.into());
+        }
+    }
+
+    /// CONNACK with a reason of 0x80 or more.
+    pub(crate) fn write_refusal(
+        &mut self,
+        conn: Key,
+        reason: ReasonCode,
+        now: Time,
+        fx: &mut Effects,
+    ) {
         let reason_3 = return_code_3(reason);
         let sent = if self.version_of(conn).is_v5() {
             Some(reason)
@@ -119,7 +157,6 @@ impl Shard {
             };
             self.write(conn, &Packet::ConnAck(connack), now, fx);
         }
-        self.close(conn, CloseCause::Refused(reason), now, fx);
     }
 
     /// The client may come in: session rules, CONNACK, then whatever waits for it.

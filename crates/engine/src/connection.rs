@@ -117,6 +117,10 @@ pub(crate) struct AuthState {
     /// Number of the last question: an answer to an older one is ignored.
     pub(crate) question: u32,
     pub(crate) step: AuthStep,
+    /// Since when it has taken.
+    pub(crate) since: Time,
+    /// A timer looks at it.
+    pub(crate) timed: bool,
 }
 
 /// Whose turn it is in an authentication.
@@ -129,6 +133,20 @@ pub(crate) enum AuthStep {
     Asked,
     /// The client has been challenged.
     Challenged,
+}
+
+impl AuthState {
+    /// When its step has taken too long.
+    pub(crate) fn due(&self, timeout_ms: u64) -> Time {
+        self.since.plus_millis(timeout_ms)
+    }
+
+    /// A client that we do not read cannot answer a challenge.
+    pub(crate) fn excuse_until(&mut self, now: Time) {
+        if self.step == AuthStep::Challenged {
+            self.since = self.since.max(now);
+        }
+    }
 }
 
 impl Connection {
@@ -154,9 +172,12 @@ impl Connection {
     }
 
     /// Lets it be read again. Its silence was ours meanwhile, and what it has sent is still to be read.
-    pub(crate) const fn unpark(&mut self, now: Time) {
+    pub(crate) fn unpark(&mut self, now: Time) {
         self.parked = None;
         self.keep_alive.excuse_until(now.as_millis());
+        if let Some(state) = self.auth.as_deref_mut() {
+            state.excuse_until(now);
+        }
     }
 
     /// The version to encode for; before CONNECT was read it does not matter.

@@ -65,6 +65,10 @@ counters! {
     client_ids_refused,
     /// Connections closed because CONNECT did not come in time.
     closed_connect_timeout,
+    /// Connections closed because the authenticator gave no verdict in time.
+    closed_authenticator_timeout,
+    /// Connections closed because the client did not answer the authenticator's challenge in time.
+    closed_challenge_timeout,
     /// Connections closed because of a packet over the announced Maximum Packet Size.
     closed_packet_too_large,
     /// Connections closed because of more unfinished messages than the announced Receive Maximum.
@@ -104,6 +108,8 @@ impl Counters {
     pub(crate) fn count_close(&mut self, cause: &CloseCause) {
         let counter = match cause {
             CloseCause::ConnectTimeout => &mut self.closed_connect_timeout,
+            CloseCause::AuthenticatorTimeout => &mut self.closed_authenticator_timeout,
+            CloseCause::ChallengeTimeout => &mut self.closed_challenge_timeout,
             CloseCause::Malformed(error) if error.kind() == DecodeErrorKind::PacketTooLarge => {
                 &mut self.closed_packet_too_large
             }

@@ -253,7 +253,7 @@ pub enum Verdict {
     },
     /// Refused, with the reason for CONNACK or DISCONNECT.
     Refuse {
-        /// A reason code of 0x80 or more that CONNACK allows.
+        /// A reason code of 0x80 or more that the packet allows; instead of any other it names 0x87 (not authorized).
         reason: martlet_codec::ReasonCode,
     },
 }

@@ -16,6 +16,11 @@ pub struct Limits {
     /// Milliseconds in which CONNECT has to arrive whole; then the connection is closed.
     /// 5 s is ample on the slowest links and keeps silent connections from piling up. Counter: `closed_connect_timeout`.
     pub connect_timeout_ms: u64,
+    /// Milliseconds for each step of an authentication, at CONNECT or later: the authenticator's verdict, and the client's AUTH
+    /// when it was challenged. Then the connection is closed (v5: CONNACK 0x88 or DISCONNECT 0x89 for a silent authenticator,
+    /// 0x87 for a silent client). 10 s leave room for a directory service behind a backend, and for a slow link.
+    /// Counter: `closed_authenticator_timeout`, and `closed_challenge_timeout` for the client.
+    pub authentication_timeout_ms: u64,
     /// Unfinished QoS 1 and 2 messages towards one client (1 to 65,535); a smaller Receive Maximum
     /// of the client wins, MQTT 3 clients get exactly this. Further messages wait in the session queue.
     /// 64 fills a 1 ms link with small messages and bounds what a resume has to re-send. Counter: `queued`.
@@ -83,6 +88,7 @@ impl Default for Limits {
             packet_bytes_max: 1 << 20,
             connections_max: 100_000,
             connect_timeout_ms: 5_000,
+            authentication_timeout_ms: 10_000,
             in_flight_to_client_max: 64,
             receive_maximum: 64,
             session_queue_messages_max: 10_000,

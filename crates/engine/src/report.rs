@@ -48,6 +48,10 @@ pub enum CloseCause {
     KeepAliveTimeout,
     /// CONNECT did not arrive in time.
     ConnectTimeout,
+    /// The authenticator gave no verdict in time: nothing that the client could help.
+    AuthenticatorTimeout,
+    /// The client did not answer the authenticator's challenge in time.
+    ChallengeTimeout,
     /// The bytes received are no legal packet.
     Malformed(DecodeError),
     /// A legal packet that is not allowed here.
@@ -92,7 +96,8 @@ impl fmt::Display for CloseReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.client_id {
             Some(id) => write!(f, "client {id:?}: ")?,
-            None => write!(f, "a connection before CONNECT: ")?,
+            None if self.version.is_none() => write!(f, "a connection before CONNECT: ")?,
+            None => write!(f, "a client that has not said who it is: ")?,
         }
         self.write_cause(f)?;
         let Drops {
@@ -129,6 +134,12 @@ impl CloseReport {
                 write!(f, "sent no packet for one and a half times its keep alive")
             }
             CloseCause::ConnectTimeout => write!(f, "sent no whole CONNECT in time"),
+            CloseCause::AuthenticatorTimeout => {
+                write!(f, "the authenticator gave no verdict in time")
+            }
+            CloseCause::ChallengeTimeout => {
+                write!(f, "did not answer the authenticator's challenge in time")
+            }
             CloseCause::Malformed(error) => {
                 write!(f, "{error} (0x{:02X})", error.reason().as_u8())?;
                 match error.statement(self.version.unwrap_or(Version::V5)) {

@@ -112,6 +112,8 @@ pub(crate) enum Subscriber {
 pub(crate) enum TimerKey {
     ConnectTimeout(Key),
     KeepAlive(Key),
+    /// The step of its authentication.
+    Authentication(Key),
     /// A session's will or its end.
     Session(Key),
     Paused,

@@ -1,4 +1,4 @@
-//! Timers: keep alive, CONNECT in time, wills and session ends, pauses, the sweep for expired retained messages.
+//! Timers: keep alive, CONNECT and authentications in time, wills and session ends, pauses, the sweep for expired retained messages.
 
 use crate::connection::Phase;
 use crate::effects::{ConnId, Effects};
@@ -17,7 +17,7 @@ pub(crate) enum Reading {
 
 impl Reading {
     /// Up to when no client can be blamed for its silence.
-    const fn excused_until(self, now: Time) -> Time {
+    pub(crate) const fn excused_until(self, now: Time) -> Time {
         match self {
             Self::Since(then) => then,
             Self::Paused => now,
@@ -59,7 +59,7 @@ impl Shard {
                 let waiting = self.connections.get(conn).map(|c| c.phase);
                 let excused = self.reading.excused_until(now);
                 let due = excused.plus_millis(self.config.limits.connect_timeout_ms);
-                if waiting.is_none_or(|phase| phase == Phase::Online) {
+                if waiting != Some(Phase::AwaitConnect) {
                     return;
                 }
                 if due > now {
@@ -69,6 +69,7 @@ impl Shard {
                 }
             }
             TimerKey::KeepAlive(conn) => self.check_keep_alive(conn, now, fx),
+            TimerKey::Authentication(conn) => self.check_authentication(conn, now, fx),
             TimerKey::Session(session) => self.on_session_timer(session, now, fx),
             TimerKey::Paused => {
                 // Still over budget: everybody gets one message through, so that nothing stands still

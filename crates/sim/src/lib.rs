@@ -27,7 +27,7 @@
 //!   aliases, client identifiers.
 //! - Bounds that some runs make so small that they are hit.
 //! - In runs that ask for it, an authenticator that answers late, twice, when the connection is gone, or never, and that challenges and refuses
-//!   at CONNECT and later (`--asks`); and planned stops of one shard or all, with a store of the process (`--stops`).
+//!   at CONNECT and later, to clients that often authenticate anew (`--asks`); and planned stops of one shard or all, with a store of the process (`--stops`).
 //!
 //! A run has rounds. Each ends at rest: faults off, everybody back, everything delivered and acknowledged; a probe asks what
 //! is retained. Then the invariants that speak of the end of things are checked; the others are checked all the time.
@@ -50,6 +50,7 @@
 //! | SUBACK does not wait for the group's owner | 52 (2 shards) | 3 of 150 | `suback_barrier` |
 //! | the answer to an older CONNECT is taken behind that to a newer one (`--asks`, 1 to 50) | 9 (1 shard) | 3 of 50 | `single_owner` |
 //! | the answer to an earlier question is taken for the last one's (`--asks`, 1 to 50) | 4 (1 shard) | 5 of 50 | `admitted` |
+//! | a refusal of an authentication anew is ignored (`--asks`) | ? | ? | `admitted` |
 //! | a late relay is delivered as news (2, 3, 4 and 5 shards) | 411396804 (2 shards) | 3, 17, 32, 56 of 3,000 | `order_per_publisher_and_topic` |
 //!
 //! With a store (`--store`, seeds 1 to 30 with 1, 2 and 4 shards: 90 runs; `--log`, seeds 1 to 20 of 1,000 steps):

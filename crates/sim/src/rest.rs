@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 
 use martlet_codec::{QoS, RetainHandling, SubscriptionOptions, Version};
 
-use crate::client::Client;
+use crate::client::{Client, PATIENT_MS};
 use crate::ledger::Event;
 use crate::link::{Owner, Place};
+use crate::server_view::TIMER_SLACK_MS;
 use crate::setup::Options;
 use crate::storage::StorageFacts;
 use crate::world::{Failure, World, fail};
@@ -118,6 +119,7 @@ impl World {
         for client in &mut self.clients {
             client.attempts = 0;
         }
+        let mut waits_left = WAITS_MAX;
         for _ in 0..ROUNDS_TO_REST {
             let mut moved = self.clients_do_their_duty(&comes);
             moved |= self.everything_moves()?;
@@ -133,6 +135,18 @@ impl World {
             if self.close_hostiles() {
                 continue;
             }
+            // Nothing but the authenticator is missing now, and nobody who is in may have to wait for it.
+            self.all_flows_beside_authentication()?;
+            if self.reauthentications_end()? {
+                continue;
+            }
+            let forgotten = |c: &Client| c.online && c.reauthenticates();
+            if waits_left > 0 && self.clients.iter().any(forgotten) {
+                waits_left -= 1;
+                let patience_ms = self.ledger.limits.authentication_timeout_ms;
+                self.advance(patience_ms.min(PATIENT_MS - 1) + TIMER_SLACK_MS);
+                continue;
+            }
             if self.clients.iter().any(|c| c.online && !c.is_idle()) {
                 let stuck = self.clients.iter().find(|c| c.online && !c.is_idle());
                 return Err(fail(
@@ -143,6 +157,17 @@ impl World {
             return Ok(());
         }
         Err(fail("drains", "the world does not come to rest".into()))
+    }
+
+    fn all_flows_beside_authentication(&self) -> Result<(), Failure> {
+        let waits = |c: &&Client| c.online && c.reauthenticates() && !c.has_its_due();
+        match self.clients.iter().find(waits) {
+            Some(client) => Err(fail(
+                "admitted",
+                format!("nothing flows while it authenticates anew: {client:?}"),
+            )),
+            None => Ok(()),
+        }
     }
 
     fn end_faults(&mut self) {
@@ -309,5 +334,7 @@ impl World {
 
 /// After so many rounds of moving everything something goes in circles.
 const ROUNDS_TO_REST: usize = 20_000;
+/// How often what the authenticator has forgotten may have to run out of time.
+const WAITS_MAX: u32 = 3;
 /// CONNECTs in a row after which a client gives up for this time.
 const ATTEMPTS_MAX: u32 = 4;

@@ -41,4 +41,4 @@ pub(crate) fn timer_has_passed(since: Time, seconds: u32, ledger: &Ledger) -> Op
 }
 
 /// How much later than asked for a timer may be served.
-const TIMER_SLACK_MS: u64 = 1_000;
+pub(crate) const TIMER_SLACK_MS: u64 = 1_000;

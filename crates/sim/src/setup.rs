@@ -5,7 +5,7 @@ use std::hash::BuildHasher;
 use martlet_codec::Version;
 use martlet_engine::{Authentication, Limits, Policy};
 
-use crate::client::Client;
+use crate::client::{Client, PATIENT_MS};
 use crate::hostile::Hostile;
 use crate::rng::Rng;
 
@@ -115,7 +115,10 @@ pub(crate) struct Setup {
 impl Setup {
     pub(crate) fn choose(options: &Options, rng: &mut Rng) -> Self {
         let chosen = choose_limits(rng);
-        let limits = options.limits.clone().unwrap_or(chosen);
+        let mut limits = options.limits.clone().unwrap_or(chosen);
+        if options.limits.is_none() && options.asks {
+            choose_limits_of_authentication(options, &mut limits);
+        }
         let usual = Limits::default();
         Self {
             may_change_shards: !options.same_shards
@@ -133,7 +136,7 @@ impl Setup {
     }
 
     /// Steady witnesses, and clients of every version and persistence.
-    pub(crate) fn clients(rng: &mut Rng) -> Vec<Client> {
+    pub(crate) fn clients(options: &Options, rng: &mut Rng) -> Vec<Client> {
         let versions = [Version::V31, Version::V311, Version::V5, Version::V5];
         let mut clients = Vec::new();
         for n in 0..STEADY_CLIENTS {
@@ -158,6 +161,11 @@ impl Setup {
         for client in &mut clients {
             client.shares_surely = shares_surely;
         }
+        let mut methods = Rng::new(options.seed ^ METHODS);
+        for client in &mut clients {
+            let may = options.asks && client.version == Version::V5;
+            client.names_method = may && methods.percent(75);
+        }
         let mut probe = Client::new(clients.len(), PROBE.into(), Version::V5, None);
         probe.steady = true;
         probe.probe = true;
@@ -181,6 +189,16 @@ fn choose_policy(options: &Options) -> Policy {
         },
         wills_on_shutdown: options.stops && Rng::new(options.seed ^ LAST_WILLS).percent(50),
         ..Policy::default()
+    }
+}
+
+/// In half of the runs the authenticator has all the time of the world, and the witnesses authenticate anew, too; in some there is
+/// room for few sessions, and whose verdict comes late does not find any.
+fn choose_limits_of_authentication(options: &Options, limits: &mut Limits) {
+    let mut rng = Rng::new(options.seed ^ PATIENCE);
+    limits.authentication_timeout_ms = *rng.pick(&[PATIENT_MS, PATIENT_MS, 200, 10_000]);
+    if !options.store && rng.one_in(6) {
+        limits.sessions_max = STEADY_CLIENTS + rng.between(1, 4);
     }
 }
 
@@ -218,6 +236,10 @@ const FEW_WITNESSES: u64 = 5_150;
 const EXCESSES: u64 = 13_316;
 /// See [`FEW_WITNESSES`].
 const HASTE: u64 = 10_001;
+/// See [`FEW_WITNESSES`].
+const METHODS: u64 = 77_031;
+/// See [`FEW_WITNESSES`].
+const PATIENCE: u64 = 60_606;
 /// See [`FEW_WITNESSES`].
 const LAST_WILLS: u64 = 90_210;
 /// The client that asks what is retained.

@@ -90,7 +90,7 @@ impl World {
         let interest = Arc::new(SharedInterest::default());
         let count = options.shards;
         let mut ledger = Ledger::new(setup.limits.clone(), setup.policy.clone(), count);
-        let clients = Setup::clients(&mut rng);
+        let clients = Setup::clients(options, &mut rng);
         for client in &clients {
             ledger.actors.push(ActorFact {
                 name: client.name.clone(),

@@ -122,6 +122,15 @@ pub(super) const FIELDS: &[Field] = &[
         limits.connect_timeout_ms
     ),
     number!(
+        "limits.authentication_timeout",
+        Kind::Duration {
+            min_ms: 100,
+            max_ms: 3_600_000,
+            never: false
+        },
+        limits.authentication_timeout_ms
+    ),
+    number!(
         "limits.in_flight_to_client_max",
         count(1, 65_535),
         limits.in_flight_to_client_max

@@ -42,7 +42,7 @@ impl Client {
                 return Wish::Close;
             }
             80..=85 => self.put(&Packet::PingReq),
-            86..=89 if self.may_reauthenticate() => self.reauthenticate(),
+            86..=93 if self.may_reauthenticate(ledger) => self.reauthenticate(),
             _ => {}
         }
         Wish::Nothing
@@ -89,7 +89,7 @@ impl Client {
             receive_maximum: None,
             packet_bytes_max: None,
             alias_maximum: None,
-            method: false,
+            method: self.names_method,
             will: None,
         }
     }

@@ -3,6 +3,7 @@
 use martlet_codec::{Auth, Packet, PropertiesBuf, Property, ReasonCode};
 
 use super::{Client, Duty};
+use crate::ledger::Ledger;
 use crate::rng::Rng;
 
 impl Client {
@@ -12,8 +13,15 @@ impl Client {
         named.then_some(METHOD)
     }
 
-    pub(super) fn may_reauthenticate(&self) -> bool {
-        self.method().is_some() && !self.reauthenticates
+    /// A witness may not be closed because the authenticator is slow.
+    pub(super) fn may_reauthenticate(&self, ledger: &Ledger) -> bool {
+        let safe = !self.steady || ledger.limits.authentication_timeout_ms >= PATIENT_MS;
+        self.method().is_some() && !self.reauthenticates && safe
+    }
+
+    /// Whether it authenticates anew; it has nothing else to wait for meanwhile.
+    pub(crate) const fn reauthenticates(&self) -> bool {
+        self.reauthenticates
     }
 
     pub(super) fn reauthenticate(&mut self) {
@@ -74,5 +82,7 @@ pub(crate) fn data_of(data: Option<&[u8]>) -> Option<u32> {
     Some(u32::from_be_bytes(data?.try_into().ok()?))
 }
 
+/// A time-out that no run reaches.
+pub(crate) const PATIENT_MS: u64 = 1 << 40;
 /// The method of all of them.
 pub(super) const METHOD: &str = "TOY";

@@ -9,7 +9,7 @@ mod authenticating;
 mod reading;
 
 pub(crate) use acting::{TOPICS, Wish};
-pub(crate) use authenticating::{answer_to, data_of};
+pub(crate) use authenticating::{PATIENT_MS, answer_to, data_of};
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -33,6 +33,8 @@ pub(crate) struct Client {
     pub(crate) probe: bool,
     /// In this run nobody asks for a shared subscription of QoS 0: each message has to reach a member.
     pub(crate) shares_surely: bool,
+    /// When all is calm it names an Authentication Method, too.
+    pub(crate) names_method: bool,
     /// What it asks for in each CONNECT of version 5.
     expiry_s: Option<u32>,
     pub(crate) link: Option<LinkId>,
@@ -113,6 +115,7 @@ impl Client {
             steady: false,
             probe: false,
             shares_surely: false,
+            names_method: false,
             expiry_s,
             link: None,
             online: false,
@@ -232,10 +235,12 @@ impl Client {
 
     /// Whether all its flows have ended.
     pub(crate) fn is_idle(&self) -> bool {
-        self.duties.is_empty()
-            && self.outbound.is_empty()
-            && self.requests.is_empty()
-            && !self.reauthenticates
+        self.has_its_due() && !self.reauthenticates
+    }
+
+    /// Whether all that does not depend on the authenticator has ended.
+    pub(crate) fn has_its_due(&self) -> bool {
+        self.duties.is_empty() && self.outbound.is_empty() && self.requests.is_empty()
     }
 
     /// Re-sends what waits for it, as far as the server's Receive Maximum allows; in the original order, and

@@ -9,7 +9,7 @@ use martlet_codec::ReasonCode;
 use martlet_engine::{AuthKind, AuthQuestion, AuthTicket, ConnId, Verdict};
 
 use super::{Failure, World, fail};
-use crate::client::{answer_to, data_of};
+use crate::client::{PATIENT_MS, answer_to, data_of};
 use crate::ledger::{Answer, Event};
 
 /// What it was asked and has not forgotten.
@@ -33,11 +33,6 @@ struct Asked {
 }
 
 impl Authenticator {
-    /// Whether somebody still waits for it.
-    pub(super) fn has_questions(&self) -> bool {
-        !self.asked.is_empty()
-    }
-
     fn challenge(&mut self, at: (usize, ConnId)) -> Verdict {
         self.challenges_made += 1;
         self.challenges.insert(at, self.challenges_made);
@@ -81,9 +76,10 @@ impl World {
         }
         let at = self.rng.below(count);
         if self.rng.one_in(30) {
-            // It has lost the question; the witnesses, and who is in already, have no time-out.
+            // It has lost the question: somebody will be closed for that.
             let question = &self.authenticator.asked[at].question;
-            if question.kind == AuthKind::Connect && !self.is_steady(question) {
+            let timeout_ms = self.ledger.limits.authentication_timeout_ms;
+            if timeout_ms < PATIENT_MS && !self.is_steady(question) {
                 self.authenticator.asked.remove(at);
             }
             return Ok(());
@@ -95,13 +91,32 @@ impl World {
         self.authenticator.answers
     }
 
-    /// Everybody gets an answer, and nobody a refusal that it has not earned. Whether there was a question.
+    /// Everybody who wants to come in gets an answer, and nobody a refusal that it has not earned. Whether there was a question.
     pub(crate) fn authenticator_comes_to_rest(&mut self) -> Result<bool, Failure> {
-        let any = self.authenticator.has_questions();
-        while self.authenticator.has_questions() {
-            self.answer(0, true)?;
+        self.answer_all(|world, asked| !world.is_in(asked))
+    }
+
+    /// The same for those who are in, and authenticate anew.
+    pub(crate) fn reauthentications_end(&mut self) -> Result<bool, Failure> {
+        self.answer_all(|_, _| true)
+    }
+
+    fn answer_all(&mut self, of: impl Fn(&Self, &Asked) -> bool) -> Result<bool, Failure> {
+        let mut any = false;
+        loop {
+            let asked = &self.authenticator.asked;
+            let Some(at) = asked.iter().position(|asked| of(self, asked)) else {
+                return Ok(any);
+            };
+            self.answer(at, true)?;
+            any = true;
         }
-        Ok(any)
+    }
+
+    fn is_in(&self, asked: &Asked) -> bool {
+        let id = self.conns.get(&(asked.shard, asked.question.ticket.conn()));
+        id.and_then(|id| self.links.get(id))
+            .is_some_and(|link| link.accepted)
     }
 
     fn is_steady(&self, question: &AuthQuestion) -> bool {
@@ -183,10 +198,15 @@ impl World {
                 accept
             };
         }
+        let refusals = if kind == AuthKind::Reauthenticate {
+            25
+        } else {
+            10
+        };
         match self.rng.below(100) {
-            0..=9 if !patient => refuse(ReasonCode::BadUserNameOrPassword),
+            n if n < refusals && !patient => refuse(ReasonCode::BadUserNameOrPassword),
             // Who has named no method cannot be challenged: that is a refusal.
-            10..=49 if has_method || (!patient && self.rng.one_in(8)) => {
+            n if n < 50 && (has_method || (!patient && self.rng.one_in(8))) => {
                 self.authenticator.challenge(place)
             }
             _ => accept,

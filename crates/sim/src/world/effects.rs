@@ -101,19 +101,21 @@ impl World {
             Owner::Client(at) => Some(at),
             Owner::Hostile(_) => None,
         };
-        if closed.report.client_id.is_some()
+        if link.accepted
             && let Some(session) = actor.and_then(|at| self.ledger.actors[at].session)
         {
             let session = &mut self.ledger.sessions[session];
             session.offline_since.get_or_insert(self.ledger.now);
         }
+        let accepted = self.links.get(&id).is_some_and(|link| link.accepted);
+        let client = closed.report.client_id.filter(|_| accepted);
         let by_client = matches!(closed.report.cause, CloseCause::ClientDisconnected(_));
         let expiry_s = self.terms.get(&id).and_then(|(_, expiry_s)| *expiry_s);
         self.ledger.events.push(Event::Closed {
             shard,
             conn: closed.conn,
             actor,
-            client: closed.report.client_id.as_deref().map(str::to_owned),
+            client: client.map(|id| id.to_string()),
             expiry_s: expiry_s.filter(|_| by_client),
             version: closed.report.version,
             farewell,
