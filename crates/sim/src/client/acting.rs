@@ -99,6 +99,8 @@ impl Client {
         ConnectTerms {
             clean: true,
             expiry_s: None,
+            // Now and then it lies: but this one has to get in.
+            method: false,
             ..self.calm_terms()
         }
     }
