@@ -218,6 +218,28 @@ fn time_to_connect() {
     assert!(moved(&limits, |counters| counters.closed_connect_timeout));
 }
 
+/// The authenticator forgets some questions, and some clients are slow to prove who they are.
+#[test]
+fn time_to_authenticate() {
+    let limits = Limits {
+        authentication_timeout_ms: 500,
+        ..Limits::default()
+    };
+    let (mut by_authenticator, mut by_client) = (0, 0);
+    for seed in 0..4 {
+        let mut options = Options::new(seed, 2);
+        options.asks = true;
+        options.limits = Some(limits.clone());
+        let report = run(&options).unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
+        by_authenticator += report.counters.closed_authenticator_timeout;
+        by_client += report.counters.closed_challenge_timeout;
+    }
+    assert!(
+        by_authenticator > 0 && by_client > 0,
+        "{by_authenticator} {by_client}"
+    );
+}
+
 #[test]
 fn acknowledgements_held_back() {
     let limits = Limits {

@@ -26,6 +26,7 @@ pub(super) async fn accept(local: Rc<Local>, shared: Arc<Shared>, listener: TcpL
                 pause = ACCEPT_PAUSE_MIN;
                 let Some(permit) = Permit::take(&shared) else {
                     refusals.count(shared.connections_max);
+                    local.with(|core| core.counters.connections_refused += 1);
                     continue;
                 };
                 // Without it a small packet may wait for the acknowledgement of the one before.
@@ -46,6 +47,7 @@ pub(super) async fn accept(local: Rc<Local>, shared: Arc<Shared>, listener: TcpL
                     "accepting new connections is paused{}",
                     hint(&error)
                 );
+                local.with(|core| core.counters.accepts_paused += 1);
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(ACCEPT_PAUSE_MAX);
             }

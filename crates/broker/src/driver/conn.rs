@@ -202,6 +202,7 @@ impl Core {
                 let drained = conn.drained.get().saturating_add(count);
                 conn.drained.set(drained);
                 if drained > LINGER_BYTES {
+                    self.counters.lingering_cut += 1;
                     Step::Done
                 } else if emptied {
                     Step::Drained
@@ -239,6 +240,7 @@ impl Core {
             return self.transport_closed(conn, TransportClose::Error);
         };
         self.tick_bytes += count;
+        self.counters.reads_cut += u64::from(!emptied);
         let now = self.shared.now();
         if in_scratch {
             if let Some(front) = self.scratch.get_mut(..offset) {
@@ -284,6 +286,7 @@ impl Core {
         }
         self.after_event();
         if self.tick_bytes >= TICK_BYTES {
+            self.counters.ticks_cut += 1;
             self.flush();
         }
         if emptied { Step::Drained } else { Step::Yield }

@@ -18,6 +18,7 @@ use martlet_engine::{
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::conn::Conn;
+use super::counters::DriverCounters;
 use super::lanes::Lanes;
 use super::limits::SCRATCH_BYTES;
 use super::ready::Ready;
@@ -103,32 +104,6 @@ pub struct ShardReport {
     pub sessions: usize,
     /// Retained messages.
     pub retained: usize,
-}
-
-/// What the driver of one shard has done since its start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DriverCounters {
-    /// Ends of ticks at which something left.
-    pub flushes: u64,
-    /// Reads from sockets.
-    pub reads: u64,
-    /// Writes to sockets.
-    pub writes: u64,
-    /// Connections that had something to be written at the end of a tick.
-    pub dirty: u64,
-    /// Writes that the socket took only in part or not at all.
-    pub short_writes: u64,
-    /// Wakes of other shards.
-    pub peer_wakes: u64,
-    /// The most bytes that were under way to other shards at a time.
-    pub peer_bytes_max: u64,
-    /// How often nothing was read because other shards did not keep up.
-    pub reads_paused: u64,
-    /// Sockets given to their home shard.
-    pub handovers: u64,
-    /// Torn tails kept for the next read.
-    pub tails_kept: u64,
 }
 
 /// A shard and everything around it. Only its own thread has it.
@@ -349,6 +324,8 @@ impl Core {
             engine: *self.shard.counters(),
             driver: DriverCounters {
                 peer_wakes: self.lanes.bells_rung(),
+                rings_full: self.lanes.rings_full(),
+                overfull: self.lanes.times_overfull(),
                 ..self.counters
             },
             connections: self.shard.connection_count(),

@@ -163,6 +163,7 @@ impl Core {
         while let Some((_, id)) = self.cuts.pop_front() {
             // Dropping it closes the socket. Most are gone already: their peers closed at once.
             if self.lingering.remove(&id).is_some() {
+                self.counters.lingering_cut += 1;
                 return;
             }
         }
@@ -223,6 +224,7 @@ impl Core {
             // In its turn it asks to be told when the socket is writable.
             conn.wake();
         } else if left {
+            self.counters.writes_put_off += 1;
             self.rewrite.push(id);
         }
         if progress {

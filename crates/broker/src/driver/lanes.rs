@@ -49,6 +49,8 @@ pub(crate) struct Lanes<M> {
     is_full: bool,
     backlog_len: usize,
     bells_rung: u64,
+    rings_full: u64,
+    times_overfull: u64,
 }
 
 impl<M: Weigh> Lanes<M> {
@@ -67,6 +69,8 @@ impl<M: Weigh> Lanes<M> {
                 is_full: false,
                 backlog_len: 0,
                 bells_rung: 0,
+                rings_full: 0,
+                times_overfull: 0,
             })
             .collect();
         // Receivers outside, senders inside: each shard's lists grow in the order of the other shard's number.
@@ -104,6 +108,8 @@ impl<M: Weigh> Lanes<M> {
             };
             if lane.send(batch) {
                 self.bells_rung += 1;
+            } else if !lane.backlog.messages.is_empty() {
+                self.rings_full += 1;
             }
             backlog_len += lane.backlog.messages.len();
         }
@@ -126,14 +132,19 @@ impl<M: Weigh> Lanes<M> {
         let overfull = is_above(bytes, PEER_BYTES_ALL_MAX, self.is_overfull);
         if overfull != self.is_overfull {
             self.is_overfull = overfull;
-            self.tell_overfull(overfull);
+            self.tell_overfull(overfull, bytes);
         }
         self.is_full || self.overfull_shards.load(Ordering::SeqCst) > 0
     }
 
     /// Stops all shards from reading, or lets them go on.
-    fn tell_overfull(&self, overfull: bool) {
+    fn tell_overfull(&mut self, overfull: bool, bytes: usize) {
         if overfull {
+            self.times_overfull += 1;
+            tracing::debug!(
+                bytes,
+                "no shard reads: others do not take what this one has to pass on"
+            );
             self.overfull_shards.fetch_add(1, Ordering::SeqCst);
         } else if self.overfull_shards.fetch_sub(1, Ordering::SeqCst) == 1 {
             for lane in self.outgoing.iter().flatten() {
@@ -158,6 +169,16 @@ impl<M: Weigh> Lanes<M> {
     /// How often another shard was woken.
     pub(crate) const fn bells_rung(&self) -> u64 {
         self.bells_rung
+    }
+
+    /// How often a batch had to wait because a ring was full.
+    pub(crate) const fn rings_full(&self) -> u64 {
+        self.rings_full
+    }
+
+    /// How often this shard has stopped all from reading.
+    pub(crate) const fn times_overfull(&self) -> u64 {
+        self.times_overfull
     }
 
     /// The next batch of the lane from a shard.
@@ -298,7 +319,7 @@ const fn is_above(bytes: usize, max: usize, before: bool) -> bool {
 }
 
 /// Batches under way from one shard to another. A receiver that is this many ticks behind is slow; what comes
-/// later is merged into one batch, which costs the sender nothing.
+/// later is merged into one batch, which costs the sender nothing. Counter: `rings_full`.
 pub(crate) const RING_BATCHES: usize = 64;
 
 /// An emptied batch larger than this is not kept: one burst must not hold its memory for ever.

@@ -12,11 +12,13 @@
 //!                             closes, one write per dirty connection
 //! ```
 //! Map: `run` is the thread, `core` what it owns, `tick` the task that does the ticks, `ready` who has a turn in
-//! it, `conn` one connection, `flush` the end of the tick, `lanes` the rings between shards, `accept` the listening sockets, `limits` the driver's bounds.
+//! it, `conn` one connection, `flush` the end of the tick, `lanes` the rings between shards, `accept` the listening sockets,
+//! `limits` the driver's bounds, `counters` what shows them.
 
 mod accept;
 mod conn;
 mod core;
+mod counters;
 mod flush;
 mod lanes;
 mod limits;
@@ -24,7 +26,8 @@ mod ready;
 mod run;
 mod tick;
 
-pub use self::core::{DriverCounters, ShardReport};
+pub use self::core::ShardReport;
 pub(crate) use self::core::{Mail, Shared};
+pub use counters::DriverCounters;
 pub(crate) use lanes::Lanes;
 pub(crate) use run::{Post, ShardThread};

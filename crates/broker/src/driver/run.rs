@@ -148,6 +148,10 @@ async fn stop(local: &Rc<Local>) {
     while local.with(|core| core.socket_count()) > 0 && tokio::time::Instant::now() < end {
         tokio::time::sleep(STOP_POLL).await;
     }
+    let left = local.with(|core| core.socket_count());
+    if left > 0 {
+        tracing::info!(left, "clients had not closed their connections in time");
+    }
     // What the last closes have to leave in the store.
     local.with(Core::flush);
 }

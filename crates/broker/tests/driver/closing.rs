@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::client::{Client, broker, builder, connect_v3, connect_v5, publish};
+use crate::client::{Client, broker, builder, connect_v3, connect_v5, publish, total};
 
 /// Closing a socket with unread bytes sends a reset, which would destroy the DISCONNECT on its way.
 #[test]
@@ -54,6 +54,7 @@ fn a_closed_connection_that_goes_on_sending_is_cut() {
         }
     };
     assert!(cut);
+    assert_eq!(broker.reports()[0].driver.lingering_cut, 1);
 }
 
 #[test]
@@ -133,6 +134,7 @@ fn beyond_the_connection_limit_clients_are_closed_and_room_is_reused() {
         .collect();
     let mut refused = Client::open(broker.local_addrs()[0]);
     refused.wait_for_end();
+    assert_eq!(total(&broker, |shard| shard.driver.connections_refused), 1);
     clients.iter_mut().for_each(Client::ping);
     // DISCONNECT, and both ends closed: the place is free again.
     let mut leaving = clients.pop().unwrap();

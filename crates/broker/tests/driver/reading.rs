@@ -44,6 +44,7 @@ fn packets_torn_at_every_step_size_arrive_whole() {
             writing.join().unwrap();
         }
         assert!(total(&broker, |shard| shard.driver.tails_kept) > 0);
+        assert!(total(&broker, |shard| shard.driver.reads_cut) > 0);
     }
 }
 
