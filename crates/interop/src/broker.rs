@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{self, Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -22,7 +23,9 @@ pub struct BrokerUnderTest {
     process: Option<Child>,
     log: Log,
     /// For what has to survive; goes with it.
-    _directory: Option<TempDir>,
+    directory: Option<TempDir>,
+    /// What its process is started with, again and again.
+    arguments: Vec<String>,
 }
 
 impl BrokerUnderTest {
@@ -35,9 +38,44 @@ impl BrokerUnderTest {
                 address,
                 process: None,
                 log: Log::default(),
-                _directory: None,
+                directory: None,
+                arguments: Vec::new(),
             });
         }
+        Self::launch(shards, "127.0.0.1:0", &[])
+    }
+
+    /// Starts our broker so that [`restart`](Self::restart) can start it again: on a port that is still free then, with this
+    /// durability.
+    pub fn start_durable(shards: usize, durability: &str) -> io::Result<Self> {
+        let address = format!("127.0.0.1:{}", lasting_port()?);
+        Self::launch(shards, &address, &["--durability", durability])
+    }
+
+    /// Kills the broker's process (SIGKILL) and starts the next one on the same port and the same directory.
+    pub fn restart(&mut self) -> io::Result<()> {
+        self.kill()?;
+        self.run()
+    }
+
+    fn launch(shards: usize, address: &str, more: &[&str]) -> io::Result<Self> {
+        let directory = tempfile::Builder::new().prefix("martlet-").tempdir()?;
+        let shards = shards.to_string();
+        let mut arguments = vec!["--listen", address, "--shards", &shards];
+        arguments.extend(more);
+        let mut broker = Self {
+            address: address.to_owned(),
+            process: None,
+            log: Log::default(),
+            directory: Some(directory),
+            arguments: arguments.into_iter().map(str::to_owned).collect(),
+        };
+        broker.run()?;
+        Ok(broker)
+    }
+
+    /// Starts a process and waits until it listens.
+    fn run(&mut self) -> io::Result<()> {
         let mut command = Command::new(program_binary()?);
         // The developer's own settings, and those of the tests, must not decide what the broker does.
         for (name, _) in env::vars_os() {
@@ -48,49 +86,47 @@ impl BrokerUnderTest {
                 command.env_remove(name);
             }
         }
-        let directory = tempfile::Builder::new().prefix("martlet-").tempdir()?;
+        command.arg("broker").args(&self.arguments);
+        // After a kill it reads a whole segment, and a program that nobody has optimized takes its time for that.
+        command.env("MARTLET_STORAGE_SEGMENT_BYTES", "1048576");
+        if let Some(directory) = &self.directory {
+            command.arg("--data-dir").arg(directory.path());
+        }
         let mut process = command
-            .args([
-                "broker",
-                "--listen",
-                "127.0.0.1:0",
-                "--shards",
-                &shards.to_string(),
-                "--data-dir",
-            ])
-            .arg(directory.path())
             .env("RUST_LOG", "info")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
-        let log = Log::default();
         let (found, address) = mpsc::channel();
         if let Some(stdout) = process.stdout.take() {
-            log.follow(stdout, found.clone());
+            self.log.follow(stdout, found.clone());
         }
         if let Some(stderr) = process.stderr.take() {
-            log.follow(stderr, found);
+            self.log.follow(stderr, found);
         }
         // From here on, dropping it ends the process.
-        let mut broker = Self {
-            address: String::new(),
-            process: Some(process),
-            log,
-            _directory: Some(directory),
-        };
+        self.process = Some(process);
         match address.recv_timeout(START) {
             Ok(address) => {
-                broker.address = address.to_string();
-                Ok(broker)
+                self.address = address.to_string();
+                Ok(())
             }
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                 Err(io::Error::other(format!(
                     "the broker said no 'listening on 127.0.0.1:PORT' in {START:?}; it said:\n{}",
-                    broker.log.text()
+                    self.log.text()
                 )))
             }
         }
+    }
+
+    fn kill(&mut self) -> io::Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.kill()?;
+            process.wait()?;
+        }
+        Ok(())
     }
 
     /// `host:port`.
@@ -222,6 +258,22 @@ fn build() -> Result<PathBuf, String> {
     }
 }
 
+/// A free port that stays free while nobody listens there: below those that systems give to connections. A client that tries
+/// to connect to one of those can end up with a connection to itself.
+fn lasting_port() -> io::Result<u16> {
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    let mut ports = (0..PORTS).filter_map(|_| {
+        let next = process::id().wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed));
+        u16::try_from(20_000 + next % PORTS).ok()
+    });
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    ports
+        .find(is_free)
+        .ok_or_else(|| io::ErrorKind::AddrInUse.into())
+}
+
+/// How many ports are tried.
+const PORTS: u32 = 10_000;
 /// How long a broker may take to listen: it starts in milliseconds, but a test machine may be busy.
 const START: Duration = Duration::from_secs(20);
 /// Log lines kept for the report of a failed test.
