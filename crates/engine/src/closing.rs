@@ -242,6 +242,9 @@ impl Shard {
         self.publish_will(key, now, fx);
         self.memberships_end(key, fx);
         self.stop_storing(key, fx);
+        if let Some(durable) = &mut self.durable {
+            durable.forget_letting_go(key);
+        }
         self.clients.remove(key, &self.sessions);
         let Some(session) = self.sessions.remove(key) else {
             return;

@@ -15,6 +15,7 @@
 //! | PUBREL | that PUBREC was seen | `settling.rs` |
 //! | CONNACK, SUBACK, UNSUBACK | what they promise | `connecting.rs`, `subscribing.rs` |
 //! | PUBLISH of QoS 2 | its identifier | `sending.rs`, `express.rs` |
+//! | PUBLISH of QoS 2, from a group of another shard | besides, that the group's letting go is in the log behind that | `durable/groups.rs` |
 //!
 //! A shard that gives a publisher's message to other shards asks those for an answer that may have somebody durable
 //! for it, and they give it when their batch is stable.
@@ -61,6 +62,7 @@ use crate::time::Time;
 
 use cache::BodyCache;
 pub(crate) use deliveries::{Source, Step, record_last_queued, stored_terms};
+use groups::LettingGo;
 use kept::KeptIndex;
 pub(crate) use pressure::Admission;
 pub use reading::FetchedBody;
@@ -87,6 +89,8 @@ pub(crate) struct Durable {
     pub(crate) doubts: HashMap<(Key, PacketId), Doubt, foldhash::fast::FixedState>,
     /// Publishes that may, and which slots of this shard have recorded what they get of them.
     pub(crate) taken: HashMap<u64, SlotSet, foldhash::fast::FixedState>,
+    /// Sessions whose messages groups of other shards have yet to let go.
+    letting_go: HashMap<Key, VecDeque<LettingGo>, foldhash::fast::FixedState>,
     /// Wills on their way to several shards, by publish.
     wills: BTreeMap<NonZeroU64, WillUnderWay>,
     next_session: u64,
@@ -123,7 +127,8 @@ impl Durable {
             slots,
             replayed: HashMap::with_hasher(state.clone()),
             doubts: HashMap::with_hasher(state.clone()),
-            taken: HashMap::with_hasher(state),
+            taken: HashMap::with_hasher(state.clone()),
+            letting_go: HashMap::with_hasher(state),
             pressure: StorePressure::Normal,
             parked: Vec::new(),
             wills: BTreeMap::new(),

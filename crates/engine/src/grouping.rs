@@ -117,13 +117,6 @@ impl Group {
         (was, self.durable)
     }
 
-    /// A member that has room for one more message.
-    pub(crate) fn credit(&mut self, shard: usize, session: Key) {
-        if let Some(member) = self.member(shard, session) {
-            member.credit = (member.credit + 1).min(member.window);
-        }
-    }
-
     /// The next member that can take a message of this QoS, in turn.
     fn pick(&mut self, published: QoS) -> Option<&mut Member> {
         let count = self.members.len();

@@ -59,6 +59,7 @@ impl Shard {
             | Peer::GroupReturn { .. }
             | Peer::GroupOffer { .. }
             | Peer::GroupDone { .. }
+            | Peer::GroupLetGo { .. }
             | Peer::GroupCredit { .. }) => self.on_group_peer(from, peer, now, fx),
         }
     }
@@ -164,10 +165,11 @@ impl Shard {
             Peer::GroupDone {
                 filter,
                 sequence,
-                credit,
+                end,
             } => {
-                self.on_group_done(from, &filter, sequence, credit, now, fx);
+                self.on_group_done(from, &filter, sequence, end, now, fx);
             }
+            Peer::GroupLetGo { session } => self.on_group_let_go(from, session, fx),
             Peer::GroupCredit {
                 group,
                 session,

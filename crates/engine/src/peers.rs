@@ -45,6 +45,7 @@ impl PeerMessage {
             | Peer::GroupOnline { .. }
             | Peer::GroupOffline { .. }
             | Peer::GroupDone { .. }
+            | Peer::GroupLetGo { .. }
             | Peer::GroupCredit { .. } => 0,
         };
         size_of::<Self>() + held
@@ -73,6 +74,17 @@ pub(crate) struct StoredOffer {
     pub(crate) filter: Arc<str>,
     /// The body, of use on the group's own shard only.
     pub(crate) body: BodyId,
+}
+
+/// How a message of a group with a store ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum GroupEnd {
+    /// This member has finished it, and has room for one more.
+    Finished(Key),
+    /// This member holds it for good, and sends it when it hears that the group has let it go.
+    Held(Key),
+    /// Its member's session ends, or has had it for good already.
+    Over,
 }
 
 /// The vocabulary.
@@ -153,14 +165,15 @@ pub(crate) enum Peer {
         /// Set if the group has it in its store.
         stored: Option<Box<StoredOffer>>,
     },
-    /// To a group's owner: this message is finished, dropped, or its member holds it for good. Instead of a credit
-    /// for those that the group has in its store.
+    /// To a group's owner: this message is not the group's any longer. Instead of a credit for those that the group has in
+    /// its store.
     GroupDone {
         filter: Arc<str>,
         sequence: u64,
-        /// The member that has room for one more.
-        credit: Option<Key>,
+        end: GroupEnd,
     },
+    /// To the shard of a member that holds a message for good: the group has let it go. In the order of what was asked.
+    GroupLetGo { session: Key },
     /// A member has finished this many messages.
     GroupCredit {
         group: Key,

@@ -242,7 +242,7 @@ impl Shard {
             &mut self.scratch.own,
             &mut self.counters,
         );
-        self.hold_for_good(held_for_good, fx);
+        self.hold_for_good(key, held_for_good, fx);
         if written.is_err() {
             //= mqtt5 3.1.2-24
             //= mqtt5 3.1.2-25

@@ -6,7 +6,7 @@ use martlet_session::PubRec;
 use crate::connection::Waits;
 use crate::delivery::{Delivery, GroupTag};
 use crate::effects::Effects;
-use crate::peers::{Peer, PeerMessage};
+use crate::peers::{GroupEnd, Peer, PeerMessage};
 use crate::reading::Online;
 use crate::shard::Shard;
 use crate::slab::Key;
@@ -108,7 +108,7 @@ impl Shard {
             let done = Peer::GroupDone {
                 filter: filter.clone(),
                 sequence: tag.sequence,
-                credit: Some(session),
+                end: GroupEnd::Finished(session),
             };
             self.send_to(tag.owner, done, fx);
             return;

@@ -201,8 +201,15 @@ impl Stored {
             | Record::Finished { session, .. }
             | Record::Received { session, .. }
             | Record::Completed { session, .. } => {
-                let stored = self.sessions.get_mut(&session);
-                stored.ok_or("no such session")?.apply(record)
+                let stored = self.sessions.get_mut(&session).ok_or("no such session")?;
+                if let Record::Released { packet_id, .. } = *record
+                    && let Some((filter, at)) = stored.given_by(packet_id.get())
+                    && let Some(queue) = self.groups.get(filter)
+                {
+                    // Behind this record nobody knows that the group must not give it to somebody else.
+                    ok(!queue.contains_key(&at), "its group has it still")?;
+                }
+                stored.apply(record)
             }
             _ => Err("a record that the simulation does not know"),
         }
@@ -456,6 +463,14 @@ impl StoredSession {
         let new = self.flow(packet_id).is_err();
         self.in_flight.push((packet_id, Some(entry)));
         ok(new, "in flight already")
+    }
+
+    /// The group, and the place there, of a message in flight.
+    fn given_by(&self, packet_id: u16) -> Option<(&str, u64)> {
+        let mut flows = self.in_flight.iter();
+        let (_, entry) = flows.find(|(id, _)| *id == packet_id)?;
+        let (filter, at) = entry.as_ref()?.group.as_ref()?;
+        Some((filter, *at))
     }
 
     fn flow(&self, packet_id: u16) -> Result<usize, &'static str> {

@@ -1,10 +1,16 @@
 //! Records of shared subscriptions: their queues, and what their members have of them.
 //!
 //! A message is the group's until a member has finished or dropped it, or holds it for good: it is being sent at
-//! QoS 2. The member's shard says so in the tick in which it records that; the group's record of it is behind the member's in
-//! the log, so a crash between the two gives the message back to the member, and one before both to the group. It does not
-//! wait until the member's record is stable: the PUBLISH does, and PUBREC, which takes the message out of the member's
-//! session, must not be in the log before the group has let go.
+//! QoS 2. Then three records follow each other in the log, and wherever it is cut, the message belongs to one of the two:
+//!
+//! ```text
+//!   member's shard    Queued ────┬──────── both there ─▶ PUBLISH ─▶ PUBREC ─▶ Released
+//!                        Held ▼  │ stable         ▲ LetGo
+//!   group's shard          GroupDone ─────────────┘
+//! ```
+//! Before `Queued` it is the group's; from there on the member's, whose shard says so again after a crash. `Released`, or the end of
+//! the session, takes it from the member, so `GroupDone` has to be in the log before it. Therefore the PUBLISH waits for
+//! the group's answer besides its own batch; the answer leaves behind the group's record, which needs not be stable.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -15,11 +21,11 @@ use martlet_codec::QoS;
 
 use crate::client_slots::{owner_of_group, slot_of};
 use crate::delivery::GroupTag;
-use crate::effects::Effects;
+use crate::effects::{Effects, StoreTicket};
 use crate::grouping::{Group, GroupJoin, Waiting, plain_filter};
 use crate::interest::InterestKey;
 use crate::message::Message;
-use crate::peers::{Peer, StoredOffer};
+use crate::peers::{GroupEnd, Peer, StoredOffer};
 use crate::publication::Publication;
 use crate::record::{BodyId, Record};
 use crate::shard::Shard;
@@ -31,7 +37,30 @@ use super::Durable;
 /// Queues of groups that have no member yet: the shard is being restored.
 pub(super) type RestoredGroups = BTreeMap<Arc<str>, BTreeMap<u64, (BodyId, Message)>>;
 
+/// A message that a session holds for good, until its group has let it go.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LettingGo {
+    /// The group's.
+    shard: usize,
+    /// The batch with what the session has of it.
+    batch: StoreTicket,
+}
+
 impl Durable {
+    /// The batch of the oldest message that a group has yet to let go for this session; nothing that waits for it, or for
+    /// later ones, may leave.
+    pub(super) fn first_letting_go(&self, session: Key) -> Option<StoreTicket> {
+        if self.letting_go.is_empty() {
+            return None;
+        }
+        Some(self.letting_go.get(&session)?.front()?.batch)
+    }
+
+    /// The session has ended.
+    pub(crate) fn forget_letting_go(&mut self, session: Key) {
+        self.letting_go.remove(&session);
+    }
+
     /// A message for a group; `None` if it is not recorded.
     pub(crate) fn record_group_queued(
         &mut self,
@@ -121,16 +150,29 @@ impl Shard {
         }
     }
 
-    /// A message of a durable group is finished, dropped, or its member holds it for good.
+    /// A message of a durable group is not the group's any longer.
     pub(crate) fn on_group_done(
         &mut self,
         from: usize,
         filter: &str,
         sequence: u64,
-        credit: Option<Key>,
+        end: GroupEnd,
         now: Time,
         fx: &mut Effects,
     ) {
+        self.let_go_of(filter, sequence, fx);
+        match end {
+            GroupEnd::Finished(session) => {
+                if let Some(key) = self.groups_by_filter.get(filter).copied() {
+                    self.on_group_credit(from, key, session, 1, now, fx);
+                }
+            }
+            GroupEnd::Held(session) => self.send_to(from, Peer::GroupLetGo { session }, fx),
+            GroupEnd::Over => {}
+        }
+    }
+
+    fn let_go_of(&mut self, filter: &str, sequence: u64, fx: &mut Effects) {
         let recovery = self.durable.as_mut().and_then(|d| d.recovery.as_mut());
         let restored = recovery.and_then(|recovery| recovery.groups.get_mut(filter));
         if let Some((body, _)) = restored.and_then(|queue| queue.remove(&sequence)) {
@@ -148,9 +190,24 @@ impl Shard {
         };
         let body = group.offered.remove(&sequence);
         group.record_done(sequence, body, fx);
-        if let Some(session) = credit {
-            group.credit(from, session);
-            self.pump_group(key, now, fx);
+    }
+
+    /// A group of shard `from` has let the oldest message go that it was asked about for this session.
+    pub(crate) fn on_group_let_go(&mut self, from: usize, session: Key, fx: &mut Effects) {
+        let Some(durable) = &mut self.durable else {
+            return;
+        };
+        let Some(open) = durable.letting_go.get_mut(&session) else {
+            return;
+        };
+        if let Some(at) = open.iter().position(|message| message.shard == from) {
+            open.remove(at);
+        }
+        if open.is_empty() {
+            durable.letting_go.remove(&session);
+        }
+        if let Some(conn) = self.sessions.get(session).and_then(|s| s.connection) {
+            self.lift_barrier(conn, fx);
         }
     }
 
@@ -167,27 +224,44 @@ impl Shard {
             .collect();
         for tag in tags {
             if let Some(filter) = tag.stored {
-                self.group_done(filter, tag.sequence, fx);
+                self.group_done(filter, tag.sequence, GroupEnd::Over, fx);
             }
         }
     }
 
-    /// A session holds a message for good from now on; if a durable group has given it, that lets it go.
-    pub(crate) fn hold_for_good(&mut self, tag: Option<Box<GroupTag>>, fx: &mut Effects) {
-        if let Some(tag) = tag
-            && let Some(filter) = tag.stored
-        {
-            self.group_done(filter, tag.sequence, fx);
+    /// A session holds a message for good from now on, and that is recorded; if a durable group has given it, that lets it go.
+    /// What was written last to the client waits for it.
+    pub(crate) fn hold_for_good(
+        &mut self,
+        session: Key,
+        tag: Option<Box<GroupTag>>,
+        fx: &mut Effects,
+    ) {
+        let Some(tag) = tag else {
+            return;
+        };
+        let (Some(filter), Some(durable)) = (tag.stored, &mut self.durable) else {
+            return;
+        };
+        let shard = owner_of_group(&filter, self.config.shard_count);
+        let mut end = GroupEnd::Over;
+        if shard != self.config.index {
+            // This shard would have its record before anything else happens.
+            end = GroupEnd::Held(session);
+            let batch = fx.store.newest();
+            let open = durable.letting_go.entry(session).or_default();
+            open.push_back(LettingGo { shard, batch });
         }
+        self.group_done(filter, tag.sequence, end, fx);
     }
 
     /// Tells a group's owner that a message is not the group's any longer.
-    pub(super) fn group_done(&mut self, filter: Arc<str>, sequence: u64, fx: &mut Effects) {
+    fn group_done(&mut self, filter: Arc<str>, sequence: u64, end: GroupEnd, fx: &mut Effects) {
         let owner = owner_of_group(&filter, self.config.shard_count);
         let done = Peer::GroupDone {
             filter,
             sequence,
-            credit: None,
+            end,
         };
         self.send_to(owner, done, fx);
     }

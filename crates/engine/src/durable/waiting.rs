@@ -41,9 +41,18 @@ impl Durable {
     /// See [`Shard::withhold`].
     pub(crate) fn withhold(&mut self, connection: &mut Connection, conn: Key, fx: &Effects) {
         let newest = fx.store.newest();
-        if !self.is_stable(newest) && connection.outbox.withhold(newest) {
+        let may_leave = newest <= self.may_leave(connection.session);
+        if !may_leave && connection.outbox.withhold(newest) {
             self.wait(newest, Waiter::Outbox(conn));
         }
+    }
+
+    /// What waits for batches up to this one may be sent to the client of this session.
+    fn may_leave(&self, session: Option<Key>) -> StoreTicket {
+        let first = session.and_then(|session| self.first_letting_go(session));
+        first.map_or(self.stable, |StoreTicket(batch)| {
+            self.stable.min(StoreTicket(batch.saturating_sub(1)))
+        })
     }
 
     /// An acknowledgement is held: sees to it that it is looked at when its batch is stable.
@@ -107,14 +116,18 @@ impl Shard {
         durable.withhold(connection, conn, fx);
     }
 
-    fn lift_barrier(&mut self, conn: Key, fx: &mut Effects) {
+    pub(super) fn lift_barrier(&mut self, conn: Key, fx: &mut Effects) {
         let (Some(durable), Some(connection)) = (&self.durable, self.connections.get_mut(conn))
         else {
             return;
         };
-        connection.outbox.release(durable.stable);
-        // Also if it is dirty already: the driver may have found nothing that it might write.
-        connection.dirty = true;
-        fx.dirty.push(ConnId(conn));
+        let stable = durable.may_leave(connection.session);
+        connection.outbox.release(stable);
+        if connection.outbox.writable_len() > 0 {
+            // Also if it is dirty already: the driver may have found nothing that it might write. But not if there is
+            // nothing: nobody would flush it, and it would stay dirty for ever.
+            connection.dirty = true;
+            fx.dirty.push(ConnId(conn));
+        }
     }
 }

@@ -167,6 +167,67 @@ fn a_group_lets_a_qos_2_message_go_before_its_member_can_answer() {
     }
 }
 
+/// The group's shard may stand still for longer than a sync takes, and its member answer meanwhile. Wherever the log is cut,
+/// nobody else gets a message of QoS 2 that the member has had, not even when the member's session has ended.
+#[test]
+fn nobody_else_gets_a_qos_2_message_when_its_group_is_slow_to_let_go() {
+    for shards in 2..=3 {
+        for case in 0..8 {
+            let (reconnects, ends, checkpoint) = (case & 1 == 1, case & 2 == 2, case & 4 == 4);
+            let of_group = crate::owner_of_group(GROUP, shards);
+            let of_member = (of_group + 1) % shards;
+            let mut world = durable(shards);
+            let mut first = member(&mut world, of_member, "first", QoS::ExactlyOnce);
+            let publisher = id_on(of_group, shards, "pub");
+            let publisher = world.connect(Version::V311, &publisher, true);
+            world.held.push((of_member, of_group));
+            world.publish(publisher, "t", QoS::ExactlyOnce, 1, false, "a");
+            if reconnects {
+                world.drop_connection(first);
+                first = back(&mut world, of_member, "first");
+            }
+            let mut seen = None;
+            for released in [false, true] {
+                if released {
+                    world.held.clear();
+                    world.run();
+                }
+                if world.payloads(first) != ["a"] {
+                    continue;
+                }
+                assert!(seen.is_none(), "{shards}, {case}: it comes once");
+                seen = Some(world.store.log.len());
+                if ends {
+                    let id = id_on(of_member, shards, "first");
+                    world.connect(Version::V311, &id, true);
+                } else {
+                    world.ack(first, Packet::PubRec, 1);
+                    world.ack(first, Packet::PubComp, 1);
+                }
+                if checkpoint {
+                    world.checkpoint();
+                }
+            }
+            for batches in seen.expect("it comes")..=world.store.log.len() {
+                let mut world = world.crash(batches, shards, 0);
+                let second = back(&mut world, of_member, "second");
+                world.subscribe(second, GROUP, QoS::ExactlyOnce);
+                let first = back(&mut world, of_member, "first");
+                assert!(
+                    world.payloads(second).is_empty(),
+                    "{shards}, {case}: {batches}"
+                );
+                for line in world.received(first).iter().skip(1) {
+                    assert!(
+                        ["PUBLISH t=a q2 #1 dup", "PUBREL #1 00"].contains(&&**line),
+                        "{shards}, {case}: {batches}: {line}"
+                    );
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn every_reference_ends_with_the_group_or_its_last_durable_member() {
     for shards in 1..=2 {
