@@ -7,7 +7,7 @@ use martlet_codec::{Connect, Packet, Properties, QoS, TopicName, Version, Will};
 
 use super::super::world::{Client, World};
 use super::{durable, durable_and_held};
-use crate::StorePressure;
+use crate::{Record, StorePressure};
 
 const NOTHING: [&str; 0] = [];
 
@@ -303,4 +303,19 @@ fn a_store_that_does_not_keep_up_holds_up_only_who_publishes_durably() {
     world.pressure(StorePressure::Normal);
     assert_eq!(world.received(publisher), ["PUBACK #2 00", "PUBACK #3 00"]);
     assert_eq!(world.payloads(clean), ["behind", "behind"]);
+}
+
+/// Nobody flushes a connection that has nothing to write; if it counted as dirty, what it gets later would stay where it is.
+#[test]
+fn a_barrier_with_nothing_behind_it_leaves_the_connection_clean() {
+    let mut world = durable_and_held();
+    let (subscriber, _) = pair(&mut world);
+    let now = world.now;
+    let (shard, fx) = world.shard_and_effects(0);
+    fx.store.push(&Record::SlotBegin { slot: 0 });
+    shard.withhold(subscriber.conn.0, fx);
+    let (ticket, _) = fx.store.take(Vec::new()).unwrap();
+    shard.on_store_done(ticket, now, fx);
+    assert!(fx.dirty.is_empty());
+    assert!(!shard.connections.get(subscriber.conn.0).unwrap().dirty);
 }
