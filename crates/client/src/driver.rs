@@ -253,7 +253,7 @@ impl Future for Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        self.shared.with(|core, _| core.machine.close_now());
+        self.shared.drive(|core, _| core.machine.close_now());
         self.shared.end();
     }
 }

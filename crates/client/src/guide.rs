@@ -188,5 +188,27 @@
 //! # }
 //! ```
 //!
+//! # Metrics
+//! With feature `metrics`, the recorder of the [`metrics`](https://docs.rs/metrics) facade that is installed when a client is made gets
+//! what [`Stats`](crate::Stats) says, without labels; several clients add up. All names begin with `martlet_client_`:
+//!
+//! | counters | |
+//! |---|---|
+//! | `published_total`, `failed_total` | messages that ended well, or badly |
+//! | `expired_total`, `dropped_total`, `superseded_total` | of these: too old, too many, replaced by a newer retained one |
+//! | `resent_total` | messages sent again after a reconnect |
+//! | `received_total`, `lagged_total`, `unrouted_total`, `unacked_dropped_total` | messages from the server, and what did not reach the program |
+//! | `late_replies_total` | answers that nobody waits for |
+//! | `attempts_total`, `connections_total`, `sessions_lost_total` | attempts to connect, and how they went |
+//! | `pings_total`, `sent_bytes_total`, `received_bytes_total` | traffic |
+//!
+//! | gauges | |
+//! |---|---|
+//! | `connected` | clients with a connection |
+//! | `queued`, `queued_bytes`, `in_flight` | messages that are not sent, or not finished |
+//! | `unacknowledged`, `held` | received messages that the program has not dealt with, or not asked for |
+//!
+//! And one histogram: `publish_seconds`, from a publish to its acknowledgement.
+//!
 //! # Tests without a broker
 //! Feature `test` has a broker in the same process and a link that breaks on demand: module `test`.

@@ -25,6 +25,8 @@ mod handle;
 pub mod home_assistant;
 pub mod machine;
 mod message;
+#[cfg(feature = "metrics")]
+mod meters;
 mod ops;
 mod options;
 mod outbox;

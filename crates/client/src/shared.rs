@@ -1,7 +1,8 @@
 //! What handles, futures and the driver share: the machine, and who waits for it.
 //!
 //! One short lock, never held across an await: every method of the machine finishes by itself. What
-//! has to be woken is woken after the lock is gone.
+//! has to be woken is woken after the lock is gone. So is what waits for others: the state is shown by the driver alone, without
+//! the lock, because an application that looks at it holds up whoever wants to change it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) replies: Replies,
     /// When the machine's clock started.
     start: Instant,
+    #[cfg(feature = "metrics")]
+    meters: crate::meters::Meters,
 }
 
 /// What the lock guards.
@@ -45,6 +48,10 @@ pub(crate) struct Core {
     pub(crate) actions: Vec<Action>,
     /// The outbox's file, if it has one.
     pub(crate) store: Option<Arc<FileStore>>,
+    /// The driver has to show a new state.
+    state_changed: bool,
+    #[cfg(feature = "metrics")]
+    told: crate::meters::Told,
 }
 
 /// What the machine wants of the driver besides reading and writing.
@@ -61,6 +68,10 @@ struct Wakes {
     room: bool,
     closed: bool,
     store: Option<Arc<FileStore>>,
+    #[cfg(feature = "metrics")]
+    change: Option<crate::meters::Change>,
+    #[cfg(feature = "metrics")]
+    round_trips: Vec<std::time::Duration>,
 }
 
 impl Shared {
@@ -75,6 +86,9 @@ impl Shared {
             armed: None,
             actions: Vec::new(),
             store,
+            state_changed: false,
+            #[cfg(feature = "metrics")]
+            told: crate::meters::Told::default(),
         };
         Self {
             core: Mutex::new(core),
@@ -83,6 +97,8 @@ impl Shared {
             room: Notify::new(),
             replies: Replies::default(),
             start,
+            #[cfg(feature = "metrics")]
+            meters: crate::meters::Meters::new(),
         }
     }
 
@@ -104,7 +120,7 @@ impl Shared {
         let result = {
             let mut core = self.core.lock();
             let result = act(&mut core, now);
-            core.dispatch(&mut wakes, &self.state, now);
+            core.dispatch(&mut wakes);
             core.wake_driver(&mut wakes);
             result
         };
@@ -112,16 +128,22 @@ impl Shared {
         result
     }
 
-    /// As [`with`](Self::with), for the driver: it looks at output and actions by itself.
+    /// As [`with`](Self::with), for the driver: it looks at output and actions by itself, and shows the state.
     pub(crate) fn drive<R>(&self, act: impl FnOnce(&mut Core, Time) -> R) -> R {
         let now = self.now();
         let mut wakes = Wakes::default();
-        let result = {
+        let (result, state) = {
             let mut core = self.core.lock();
             let result = act(&mut core, now);
-            core.dispatch(&mut wakes, &self.state, now);
-            result
+            core.dispatch(&mut wakes);
+            let changed = std::mem::take(&mut core.state_changed);
+            (result, changed.then(|| core.machine.state(now)))
         };
+        if let Some(state) = state {
+            log(&state);
+            // Before anybody is told of an operation that changed it.
+            self.state.send_replace(state);
+        }
         self.wake(wakes);
         result
     }
@@ -157,6 +179,8 @@ impl Shared {
     }
 
     fn wake(&self, wakes: Wakes) {
+        #[cfg(feature = "metrics")]
+        self.meters.tell(wakes.change.as_ref(), &wakes.round_trips);
         for waker in wakes.wakers {
             waker.wake();
         }
@@ -193,22 +217,31 @@ impl Core {
         }
     }
 
-    fn dispatch(&mut self, wakes: &mut Wakes, state: &watch::Sender<State>, now: Time) {
+    fn dispatch(&mut self, wakes: &mut Wakes) {
+        #[cfg(feature = "metrics")]
+        {
+            wakes.change = self.told.follow(&self.machine);
+        }
         if !self.machine.has_events() {
             return;
         }
         let mut events = self.machine.take_events();
-        let mut changed = false;
         for event in events.drain(..) {
             match event {
-                Event::Completed(op, outcome) => wakes.wakers.extend(self.ops.finish(op, outcome)),
+                Event::Completed(op, outcome) => {
+                    #[cfg(feature = "metrics")]
+                    if let Outcome::Published(receipt) = &outcome {
+                        wakes.round_trips.push(receipt.rtt);
+                    }
+                    wakes.wakers.extend(self.ops.finish(op, outcome));
+                }
                 Event::Ready(id) => {
                     let reader = self.readers.get_mut(id.index());
                     wakes.wakers.extend(reader.and_then(Option::take));
                 }
                 Event::Open => self.actions.push(Action::Open),
                 Event::Close { farewell } => self.actions.push(Action::Close(farewell)),
-                Event::StateChanged => changed = true,
+                Event::StateChanged => self.state_changed = true,
                 Event::Room => wakes.room = true,
                 Event::Store(op) => {
                     if self.store.as_ref().is_some_and(|store| store.append(&op)) {
@@ -217,15 +250,10 @@ impl Core {
                 }
             }
         }
-        if changed {
-            let new = self.machine.state(now);
-            log(&new);
-            if new.is_closed() {
-                wakes.closed = true;
-                // Another client may want it.
-                wakes.store = self.store.take();
-            }
-            state.send_replace(new);
+        if self.machine.is_closed() {
+            wakes.closed = true;
+            // Another client may want it.
+            wakes.store = self.store.take();
         }
         self.machine.recycle_events(events);
     }
@@ -240,7 +268,8 @@ impl Core {
             (Some(_), None) => true,
             (None, _) => false,
         };
-        if self.machine.has_output() || !self.actions.is_empty() || sooner() {
+        let work = self.machine.has_output() || !self.actions.is_empty() || self.state_changed;
+        if work || sooner() {
             wakes.wakers.extend(self.driver.take());
         }
     }
@@ -281,6 +310,14 @@ fn log(state: &State) {
             let error = last_error.as_ref().map(Public).map(tracing::field::display);
             tracing::info!(error, "closed");
         }
+    }
+}
+
+#[cfg(feature = "metrics")]
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let change = self.core.get_mut().told.end();
+        self.meters.tell(Some(&change), &[]);
     }
 }
 

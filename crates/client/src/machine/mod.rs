@@ -421,7 +421,7 @@ impl Machine {
         self.stats.late_replies += 1;
     }
 
-    fn is_online(&self) -> bool {
+    pub(crate) fn is_online(&self) -> bool {
         self.phase == Phase::Online
     }
 

@@ -2,7 +2,7 @@
 //! against a server that answers as a test wants.
 //!
 //! Map: `basic` is one test of everything; `forwarding`, `broken_links`, `cancelling`, `streams`,
-//! `silent_server`, `restarts`, `requests`, `events`, `idling`, `ways_in` prove the must-haves; `server` is the server that does
+//! `silent_server`, `restarts`, `requests`, `events`, `idling`, `metering`, `ways_in` prove the must-haves; `server` is the server that does
 //! as it is told. `docs/client-acceptance.md` says which test proves what.
 #![expect(
     clippy::unwrap_used,
@@ -17,6 +17,7 @@ mod cancelling;
 mod events;
 mod forwarding;
 mod idling;
+mod metering;
 mod requests;
 mod restarts;
 mod server;

@@ -193,3 +193,45 @@ async fn the_end_says_goodbye_and_closes_the_socket() {
         assert_eq!(server.next().await, None);
     }
 }
+
+/// Who looks at the state holds up whoever wants to change it, and nobody else.
+#[test]
+fn a_program_that_looks_at_the_state_for_long_stops_only_the_state() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let (transport, mut servers) = pipe(Version::V5);
+    let builder = Client::builder("mqtt://x").transport(transport);
+    let connecting = runtime.spawn(builder.no_reconnect().connect());
+    let (client, server, delivery) = runtime.block_on(async {
+        let mut server = servers.recv().await.unwrap();
+        server.accept(false).await;
+        let client = connecting.await.unwrap().unwrap();
+        let delivery = client.publish("a", "b").qos(1).enqueue().await.unwrap();
+        (client, server, delivery)
+    });
+    let (done, outcome) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let state = client.state();
+        let looking = state.borrow();
+        assert!(looking.is_connected());
+        // The end of the connection is the end of the client, and of all that waits.
+        drop(server);
+        while client.stats().failed == 0 {
+            std::thread::yield_now();
+        }
+        let late = client.publish("a", "b").try_enqueue().unwrap_err();
+        assert!(looking.is_connected(), "what it looks at does not change");
+        done.send(late.kind).unwrap();
+    });
+    let Ok(outcome) = outcome.recv_timeout(Duration::from_secs(60)) else {
+        // Its end would be waited for, too.
+        runtime.shutdown_background();
+        panic!("who looks at the state holds up the client");
+    };
+    assert_eq!(outcome, ErrorKind::Closed);
+    let error = runtime.block_on(delivery).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Closed);
+}
