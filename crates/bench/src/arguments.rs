@@ -100,8 +100,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "COUNT", help_heading = "Size")]
     pub(crate) concurrency: Option<usize>,
 
-    /// Undelivered messages that each publisher may have [p2p, wildcard: 256, latency: 4096, durable: 65536,
-    /// else 64]
+    /// Undelivered messages that each publisher may have [p2p, wildcard: 256, latency, durable: 4096, else 64].
+    /// They may all wait in one session: more than the broker's queue for a session holds, and some are lost
     #[arg(short = 'w', long, value_name = "COUNT", help_heading = "Pace")]
     pub(crate) window: Option<u64>,
     /// QoS 1 and 2: unacknowledged messages that each publisher may have, no more than the broker allows [20]

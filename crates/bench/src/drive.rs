@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use martlet_codec::Packet;
 
+use crate::arguments::Scenario;
 use crate::clock::nanoseconds;
 use crate::error::Error;
 use crate::number::{float, grouped, ratio, whole};
@@ -20,6 +21,10 @@ pub(crate) fn drive(
     settings: &Settings,
     report: &mut Report,
 ) -> Result<(), Error> {
+    if settings.rate.is_some() && settings.scenario != Scenario::Latency {
+        // Latency is timed to the microsecond, by a tool that has a core to itself. Others leave it to the broker.
+        swarm.set_alarm()?;
+    }
     let mut ticker = Ticker::new(settings, swarm.clock().now_ns());
     let warmup_ns = nanoseconds(settings.warmup);
     publish_for(swarm, traffic, &mut ticker, warmup_ns)?;
@@ -47,11 +52,17 @@ pub(crate) fn drive(
     measured.longest_silence_ms = Some(float(silence_ns) / 1e6);
     finish(swarm, traffic, &mut ticker, nanoseconds(settings.drain))?;
     ticker.clear_line();
-    fill(report, swarm, traffic, measured);
+    fill(report, settings, swarm, traffic, measured);
     Ok(())
 }
 
-fn fill(report: &mut Report, swarm: &Swarm, traffic: &mut Traffic, measured: Measured) {
+fn fill(
+    report: &mut Report,
+    settings: &Settings,
+    swarm: &Swarm,
+    traffic: &mut Traffic,
+    measured: Measured,
+) {
     let not_delivered = traffic.book.not_delivered();
     let unacknowledged = traffic.unacknowledged();
     let counts = &mut traffic.book.counts;
@@ -64,6 +75,13 @@ fn fill(report: &mut Report, swarm: &Swarm, traffic: &mut Traffic, measured: Mea
         report
             .remarks
             .push("nothing was delivered in the measured window".to_owned());
+    }
+    report.turns = swarm.turns();
+    if settings.scenario == Scenario::Durable && not_delivered > 0 {
+        report.remarks.push(format!(
+            "--window {}: does a session's queue hold that many messages? What it does not hold counts as lost",
+            settings.window
+        ));
     }
     report.measured = Some(measured);
     report.latency_us = Percentiles::of(&traffic.latency, traffic.sampled_every());
@@ -109,7 +127,7 @@ fn publish_for(
         }
         traffic.pump(swarm, now_ns);
         let wait_ns = traffic.may_wait_ns(now_ns).min(end_ns - now_ns);
-        swarm.turn(traffic, poll_time(wait_ns))?;
+        swarm.turn_by(traffic, wait_ns)?;
         ticker.tick_publishing(swarm, traffic, now_ns);
     }
 }
@@ -141,15 +159,6 @@ fn finish(
         }
         swarm.turn(traffic, Duration::from_millis(5))?;
         ticker.tick(swarm, traffic, now_ns);
-    }
-}
-
-/// What the operating system waits in whole milliseconds would be too long for a schedule: the last two are spun.
-fn poll_time(wait_ns: u64) -> Duration {
-    if wait_ns >= SPIN_NS {
-        Duration::from_nanos(wait_ns - SPIN_NS / 2)
-    } else {
-        Duration::ZERO
     }
 }
 
@@ -240,4 +249,3 @@ const QUIET_NS: u64 = 300_000_000;
 const DRAINS_MAX: u64 = 6;
 const TICK_NS: u64 = 50_000_000;
 const LINE_NS: u64 = 1_000_000_000;
-const SPIN_NS: u64 = 2_000_000;

@@ -6,6 +6,7 @@
 //! scenarios with publishers and subscribers, `traffic` publishes within windows or on a schedule, `book` and `ledger`
 //! know who is owed what, `drive` takes it through warm-up, measured window and drain. `report` is what comes out.
 
+mod alarm;
 mod arguments;
 mod book;
 mod churn;

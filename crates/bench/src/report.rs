@@ -34,6 +34,8 @@ pub(crate) struct Report {
     /// On a schedule: how late the tool itself was; microseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) schedule_lag_us: Option<Percentiles>,
+    /// How often the tool looked for something to do.
+    pub(crate) turns: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) memory: Vec<Memory>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -214,6 +216,7 @@ impl Report {
             latency_us: None,
             acknowledged_us: None,
             schedule_lag_us: None,
+            turns: 0,
             memory: Vec::new(),
             churned: None,
             gates: Vec::new(),

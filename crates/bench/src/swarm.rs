@@ -17,6 +17,7 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::alarm::Alarm;
 use crate::clock::Clock;
 use crate::wire::{Ack, AckKind, Message, Step, put_ack, step};
 
@@ -47,6 +48,10 @@ pub(crate) struct Swarm {
     again: VecDeque<usize>,
     clock: Clock,
     version: Version,
+    /// For schedules; where there is none, they are spun for.
+    alarm: Option<Alarm>,
+    /// Turns so far.
+    turns: u64,
 }
 
 /// One connection.
@@ -75,6 +80,8 @@ impl Swarm {
             again: VecDeque::new(),
             clock,
             version,
+            alarm: None,
+            turns: 0,
         })
     }
 
@@ -200,8 +207,34 @@ impl Swarm {
         }
     }
 
+    /// From now on [`Swarm::turn_by`] sleeps, if the system can.
+    pub(crate) fn set_alarm(&mut self) -> io::Result<()> {
+        if self.alarm.is_none() {
+            self.alarm = Alarm::new(self.poll.registry(), ALARM)?;
+        }
+        Ok(())
+    }
+
+    /// A turn that ends when something has come, or on time: what is due in `wait_ns` must not leave later.
+    pub(crate) fn turn_by(&mut self, handler: &mut impl Handler, wait_ns: u64) -> io::Result<()> {
+        let now_ns = self.clock.now_ns();
+        if let Some(alarm) = &mut self.alarm
+            && wait_ns > 0
+        {
+            alarm.ring_in(wait_ns, now_ns)?;
+            return self.turn(handler, Duration::from_nanos(wait_ns));
+        }
+        self.turn(handler, poll_time(wait_ns))
+    }
+
+    /// How many turns there were.
+    pub(crate) const fn turns(&self) -> u64 {
+        self.turns
+    }
+
     /// Writes, waits for at most `wait`, reads.
     pub(crate) fn turn(&mut self, handler: &mut impl Handler, wait: Duration) -> io::Result<()> {
+        self.turns += 1;
         self.flush(handler);
         let wait = if self.again.is_empty() {
             wait
@@ -224,6 +257,9 @@ impl Swarm {
         }
         for event in &events {
             let Token(index) = event.token();
+            if event.token() == ALARM {
+                continue;
+            }
             if event.is_writable()
                 && let Some(conn) = self.conns.get_mut(index)
             {
@@ -450,6 +486,18 @@ fn is_not_yet(error: &io::Error) -> bool {
     )
 }
 
+/// What the operating system waits in whole milliseconds would be too long for a schedule: the last two are spun.
+fn poll_time(wait_ns: u64) -> Duration {
+    if wait_ns >= SPIN_NS {
+        Duration::from_nanos(wait_ns - SPIN_NS / 2)
+    } else {
+        Duration::ZERO
+    }
+}
+
+const SPIN_NS: u64 = 2_000_000;
+/// No connection has this number.
+const ALARM: Token = Token(usize::MAX - 1);
 /// What a non-blocking connect answers on Linux and on macOS.
 const EINPROGRESS: i32 = if cfg!(target_os = "macos") { 36 } else { 115 };
 const EVENTS_PER_TURN: usize = 4_096;

@@ -81,6 +81,26 @@ fn the_durable_scenario_times_every_acknowledgement() {
     }
 }
 
+/// Optimisation: between messages that are due the tool sleeps, and leaves its core to the broker.
+#[cfg(target_os = "linux")]
+#[test]
+fn on_a_schedule_the_tool_sleeps() {
+    let (report, code) = bench(Lie::Honest, "durable --pairs 2 --rate 500 -L 300");
+    assert_clean(&report);
+    assert!(is(code, 0), "{report}");
+    // For each message: it is due, it arrives, it is acknowledged, and some to spare. Spinning takes thousands.
+    let turns = report["turns"].as_u64().unwrap();
+    assert!(turns < 300 * 20, "{turns}");
+}
+
+#[test]
+fn a_durable_run_with_losses_asks_for_the_queue_of_a_session() {
+    let (report, _) = bench(Lie::Drop(100), "durable --pairs 2 -L 2000");
+    assert_eq!(count(&report, "lost"), 20);
+    let remarks = report["remarks"].to_string();
+    assert!(remarks.contains("--window 4096"), "{remarks}");
+}
+
 #[test]
 fn each_scenario_counts_the_deliveries_that_it_is_owed() {
     for (words, expected) in [
