@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::super::core::{Core, Permit, Shared};
 use super::super::lanes::Lanes;
-use super::super::limits::{READ_BUDGET_BYTES, TICK_BYTES};
+use super::super::limits::{CLOSED_KEPT, READ_BUDGET_BYTES, TICK_BYTES};
 
 struct Bench {
     core: Core,
@@ -93,6 +93,23 @@ impl Bench {
         expect(&mut client, b"\x20\x02\x00\x00");
         client
     }
+}
+
+/// Optimisation: many that leave in one tick do not leave a long list behind.
+#[tokio::test(flavor = "current_thread")]
+async fn a_mass_of_farewells_leaves_no_memory() {
+    let mut bench = Bench::new().await;
+    let mut clients = Vec::new();
+    for n in 0..=CLOSED_KEPT {
+        clients.push(bench.connected(&format!("c{n}")).await);
+    }
+    for client in &mut clients {
+        client.write_all(b"\xE0\x00").unwrap();
+    }
+    bench.ready(clients.len()).await;
+    bench.tick();
+    assert_eq!(bench.core.shard.connection_count(), 0);
+    assert!(bench.core.fx.closed.capacity() <= CLOSED_KEPT);
 }
 
 fn connect(id: &str) -> Vec<u8> {
