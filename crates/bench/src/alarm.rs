@@ -96,7 +96,10 @@ mod tests {
             alarm.ring_in(60_000_000_000, now_ns + 1).unwrap();
             poll.poll(&mut events, Some(Duration::from_secs(30)))
                 .unwrap();
-            assert_eq!(events.iter().next().map(mio::event::Event::token), Some(Token(7)));
+            assert_eq!(
+                events.iter().next().map(mio::event::Event::token),
+                Some(Token(7))
+            );
             assert!(clock.now_ns() >= now_ns + 300_000);
         }
     }

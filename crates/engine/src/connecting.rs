@@ -18,7 +18,6 @@ use crate::report::CloseCause;
 use crate::shard::{Flow, Shard, TimerKey};
 use crate::slab::Key;
 use crate::time::Time;
-use crate::timing::TIMER_SPAN_MS;
 
 impl Shard {
     /// A CONNECT on a fresh connection; `raw` are its bytes.
@@ -317,9 +316,13 @@ impl Shard {
             let to = asked.min(limits.topic_aliases_to_client_max);
             connection.aliases_out = (to > 0).then(|| Box::new(OutboundAliases::new(to)));
         }
-        if let Some(deadline) = connection.keep_alive.deadline_ms() {
-            let deadline = Time::from_millis(deadline).min(now.plus_millis(TIMER_SPAN_MS));
-            self.schedule(deadline, TimerKey::KeepAlive(conn));
+        if connection
+            .keep_alive
+            .is_shorter_than(limits.connect_timeout_ms)
+            && let Some(deadline) = connection.keep_alive.deadline_ms()
+        {
+            // Otherwise the timer that waited for CONNECT comes in time, and goes on with the keep alive.
+            self.schedule(Time::from_millis(deadline), TimerKey::KeepAlive(conn));
         }
     }
 

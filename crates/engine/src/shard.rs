@@ -110,6 +110,7 @@ pub(crate) enum Subscriber {
 /// What a timer is about. Timers are not cancelled: whoever is woken looks whether it still applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TimerKey {
+    /// CONNECT has to be here; if it is, the keep alive follows.
     ConnectTimeout(Key),
     KeepAlive(Key),
     /// The step of its authentication.

@@ -56,16 +56,24 @@ impl Shard {
     fn on_timer_key(&mut self, key: TimerKey, now: Time, fx: &mut Effects) {
         match key {
             TimerKey::ConnectTimeout(conn) => {
-                let waiting = self.connections.get(conn).map(|c| c.phase);
-                let excused = self.reading.excused_until(now);
-                let due = excused.plus_millis(self.config.limits.connect_timeout_ms);
-                if waiting != Some(Phase::AwaitConnect) {
+                let Some(connection) = self.connections.get(conn) else {
                     return;
-                }
-                if due > now {
-                    self.schedule(due, key);
-                } else {
-                    self.close(conn, CloseCause::ConnectTimeout, now, fx);
+                };
+                let timeout_ms = self.config.limits.connect_timeout_ms;
+                match connection.phase {
+                    // One timer for a connection: from now on it is that of the keep alive, unless that has one.
+                    Phase::Online if connection.keep_alive.is_shorter_than(timeout_ms) => {}
+                    Phase::Online => self.check_keep_alive(conn, now, fx),
+                    // That has a bound of its own; this timer is for what comes behind it.
+                    Phase::Authenticating => self.schedule(now.plus_millis(timeout_ms), key),
+                    Phase::AwaitConnect => {
+                        let due = self.reading.excused_until(now).plus_millis(timeout_ms);
+                        if due > now {
+                            self.schedule(due, key);
+                        } else {
+                            self.close(conn, CloseCause::ConnectTimeout, now, fx);
+                        }
+                    }
                 }
             }
             TimerKey::KeepAlive(conn) => self.check_keep_alive(conn, now, fx),

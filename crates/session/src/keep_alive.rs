@@ -36,6 +36,12 @@ impl KeepAlive {
         }
     }
 
+    /// Whether the peer may be silent for a shorter time than this.
+    #[must_use]
+    pub const fn is_shorter_than(&self, span_ms: u64) -> bool {
+        self.grace_ms != 0 && (self.grace_ms as u64) < span_ms
+    }
+
     /// The moment at which the peer counts as gone unless a packet arrives before; `None`: never.
     #[must_use]
     pub const fn deadline_ms(&self) -> Option<u64> {
@@ -72,5 +78,8 @@ mod tests {
     #[test]
     fn zero_never_ends() {
         assert_eq!(KeepAlive::new(0, 1_000).deadline_ms(), None);
+        assert!(!KeepAlive::new(0, 1_000).is_shorter_than(5_000));
+        assert!(!KeepAlive::new(10, 1_000).is_shorter_than(15_000));
+        assert!(KeepAlive::new(10, 1_000).is_shorter_than(15_001));
     }
 }

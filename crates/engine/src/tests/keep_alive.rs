@@ -3,7 +3,7 @@
 use martlet_codec::{Connect, Packet, Properties, QoS, Version};
 
 use super::world::{Client, World, id_on};
-use crate::report::CloseCause;
+use crate::{Authentication, CloseCause, Limits, Policy, Verdict};
 
 fn connect(w: &mut World, id: &str) -> Client {
     let c = w.connect_packet(&Connect {
@@ -90,6 +90,72 @@ fn nobodys_time_runs_while_the_driver_reads_nobody() {
     assert_eq!(closed.conn, late);
     assert!(matches!(closed.report.cause, CloseCause::ConnectTimeout));
     w.advance(9_700);
+    assert!(!is_closed(&w, c));
+    w.advance(300);
+    assert!(is_closed(&w, c));
+}
+
+/// Optimisation: the timer that waited for CONNECT goes on as that of the keep alive.
+#[test]
+fn a_connection_has_one_timer() {
+    let mut w = World::new(1);
+    let c = connect(&mut w, "c");
+    assert_eq!(w.shards[0].timer_count(), 1);
+    for _ in 0..20 {
+        w.advance(9_000);
+        w.send(c, &Packet::PingReq);
+        assert_eq!(w.received(c), ["PingResp"]);
+        assert_eq!(w.shards[0].timer_count(), 1);
+    }
+    w.advance(15_200);
+    assert!(is_closed(&w, c));
+}
+
+/// A keep alive that ends before CONNECT would have been due has a timer of its own.
+#[test]
+fn a_short_keep_alive_ends_in_time() {
+    let mut w = World::new(1);
+    let c = w.connect_packet(&Connect {
+        version: Version::V311,
+        clean_start: true,
+        keep_alive_s: 1,
+        properties: Properties::EMPTY,
+        client_id: "c",
+        will: None,
+        user_name: None,
+        password: None,
+    });
+    assert_eq!(w.received(c), ["CONNACK 00 present=false"]);
+    w.advance(1_400);
+    assert!(!is_closed(&w, c));
+    w.advance(300);
+    assert!(is_closed(&w, c));
+}
+
+/// While the authenticator thinks, the time for CONNECT runs out without being meant; the keep alive follows nevertheless.
+#[test]
+fn the_keep_alive_runs_behind_a_slow_authenticator() {
+    let policy = Policy {
+        authentication: Authentication::Ask,
+        ..Policy::default()
+    };
+    let mut w = World::with(1, &Limits::default(), &policy);
+    let c = w.connect_packet(&Connect {
+        version: Version::V5,
+        clean_start: true,
+        keep_alive_s: 10,
+        properties: Properties::EMPTY,
+        client_id: "c",
+        will: None,
+        user_name: None,
+        password: None,
+    });
+    for _ in 0..3 {
+        w.advance(3_000);
+    }
+    w.answer(Verdict::Accept { data: None });
+    assert_eq!(w.received(c), ["CONNACK 00 present=false"]);
+    w.advance(14_900);
     assert!(!is_closed(&w, c));
     w.advance(300);
     assert!(is_closed(&w, c));
