@@ -75,7 +75,7 @@ pub struct Limits {
     /// `route_cache_restarts`.
     pub route_cache_entries_max: usize,
     /// Retained messages that one shard sends another in one answer; the rest is asked for when these have been sent.
-    /// Counter: `retained_chunks_cut`.
+    /// Counter: `retained_chunks_cut`. An answer wakes two shards, and holds no copies, only references: 256 take 2 KiB.
     pub retained_chunk_messages: usize,
     /// Acknowledgements of one connection that wait for another shard or for the disk; beyond, it is not read until half of
     /// them have gone. A v5 client is held to its Receive Maximum before. Counter: `publishers_held`.
@@ -108,7 +108,7 @@ impl Default for Limits {
             group_queue_bytes_max: 16 << 20,
             memory_budget_bytes: 1 << 30,
             route_cache_entries_max: 16_384,
-            retained_chunk_messages: 64,
+            retained_chunk_messages: 256,
             held_answers_max: 1_024,
         }
     }
