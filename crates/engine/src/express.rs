@@ -192,7 +192,7 @@ impl Shard {
             if let Some(durable) = &mut self.durable {
                 body = durable.body_for(session, publication, (qos, false), Step::Send, fx);
             }
-            let message = publication.message().clone();
+            let message = publication.kept();
             self.memory_bytes += message.size();
             let delivery = Delivery {
                 message: Some(message),
@@ -225,8 +225,89 @@ impl Shard {
     }
 
     /// Sends what waits in a session's queue, as far as its window and outbox allow and as it takes nothing but copies.
-    /// Re-sends and retained messages are not in its way.
-    pub(crate) fn pump_express(&mut self, key: Key, conn: Key, now: Time, fx: &mut Effects) {
+    /// Re-sends and retained messages are not in its way. Returns whether something is left that could go the long way.
+    pub(crate) fn pump_express(
+        &mut self,
+        key: Key,
+        conn: Key,
+        now: Time,
+        fx: &mut Effects,
+    ) -> bool {
+        let outbox_max = self.config.limits.outbox_bytes_max;
+        let (Some(session), Some(connection)) =
+            (self.sessions.get_mut(key), self.connections.get_mut(conn))
+        else {
+            return false;
+        };
+        let mut left = false;
+        let mut count = 0;
+        let mut grown = 0;
+        while connection.outbox.len() < outbox_max
+            && let Some(front) = session.queue.front()
+        {
+            if front.is_expired(now) {
+                left = true;
+                break;
+            }
+            let mut packet_id = None;
+            let qos = front.qos();
+            if qos != QoS::AtMostOnce {
+                packet_id = session.outbound.next_id();
+                if packet_id.is_none() {
+                    break;
+                }
+            }
+            // Nothing changes hands before it is written: it is looked at where it is, and then moved once.
+            left = true;
+            let Front::Whole(delivery) = front else { break };
+            let Some(message) = delivery
+                .message
+                .as_ref()
+                .filter(|_| delivery.body.is_none())
+            else {
+                break;
+            };
+            if front.has_ids() || (session.stored_as.is_some() && qos == QoS::ExactlyOnce) {
+                // What a group has given at QoS 2 is recorded only now.
+                break;
+            }
+            let parts = message.parts();
+            let template = Some(Template::of_message(message));
+            let Some(plain) = Plain::of(connection, template, &parts, qos) else {
+                break;
+            };
+            give_buffer(connection, &mut self.scratch.pool);
+            let first = FIRST_BYTE | (qos as u8) << 1 | u8::from(front.retain());
+            grown += append(connection, plain, first, packet_id, &parts);
+            left = false;
+            count += 1;
+            let Some((_, delivery)) = session.queue.pop() else {
+                break;
+            };
+            if qos == QoS::AtMostOnce {
+                self.memory_bytes = self.memory_bytes.saturating_sub(delivery.held_bytes());
+            } else {
+                // It goes from the queue into the window, and counts there.
+                let sent = session.outbound.send(qos == QoS::ExactlyOnce, delivery);
+                debug_assert_eq!(sent, packet_id, "nothing has come between");
+            }
+        }
+        self.memory_bytes += grown;
+        self.counters.publishes_sent += count;
+        self.counters.express_deliveries += count;
+        if count > 0 && !connection.dirty {
+            connection.dirty = true;
+            fx.dirty.push(ConnId(conn));
+        }
+        if left && self.durable.is_some() {
+            self.pump_express_stored(key, conn, now, fx);
+        }
+        left
+    }
+
+    /// As [`Shard::pump_express`], also for messages that are in the store.
+    #[inline(never)]
+    fn pump_express_stored(&mut self, key: Key, conn: Key, now: Time, fx: &mut Effects) {
         let outbox_max = self.config.limits.outbox_bytes_max;
         let (Some(session), Some(connection)) =
             (self.sessions.get_mut(key), self.connections.get_mut(conn))

@@ -19,6 +19,8 @@ pub(crate) struct Publication<'a> {
     pub(crate) asker: Option<Asker>,
     /// Set if it may come again after a crash.
     pub(crate) taken: Option<Box<TakenHere>>,
+    /// Only one receiver is left, and nobody else needs the message.
+    pub(crate) is_for_one: bool,
 }
 
 impl<'a> Publication<'a> {
@@ -37,6 +39,7 @@ impl<'a> Publication<'a> {
             body: None,
             asker: None,
             taken: None,
+            is_for_one: false,
         }
     }
 
@@ -48,6 +51,7 @@ impl<'a> Publication<'a> {
             body: None,
             asker: None,
             taken: None,
+            is_for_one: false,
         }
     }
 
@@ -63,11 +67,56 @@ impl<'a> Publication<'a> {
             .get_or_insert_with(|| Template::keep(template, parts))
     }
 
+    /// The message for somebody who keeps it. The only receiver gets it without a count of holders going up and down.
+    #[inline]
+    pub(crate) fn kept(&mut self) -> Message {
+        if self.is_for_one
+            && let Some(message) = self.message.take()
+        {
+            return message;
+        }
+        let (template, parts) = (self.template, &self.parts);
+        if self.is_for_one {
+            return Template::keep(template, parts);
+        }
+        self.message().clone()
+    }
+
     /// The message, if somebody keeps it already, or if its payload is worth sharing.
     pub(crate) fn shareable(&mut self, threshold: usize) -> Option<&Message> {
         if self.parts.payload.len() >= threshold {
             return Some(self.message());
         }
         self.message.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use martlet_codec::QoS;
+
+    use super::Publication;
+    use crate::message::{MessageParts, Origin};
+
+    /// Optimisation: the only receiver takes the message over, others hold it with it.
+    #[test]
+    fn the_only_receiver_gets_the_message_itself() {
+        let parts = MessageParts {
+            topic: "t".into(),
+            shared_properties: &[],
+            payload: b"payload",
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            expires_at: None,
+            origin: Origin::NONE,
+        };
+        let mut publication = Publication::new(parts);
+        let first = publication.kept();
+        assert!(publication.kept().is_same(&first), "one for all");
+        publication.is_for_one = true;
+        assert!(publication.kept().is_same(&first));
+        assert!(publication.message.is_none(), "it was handed over");
+        assert_eq!(publication.kept().payload(), b"payload");
+        assert!(publication.message.is_none(), "nothing is kept for others");
     }
 }

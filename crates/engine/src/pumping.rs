@@ -40,8 +40,7 @@ impl Shard {
             let moved = if session.outbound.has_resends() {
                 self.pump_resend(key, conn, now, fx)
             } else if session.replays.is_empty() {
-                self.pump_express(key, conn, now, fx);
-                self.pump_queue(key, conn, now, fx)
+                self.pump_express(key, conn, now, fx) && self.pump_queue(key, conn, now, fx)
             } else {
                 session.replay_turn = !session.replay_turn;
                 let retained_first = session.replay_turn;

@@ -68,6 +68,7 @@ impl Shard {
         if self.durable.is_some() || !self.joins.is_empty() {
             return self.route_in_parts(route, publication, now, fx);
         }
+        publication.is_for_one = others == 0 && route.plain.len() + route.targets.len() == 1;
         self.fan_out(route, publication, now, fx);
         self.publish_to_each(others, publication, fx);
         Routed::Matched

@@ -136,7 +136,7 @@ impl Shard {
             session.queue.push_stored(what, messages_max, bytes_max)
         } else {
             let delivery = Delivery {
-                message: Some(publication.message().clone()),
+                message: Some(publication.kept()),
                 body: None,
                 terms,
             };
