@@ -59,6 +59,8 @@ counters! {
     dropped_by_member,
     /// Messages of shared subscriptions that went to a member of this shard without being kept.
     group_messages_at_once,
+    /// Acknowledgements of such messages that the shared subscription heard of at once.
+    group_credits_at_once,
     /// Connections and CONNECTs refused because of a limit.
     connections_refused,
     /// CONNECTs refused for the length of their client identifier.

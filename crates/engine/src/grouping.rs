@@ -117,6 +117,13 @@ impl Group {
         (was, self.durable)
     }
 
+    /// A member has room for so many more messages.
+    pub(crate) fn credit(&mut self, shard: usize, session: Key, count: u32) {
+        if let Some(member) = self.member(shard, session) {
+            member.credit = (member.credit + count).min(member.window);
+        }
+    }
+
     /// The next member that can take a message of this QoS, in turn.
     fn pick(&mut self, published: QoS) -> Option<&mut Member> {
         let count = self.members.len();
@@ -393,12 +400,8 @@ impl Shard {
         now: Time,
         fx: &mut Effects,
     ) {
-        let member = self
-            .groups
-            .get_mut(key)
-            .and_then(|group| group.member(from, session));
-        if let Some(member) = member {
-            member.credit = (member.credit + count).min(member.window);
+        if let Some(group) = self.groups.get_mut(key) {
+            group.credit(from, session, count);
         }
         self.pump_group(key, now, fx);
     }

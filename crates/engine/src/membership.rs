@@ -1,6 +1,5 @@
 //! The member's side of shared subscriptions; the groups themselves live in `grouping.rs`.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use martlet_codec::QoS;
@@ -182,12 +181,13 @@ impl Shard {
             self.give_to_plain(&[plain], publication, now, fx);
             return;
         }
+        // QoS 0 is not acknowledged: nothing will come back for it.
+        let group = (qos != QoS::AtMostOnce).then(|| self.boxed_tag(tag));
         let terms = Terms {
             qos,
             retain: options.retain_as_published && publication.parts.retain,
             ids: SubscriptionIds::from_option(options.subscription_id),
-            // QoS 0 is not acknowledged: nothing will come back for it.
-            group: (qos != QoS::AtMostOnce).then(|| Box::new(tag)),
+            group,
         };
         self.deliver(session, publication, terms, now, fx);
     }

@@ -1,5 +1,7 @@
 //! Acknowledgements from a receiver: what they finish, and what that moves on.
 
+use alloc::boxed::Box;
+
 use martlet_codec::{Ack, ReasonCode};
 use martlet_session::PubRec;
 
@@ -27,6 +29,7 @@ impl Shard {
             self.record_replayed(session, fx);
         }
         self.finish_delivery(session, &delivery, ack.reason, fx);
+        self.keep_tag(delivery);
         self.pump(session, now, fx);
     }
 
@@ -52,6 +55,7 @@ impl Shard {
                         waits = self.record_released(session, ack.packet_id, delivery.body, fx);
                     }
                     self.finish_delivery(session, &delivery, ack.reason, fx);
+                    self.keep_tag(delivery);
                 }
                 ReasonCode::Success
             }
@@ -102,6 +106,25 @@ impl Shard {
         }
     }
 
+    /// A tag in a box that another message has left, if there is one.
+    pub(crate) fn boxed_tag(&mut self, tag: GroupTag) -> Box<GroupTag> {
+        let Some(mut boxed) = self.scratch.tags.pop() else {
+            return Box::new(tag);
+        };
+        *boxed = tag;
+        boxed
+    }
+
+    /// The delivery is done: the box of its tag will do for another one.
+    fn keep_tag(&mut self, delivery: Delivery) {
+        if let Some(mut tag) = delivery.terms.group
+            && self.scratch.tags.len() < TAGS_KEPT
+        {
+            tag.stored = None;
+            self.scratch.tags.push(tag);
+        }
+    }
+
     /// Tells a shared subscription that its member has room for one message more.
     pub(crate) fn credit_group(&mut self, tag: &GroupTag, session: Key, fx: &mut Effects) {
         if let Some(filter) = &tag.stored {
@@ -111,6 +134,15 @@ impl Shard {
                 end: GroupEnd::Finished(session),
             };
             self.send_to(tag.owner, done, fx);
+            return;
+        }
+        if tag.owner == self.config.index
+            && let Some(group) = self.groups.get_mut(tag.group)
+            && group.queue.is_empty()
+        {
+            // Nothing waits that the credit would set in motion.
+            group.credit(tag.owner, session, 1);
+            self.counters.group_credits_at_once += 1;
             return;
         }
         if tag.owner != self.config.index
@@ -144,3 +176,6 @@ impl Shard {
         self.send_to(tag.owner, credit, fx);
     }
 }
+
+/// Boxes of tags that are kept: as many as a few members have in flight, some kilobytes.
+const TAGS_KEPT: usize = 256;

@@ -43,6 +43,7 @@ use crate::clients::Clients;
 use crate::config::{SHARDS_MAX, ShardConfig};
 use crate::connection::Connection;
 use crate::counters::Counters;
+use crate::delivery::GroupTag;
 use crate::durable::Durable;
 use crate::effects::{ConnId, Effects};
 use crate::grouping::Group;
@@ -139,6 +140,9 @@ pub(crate) struct Scratch {
     pub(crate) expired: Vec<TimerKey>,
     /// Empty buffers of outboxes that were written out.
     pub(crate) pool: Buffers,
+    /// Boxes for the tags of shared subscriptions' messages.
+    #[expect(clippy::vec_box, reason = "messages keep them in boxes")]
+    pub(crate) tags: Vec<Box<GroupTag>>,
     /// Empty packs of other shards.
     #[expect(clippy::vec_box, reason = "they come in boxes and leave in them")]
     pub(crate) packs: Vec<Box<Pack>>,

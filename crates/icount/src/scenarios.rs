@@ -71,6 +71,11 @@ pub const SCENARIOS: &[Scenario] = &[
         run: flow_shared,
     },
     Scenario {
+        name: "flow_qos1_shared_queued",
+        operations: 64,
+        run: flow_shared_queued,
+    },
+    Scenario {
         name: "match_20000_wildcard_filters",
         operations: 1_000,
         run: wildcard,
@@ -224,7 +229,7 @@ fn advance(id: u16, count: u16) -> u16 {
 
 /// What receivers answer in each round: so many acknowledgements of each kind. The same work for any number of
 /// rounds, so that it does not count.
-fn answers(
+pub(crate) fn answers(
     rounds: u32,
     count: u16,
     kinds: &[fn(Ack<'static>) -> Packet<'static>],
@@ -324,6 +329,37 @@ fn flow_shared(rounds: u32) -> u64 {
         &PAYLOAD,
     );
     let publisher = world.connect(Version::V311, "pub");
+    for answers in answers(rounds, 16, &[Packet::PubAck]) {
+        world.feed(publisher, &input);
+        for (member, answer) in members.iter().zip(answers.iter().cycle()) {
+            world.feed(*member, answer);
+        }
+    }
+    world.written
+}
+
+/// Sixteen groups with the same four members, whose windows are always full: groups give as long as they have credit, and
+/// it waits in the members' queues.
+fn flow_shared_queued(rounds: u32) -> u64 {
+    let mut world = World::new();
+    let members: Vec<_> = (0..4)
+        .map(|n| world.connect(Version::V311, &format!("member-{n}")))
+        .collect();
+    let topics: Vec<String> = (0..16).map(|n| format!("{TOPIC}/{n}")).collect();
+    for member in &members {
+        for topic in &topics {
+            let filter = format!("$share/group/{topic}");
+            world.subscribe(*member, Version::V311, &filter, QoS::AtLeastOnce);
+        }
+    }
+    let sent: Vec<&str> = (0..64)
+        .filter_map(|n| topics.get(n / 4).map(String::as_str))
+        .collect();
+    let input = publishes(Version::V311, &sent, QoS::AtLeastOnce, false, &PAYLOAD);
+    let publisher = world.connect(Version::V311, "pub");
+    for _ in 0..8 {
+        world.feed(publisher, &input);
+    }
     for answers in answers(rounds, 16, &[Packet::PubAck]) {
         world.feed(publisher, &input);
         for (member, answer) in members.iter().zip(answers.iter().cycle()) {

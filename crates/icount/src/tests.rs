@@ -1,9 +1,10 @@
 //! Optimisation: what a small message costs in memory, counted at the allocator.
 
 use allocation_counter::{AllocationInfo, measure};
-use martlet_codec::{QoS, Version};
+use martlet_codec::{Packet, QoS, Version};
 
 use crate::pair::Pair;
+use crate::scenarios::answers;
 use crate::world::{World, publishes};
 
 const TOPIC: &str = "a/topic/of/some/length";
@@ -51,6 +52,37 @@ fn a_message_that_is_kept_is_allocated_once() {
     warm(|| world.feed(publisher, &input));
     let info = measure(|| world.feed(publisher, &input));
     assert_eq!(info.count_total, 1, "{info:?}");
+}
+
+/// The same for a shared subscription, also while it waits in a member's queue.
+#[test]
+fn a_message_of_a_group_is_allocated_once() {
+    for waiting in [0, 4] {
+        let mut world = World::new();
+        let member = world.connect(Version::V311, "member");
+        for n in 0..4 {
+            let filter = format!("$share/g{n}/{TOPIC}");
+            world.subscribe(member, Version::V311, &filter, QoS::AtLeastOnce);
+        }
+        let publisher = world.connect(Version::V311, "p");
+        let input = publishes(Version::V311, &[TOPIC], QoS::AtLeastOnce, false, &[7; 64]);
+        // Four groups: 64 go out, the others wait.
+        for _ in 0..16 * waiting {
+            world.feed(publisher, &input);
+        }
+        let mut acks = answers(64, 4, &[Packet::PubAck]).into_iter().flatten();
+        let mut round = || {
+            world.feed(publisher, &input);
+            if let Some(ack) = acks.next() {
+                world.feed(member, &ack);
+            }
+        };
+        for _ in 0..32 {
+            round();
+        }
+        let info = measure(round);
+        assert_eq!(info.count_total, 1, "{waiting}: {info:?}");
+    }
 }
 
 #[test]

@@ -116,5 +116,13 @@ fn a_local_member_with_room_gets_it_at_once() {
         counters.express_deliveries, 4,
         "those at QoS 0 are mere copies"
     );
-    assert_eq!(w.received(a).len() + w.received(b).len(), 8);
+    let got = [w.received(a), w.received(b)];
+    assert_eq!(got[0].len() + got[1].len(), 8);
+    // What they acknowledge the group knows at once: no message to the shard itself.
+    for (member, got) in [(a, &got[0]), (b, &got[1])] {
+        for (id, _) in (1..).zip(got.iter().filter(|text| text.contains('#'))) {
+            ack(&mut w, member, id);
+        }
+    }
+    assert_eq!(w.shards[0].counters().group_credits_at_once, 4);
 }
