@@ -40,6 +40,7 @@ pub(super) const LINGER_BYTES: u32 = 256 << 10;
 pub(super) const LINGERING_MAX: usize = 1_024;
 
 /// Places for closed connections that a shard keeps for the next tick; each takes more than a hundred bytes.
+/// No counter: beyond, the list is made anew.
 pub(super) const CLOSED_KEPT: usize = 64;
 
 /// Bytes under way from one shard to others which those have not taken yet, from which that shard reads nothing until half of
