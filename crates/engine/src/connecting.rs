@@ -438,7 +438,7 @@ impl Shard {
             (Some(version), _) => version,
             //= mqtt5 3.1.2-2
             //= mqtt311 3.1.2-2
-            (None, level) if level > Version::V5.level() => Version::V5,
+            (None, level) if level & !BRIDGE_BIT >= Version::V5.level() => Version::V5,
             (None, _) => Version::V311,
         };
         let unsupported = reason == ReasonCode::UnsupportedProtocolVersion;
@@ -485,3 +485,7 @@ const fn return_code_3(reason: ReasonCode) -> Option<ReasonCode> {
         _ => None,
     }
 }
+
+/// Bridges of mosquitto set it in the protocol level, to ask for rules of their own. Only if the refusal has the form of the version
+/// below it do they try again without.
+const BRIDGE_BIT: u8 = 0x80;

@@ -223,3 +223,26 @@ fn shutdown_tells_v5_clients_and_publishes_no_wills() {
     assert_eq!(fx.closed[0].conn, c.conn);
     assert!(!fx.closed[0].farewell.is_empty());
 }
+
+/// Bridges of mosquitto ask for a level with bit 7 set first. They try again without it if the answer is the return code of MQTT 3.
+//= mqtt311 3.1.2-2 test
+#[test]
+fn a_level_with_the_bridge_bit_is_refused_in_the_form_of_the_version_below() {
+    for (level, connack) in [
+        (0x83, &b"\x20\x02\x00\x01"[..]),
+        (0x84, b"\x20\x02\x00\x01"),
+        (0x85, b"\x20\x03\x00\x84\x00"),
+        (6, b"\x20\x03\x00\x84\x00"),
+        (2, b"\x20\x02\x00\x01"),
+    ] {
+        let mut w = World::new(1);
+        let mut fx = crate::Effects::new(1);
+        let conn = w.shards[0].on_open(w.now, &mut fx).unwrap();
+        let mut bytes = *b"\x10\x0d\x00\x04MQTT\x00\x02\x00\x3c\x00\x01b";
+        bytes[8] = level;
+        w.shards[0].on_bytes(conn, &bytes, w.now, &mut fx);
+        let mut parts = [&[][..]; 4];
+        let count = fx.closed[0].farewell.io_slices(&mut parts);
+        assert_eq!(parts[..count].concat(), connack, "level {level:#x}");
+    }
+}
