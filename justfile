@@ -1,6 +1,6 @@
 # The daily commands; each is one cargo command that works without just.
 
-# what changed is sound: format, tidy, spec, deny, clippy, docs
+# what changed is sound: format, tidy, spec, packaging, deny, clippy, docs
 check:
     cargo xtask check
 

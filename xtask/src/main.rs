@@ -2,7 +2,7 @@
 //!
 //! [`suite`] is the list of steps behind `test` and `check`, [`steps`] runs them one after the other, [`tools`] gets
 //! the clients that nobody here wrote, [`spec`] checks the citations, [`tidy`] the rules that no lint knows and
-//! [`dependencies`] what we depend on; [`bench_peers`] compares brokers, [`crash`] kills them, [`icount`] counts instructions. It has no dependencies itself:
+//! [`dependencies`] what we depend on, [`packaging`] the files around the program; [`bench_peers`] compares brokers, [`crash`] kills them, [`icount`] counts instructions. It has no dependencies itself:
 //! it is built before everything else, and whatever it needed would be built a second time with other features.
 
 #![expect(
@@ -15,6 +15,7 @@ mod crash;
 mod dependencies;
 mod files;
 mod icount;
+mod packaging;
 mod spec;
 mod steps;
 mod suite;
@@ -60,7 +61,7 @@ fn main() -> ExitCode {
 
 const USAGE: &str = "\
 cargo xtask test          everything that can fail; what .ci/run calls
-cargo xtask check         the part of it that needs no test run: format, tidy, spec, deny, clippy, docs
+cargo xtask check         the part of it that needs no test run: format, tidy, spec, packaging, deny, clippy, docs
 cargo xtask spec          check the citations and write docs/conformance.md (--check: fail if the page is stale)
 cargo xtask tidy          the rules that no lint knows
 cargo xtask deny          licences, sources and duplicates of what we depend on

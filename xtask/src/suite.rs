@@ -9,7 +9,7 @@ use std::process::Command;
 use crate::files::Project;
 use crate::spec::Page;
 use crate::steps::{Failure, Steps, Tally, cargo, run, run_tests};
-use crate::{crash, dependencies, spec, tidy, tools};
+use crate::{crash, dependencies, packaging, spec, tidy, tools};
 
 /// Everything that can fail.
 pub(crate) fn test(project: &Project) -> Result<(), Failure> {
@@ -89,6 +89,7 @@ fn static_checks(project: &Project, steps: &mut Steps) -> Result<(), Failure> {
     })?;
     steps.step("tidy", || tidy::run(project))?;
     steps.step("spec", || spec::run(project, Page::Compare))?;
+    steps.step("packaging", || packaging::run(project, crate::USAGE))?;
     steps.step("deny", || dependencies::run(project))?;
     steps.step("clippy", || {
         run(

@@ -481,3 +481,105 @@ fn a_store_that_fails_ends_the_program_with_one_line() {
     assert!(error.contains("start the broker again"), "{error}");
     assert_eq!(error.lines().count(), 1, "{error}");
 }
+
+/// A file of the folder `packaging`, or one beside it.
+fn packaged(name: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    fs::read_to_string(root.join(name)).unwrap()
+}
+
+/// What stands behind this word at the beginning of lines.
+fn lines_of<'a>(text: &'a str, word: &str) -> Vec<&'a str> {
+    text.lines()
+        .filter_map(|line| line.strip_prefix(word))
+        .collect()
+}
+
+/// A command line of the unit, with our program, the example file, and `%S` in a folder of the test.
+fn unit_command(unit: &str, line: &str, state: &Path) -> Command {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/martlet.toml");
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let (program, arguments) = words.split_first().unwrap();
+    assert_eq!(*program, "/usr/local/bin/martlet");
+    let mut command = martlet();
+    command.env_remove("MARTLET_STORAGE_DURABILITY");
+    for setting in lines_of(unit, "Environment=") {
+        let (name, value) = setting.split_once('=').unwrap();
+        command.env(name, value.replace("%S", &state.display().to_string()));
+    }
+    command.args(arguments.iter().map(|word| match *word {
+        "/etc/martlet.toml" => example.as_os_str(),
+        other => other.as_ref(),
+    }));
+    command
+}
+
+#[test]
+fn the_unit_starts_the_broker_and_does_not_repeat_a_wrong_configuration() {
+    let unit = packaged("packaging/martlet.service");
+    let state = tempfile::tempdir().unwrap();
+    let [check] = lines_of(&unit, "ExecStartPre=")[..] else {
+        unreachable!("one check");
+    };
+    let [start] = lines_of(&unit, "ExecStart=")[..] else {
+        unreachable!("one start");
+    };
+    let checked = unit_command(&unit, check, state.path()).output().unwrap();
+    assert_eq!(text(&checked.stderr), "");
+    assert_eq!(checked.status.code(), Some(0));
+    let mut command = unit_command(&unit, start, state.path());
+    command.env("MARTLET_LISTEN", "127.0.0.1:0");
+    let mut broker = Running::start(command);
+    broker.connect();
+    let kept = state.path().join("martlet");
+    assert!(
+        broker.greeting[2].starts_with(&format!("state in {}", kept.display())),
+        "{:?}",
+        broker.greeting
+    );
+    broker.signal("-TERM");
+    assert_eq!(broker.child.wait().unwrap().code(), Some(0));
+    let mut log = String::new();
+    broker.log.read_to_string(&mut log).unwrap();
+    assert!(!log.contains("ignored"), "{log}");
+    let mut wrong = unit_command(&unit, start, state.path());
+    wrong.env("MARTLET_LISTEN", "nowhere");
+    let code = wrong.output().unwrap().status.code().unwrap().to_string();
+    assert_eq!(lines_of(&unit, "RestartPreventExitStatus="), [code]);
+}
+
+#[test]
+fn the_container_starts_the_broker() {
+    let file = packaged("Dockerfile");
+    let state = tempfile::tempdir().unwrap();
+    let mut command = martlet();
+    command.env_remove("MARTLET_STORAGE_DURABILITY");
+    for setting in lines_of(&file, "ENV ")
+        .iter()
+        .flat_map(|line| line.split_whitespace())
+    {
+        let (name, value) = setting.split_once('=').unwrap();
+        match value {
+            "/var/lib/martlet" => command.env(name, state.path()),
+            // Another test may have the port.
+            "0.0.0.0:1883" => command.env(name, "0.0.0.0:0"),
+            value => command.env(name, value),
+        };
+    }
+    assert_eq!(lines_of(&file, "ENTRYPOINT "), [r#"["martlet"]"#]);
+    assert_eq!(lines_of(&file, "CMD "), [r#"["broker"]"#]);
+    command.arg("broker");
+    let mut broker = Running::start(command);
+    broker.address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    broker.connect();
+    broker.signal("-TERM");
+    assert_eq!(broker.child.wait().unwrap().code(), Some(0));
+    let mut log = String::new();
+    broker.log.read_to_string(&mut log).unwrap();
+    assert!(!log.contains("ignored"), "{log}");
+    let package = format!(
+        "RUN cargo build --release --locked -p {}",
+        env!("CARGO_PKG_NAME")
+    );
+    assert!(file.contains(&package), "{file}");
+}

@@ -50,7 +50,10 @@
 //! | SUBACK does not wait for the group's owner | 52 (2 shards) | 3 of 150 | `suback_barrier` |
 //! | the answer to an older CONNECT is taken behind that to a newer one (`--asks`, 1 to 50) | 9 (1 shard) | 3 of 50 | `single_owner` |
 //! | the answer to an earlier question is taken for the last one's (`--asks`, 1 to 50) | 4 (1 shard) | 5 of 50 | `admitted` |
-//! | a refusal of an authentication anew is ignored (`--asks`) | ? | ? | `admitted` |
+//! | a refusal of an authentication anew is ignored (`--asks`, 1 to 60) | 1 (1 shard) | 87 of 180 runs | `admitted` |
+//! | an authentication anew has no time-out (`--asks`, 1 to 60) | 3 (1 shard) | 13 of 180 runs | `admitted` |
+//! | it keeps the connection from being read (`--asks`, 1 to 60) | 1 (1 shard) | 88 of 180 runs | `drains` |
+//! | the bound on sessions is not asked again at a late verdict (`--asks`, 1 to 60) | 4 (1 shard) | 15 of 180 runs | `bounded_memory` |
 //! | a late relay is delivered as news (2, 3, 4 and 5 shards) | 411396804 (2 shards) | 3, 17, 32, 56 of 3,000 | `order_per_publisher_and_topic` |
 //!
 //! With a store (`--store`, seeds 1 to 30 with 1, 2 and 4 shards: 90 runs; `--log`, seeds 1 to 20 of 1,000 steps):

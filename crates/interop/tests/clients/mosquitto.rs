@@ -1,6 +1,8 @@
 //! `mosquitto_pub` and `mosquitto_sub`, in 3.1, 3.1.1 and 5.
 
+use std::fs;
 use std::io;
+use std::net::TcpListener;
 use std::process::Command;
 
 use martlet_interop::{BrokerUnderTest, Program, tools};
@@ -112,9 +114,9 @@ fn a_large_payload_arrives_unchanged(version: &'static str) -> io::Result<()> {
         return Ok(());
     };
     let folder = std::env::temp_dir().join(&mosquitto.prefix);
-    std::fs::create_dir_all(&folder)?;
+    fs::create_dir_all(&folder)?;
     let sent = folder.join("payload");
-    std::fs::write(&sent, large_payload())?;
+    fs::write(&sent, large_payload())?;
     for qos in ["0", "1", "2"] {
         let topic = mosquitto.topic(qos);
         // In hexadecimal digits: lines are text.
@@ -132,7 +134,7 @@ fn a_large_payload_arrives_unchanged(version: &'static str) -> io::Result<()> {
             "256 KiB at QoS {qos} arrived changed"
         );
     }
-    std::fs::remove_dir_all(folder)
+    fs::remove_dir_all(folder)
 }
 
 fn a_retained_message_is_kept_replaced_and_cleared(version: &'static str) -> io::Result<()> {
@@ -303,3 +305,50 @@ fn versions_understand_each_other() -> io::Result<()> {
 }
 
 const VERSIONS: [&str; 3] = ["mqttv31", "mqttv311", "mqttv5"];
+
+/// With the settings that a bridge has unless told otherwise: it asks for a protocol level of its own first.
+#[test]
+fn a_bridge_of_mosquitto_carries_messages_both_ways() -> io::Result<()> {
+    let (Some(()), Some(program)) = (tools::mosquitto(), tools::mosquitto_broker()) else {
+        return Ok(());
+    };
+    let (broker, prefix) = broker("bridge");
+    let folder = tempfile::tempdir()?;
+    // Free a moment ago; nobody else asks for a port like that here.
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let port = port.to_string();
+    let configuration = folder.path().join("bridge.conf");
+    let address = format!("{}:{}", broker.host(), broker.port());
+    fs::write(
+        &configuration,
+        format!(
+            "listener {port} 127.0.0.1\nallow_anonymous true\nlog_dest stderr\nlog_type all\n\
+             connection {prefix}\naddress {address}\nrestart_timeout 1\n\
+             topic {prefix}/up out 1\ntopic {prefix}/down in 1\n"
+        ),
+    )?;
+    let mut bridge = Program::start(Command::new(program).arg("-c").arg(&configuration))?;
+    bridge.wait_for("Received SUBACK")?;
+    for (topic, from, to) in [
+        ("up", port.as_str(), broker.port()),
+        ("down", broker.port(), &port),
+    ] {
+        let topic = format!("{prefix}/{topic}");
+        let subscribe = ["-d", "-h", "127.0.0.1", "-p", to, "-q", "1", "-C", "1"];
+        let mut subscriber = Program::start(
+            Command::new("stdbuf")
+                .args(["-oL", "mosquitto_sub", "-F", "> %q %p", "-t", &topic])
+                .args(subscribe),
+        )?;
+        subscriber.wait_for("Subscribed (mid: ")?;
+        let publish = ["-h", "127.0.0.1", "-p", from, "-q", "1", "-m", "over"];
+        Program::start(
+            Command::new("mosquitto_pub")
+                .args(["-t", &topic])
+                .args(publish),
+        )?
+        .succeed()?;
+        assert_eq!(messages(&subscriber.succeed()?), ["1 over"]);
+    }
+    bridge.kill()
+}
