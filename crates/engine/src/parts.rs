@@ -146,7 +146,12 @@ impl Shard {
         }
         if held {
             let message = publication.message().clone();
-            self.joins.hold(message, me, ask);
+            // When its turn comes, this shard may answer for itself, if it was asked, but not for the others.
+            let here = ask.map(|ask| Ask {
+                answer: asked & self.own_bit() != 0,
+                ..ask
+            });
+            self.joins.hold(message, me, here);
         } else {
             self.fan_out(route, publication, now, fx);
             self.record_taken(publication, fx);

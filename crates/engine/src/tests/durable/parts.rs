@@ -76,6 +76,33 @@ fn the_answer_waits_for_every_shard() {
     }
 }
 
+/// A plain message may have to wait in its publisher's own shard for a retained one that comes back from its owner. When its turn
+/// comes there, that says nothing about the shards that were asked.
+#[test]
+fn a_held_message_does_not_answer_for_shards_that_were_asked() {
+    let topic = topic_on(1, 2);
+    let mut world = durable(2);
+    let away = world.connect(Version::V311, &id_on(1, 2, "sub"), false);
+    world.subscribe(away, &topic, QoS::ExactlyOnce);
+    world.drop_connection(away);
+    let clean = world.connect(Version::V311, &id_on(0, 2, "clean"), true);
+    world.subscribe(clean, &topic, QoS::AtMostOnce);
+    let other = world.connect(Version::V311, &id_on(0, 2, "other"), true);
+    let publisher = world.connect(Version::V311, &id_on(0, 2, "pub"), true);
+    world.received(publisher);
+    world.store.held = true;
+    world.held.push((1, 0));
+    world.publish(other, &topic, QoS::AtLeastOnce, 1, true, "retained");
+    world.publish(publisher, &topic, QoS::ExactlyOnce, 2, false, "plain");
+    assert!(world.payloads(clean).is_empty(), "the relay is under way");
+    world.held.clear();
+    world.run();
+    assert_eq!(world.payloads(clean), ["retained", "plain"]);
+    assert!(world.received(publisher).is_empty(), "nothing is stable");
+    world.sync();
+    assert_eq!(world.received(publisher), ["PUBREC #2 00"]);
+}
+
 #[test]
 fn who_asks_for_nobody_durable_waits_for_nobody() {
     let mut world = durable(2);
