@@ -5,10 +5,12 @@
 //!   acknowledged before the message was sent and that nobody has asked to end: [`Ledger::debts`].
 //! - At QoS 2 on both sides it arrives there once, in a group at one member once.
 //! - Of one publisher, topic and quality of service, messages arrive for the first time in the order of their sending
-//!   (MQTT-4.6.0-5). A message that was sent again may be new to the broker at its later place: at QoS 1 if it has acknowledged
-//!   the first copy (MQTT-4.3.2-5; 4.3.2-2 in 3.1.1), at QoS 2 if a crash fell between the copy and its PUBREC, for those
-//!   who had no part in the copy. So if the first copy fell to an UNSUBSCRIBE, it may come behind what was sent between
-//!   the two. Nothing else may.
+//!   (MQTT-4.6.0-5), whoever else gets them. One exception, [`Ledger::may_come_late`]: a message whose PUBLISH was sent again
+//!   may be new to the broker at its later place, at QoS 1 if it has acknowledged the first copy (MQTT-4.3.2-5; 4.3.2-2 in
+//!   3.1.1), at QoS 2 if it was killed between the two: only then may it have forgotten the identifier (MQTT-4.3.3-10). A
+//!   session that was not subscribed when the first copy came (MQTT-3.10.4-2) gets the second then, behind what was sent
+//!   between the two, if that came through a subscription made anew. Publishers send again in the old order
+//!   (MQTT-4.6.0-1), so who had one subscription all the time, or got the first copy, sees no change.
 //! - The retained message of a topic is the last acknowledged one, or one that was sent later, for the first time or again:
 //!   by the same rule at QoS 1; at QoS 2 it is sent again only without a PUBREC, and the broker may not have had the first.
 
@@ -38,7 +40,7 @@ pub(crate) struct Message {
     pub(crate) payload_len: usize,
     /// When it was sent for the first time; for a will, when its CONNECT was.
     pub(crate) sent: u64,
-    /// When it was sent last: each time it may have taken its topic's place again.
+    /// When its PUBLISH was sent last: each time it may have taken its topic's place again.
     pub(crate) sent_last: u64,
     /// When its acknowledgement was seen; for a will, when its publication became certain.
     pub(crate) acked: Option<u64>,
@@ -107,6 +109,8 @@ pub(crate) struct Sums {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ledger {
     clock: u64,
+    /// When the broker was killed.
+    kills: Vec<u64>,
     pub(crate) messages: Vec<Message>,
     pub(crate) sessions: Vec<Session>,
     /// What members of each group got, all together.
@@ -131,7 +135,13 @@ impl Ledger {
         self.messages.len() - 1
     }
 
-    /// Books that a message is sent again.
+    /// Books that the broker was killed: nothing that anybody sends from now on is taken by that process.
+    pub(crate) fn kill(&mut self) {
+        let now = self.moment();
+        self.kills.push(now);
+    }
+
+    /// Books that the PUBLISH of a message is sent again.
     pub(crate) fn resend(&mut self, id: MessageId) {
         let now = self.moment();
         self.messages[id].sent_last = now;
@@ -225,19 +235,20 @@ impl Ledger {
     /// Only messages that were sent behind the SUBACK: before, the retained one may come as a live one.
     fn check_order(&mut self, of: SessionId, id: MessageId) {
         let message = &self.messages[id];
-        let session = &mut self.sessions[of];
-        let settled = session.subscriptions.iter().find(|subscription| {
-            // One that was ended and made again loses the first copy of a message; the second is a publication of its own.
-            let comes_anew = message.sent_last > message.sent;
-            (subscription.end_asked.is_none() || !comes_anew)
-                && subscription.matches(message.topic)
+        let subscriptions = &self.sessions[of].subscriptions;
+        let settled = (0..subscriptions.len()).find(|at| {
+            let subscription = &subscriptions[*at];
+            subscription.matches(message.topic)
                 && subscription
                     .granted
                     .is_some_and(|granted| granted < message.sent)
+                && !self.may_come_late(of, *at, message)
         });
-        let Some(subscription) = settled.filter(|_| !message.will) else {
+        let Some(at) = settled.filter(|_| !message.will) else {
             return;
         };
+        let session = &mut self.sessions[of];
+        let subscription = &session.subscriptions[at];
         let key = (message.publisher, message.topic, message.qos.bits());
         let last = session.last.entry(key).or_insert(id);
         if *last > id {
@@ -254,6 +265,28 @@ impl Ledger {
             self.faults.add(Kind::Order, text);
         }
         *last = id.max(*last);
+    }
+
+    /// Whether the first copy of a message may have found the session between this subscription and a later one, and the copy
+    /// that was sent again was a publication of its own.
+    fn may_come_late(&self, of: SessionId, at: usize, message: &Message) -> bool {
+        let (before, behind) = self.sessions[of].subscriptions.split_at(at + 1);
+        let Some(ended) = before[at].ended else {
+            return false;
+        };
+        // What came before it came through a subscription that was asked for when this one had ended.
+        let from = ended.max(message.sent);
+        let made_anew = behind.iter().any(|other| other.matches(message.topic));
+        made_anew
+            && from < message.sent_last
+            && match message.qos {
+                QoS::AtMostOnce => false,
+                QoS::AtLeastOnce => true,
+                QoS::ExactlyOnce => {
+                    let mut kills = self.kills.iter();
+                    kills.any(|kill| (from..message.sent_last).contains(kill))
+                }
+            }
     }
 
     /// Everything that is owed for the messages from `first` on and has not arrived.

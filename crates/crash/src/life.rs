@@ -106,6 +106,7 @@ impl Life {
             let pause = Duration::from_millis(self.rng.between(0, 25) as u64);
             self.idle(pause)?;
             broker.kill();
+            self.ledger.kill();
             self.tally.kills_at_start += 1;
         }
         if self.start()? && check {
@@ -153,6 +154,7 @@ impl Life {
         } else {
             self.tally.kills += 1;
             broker.kill();
+            self.ledger.kill();
         }
         self.idle(Duration::ZERO)?;
         while self.network.owned() > 0 {

@@ -58,10 +58,11 @@ impl Client {
                 continue;
             }
             self.outbound[at].sent = true;
-            ledger.resend(flow.message);
             if flow.stage == Stage::AwaitPubComp {
+                ledger.sums.resent += 1;
                 self.send_ack(Duty::PubRel(flow.packet_id));
             } else {
+                ledger.resend(flow.message);
                 self.put_publish(flow.message, Some(flow.packet_id), true, ledger);
             }
         }
