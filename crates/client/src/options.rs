@@ -199,6 +199,9 @@ pub enum Overflow {
 }
 
 /// What becomes of a message in flight when the server has lost the session.
+///
+/// One that was in the outbox's file when the program began is sent again in any case: nobody is there who would
+/// hear that it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnSessionLost {

@@ -291,6 +291,9 @@ impl Machine {
             };
             let Some(outgoing) = outgoing else { continue };
             match policy {
+                // What a process before has left in the file is delivered at least once: there is nobody to be told
+                // that it may not have been.
+                _ if outgoing.restored => again.push(outgoing),
                 OnSessionLost::Republish => again.push(outgoing),
                 OnSessionLost::Fail => {
                     self.fail(outgoing, ErrorKind::SessionLost, Delivered::Maybe);

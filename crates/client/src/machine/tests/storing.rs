@@ -7,6 +7,7 @@ use martlet_codec::ReasonCode;
 use super::rig::{Rig, both};
 use crate::error::ErrorKind;
 use crate::message::Message;
+use crate::options::OnSessionLost;
 
 #[test]
 fn messages_are_stored_when_admitted_and_done_with_when_they_are() {
@@ -58,6 +59,38 @@ fn what_was_restored_goes_first_and_expires_in_its_time() {
         let sent = rig.sent();
         assert_eq!(sent[1..], ["PUBLISH q1 #1 a=7", "PUBLISH q1 #2 a=9"]);
         assert_eq!(rig.stored, ["put 9", "done 8"]);
+    });
+}
+
+/// Whoever sent them is no more: a failure would be told to nobody.
+#[test]
+fn what_was_restored_is_sent_again_if_the_session_is_lost() {
+    both(|mut config| {
+        config.stores = true;
+        config.lost_qos1 = OnSessionLost::Fail;
+        config.lost_qos2 = OnSessionLost::Fail;
+        let mut rig = Rig::new(config);
+        for (number, qos) in [(1, 1), (2, 2)] {
+            let message = Message::new("a", number).qos(qos);
+            rig.machine.restore(rig.now, number, message, None);
+        }
+        rig.machine.start(rig.now, None);
+        rig.accept(false);
+        let ours = rig.send(Message::new("a", "ours").qos(2));
+        assert_eq!(rig.sent().len(), 4, "CONNECT and all three");
+        rig.reconnect(false);
+        let sent = rig.sent();
+        assert!(
+            sent[1].starts_with("PUBLISH q1 #") && sent[1].ends_with("a=1"),
+            "{sent:?}"
+        );
+        assert!(
+            sent[2].starts_with("PUBLISH q2 #") && sent[2].ends_with("a=2"),
+            "{sent:?}"
+        );
+        assert_eq!(sent.len(), 3);
+        assert_eq!(rig.fate(ours), "SessionLost Maybe");
+        assert_eq!(rig.stored, ["put 3", "done 3"]);
     });
 }
 
