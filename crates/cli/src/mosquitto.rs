@@ -129,6 +129,8 @@ fn payload(settings: &Settings) -> Result<Vec<u8>, u8> {
     let sending = &settings.sending;
     let payload = match &sending.source {
         Source::Text(text) => text.clone(),
+        // Measured: mosquitto_rr 2.0.11 takes -f and -s, never reads them, and sends nothing.
+        Source::File(_) | Source::StdinAll if settings.program == Program::Rr => Vec::new(),
         Source::File(name) => {
             let shown = name.to_string_lossy();
             // An empty file is a message; empty standard input is none.

@@ -22,22 +22,22 @@ use martlet_interop::{BrokerUnderTest, program_binary, tools};
 
 #[test]
 fn mosquitto_pub_scripts() {
-    compare("pub", include_str!("../../scripts/pub.txt"), 40);
+    compare("pub", include_str!("../../scripts/pub.txt"), 60);
 }
 
 #[test]
 fn mosquitto_sub_scripts() {
-    compare("sub", include_str!("../../scripts/sub.txt"), 30);
+    compare("sub", include_str!("../../scripts/sub.txt"), 55);
 }
 
 #[test]
 fn mosquitto_rr_scripts() {
-    compare("rr", include_str!("../../scripts/rr.txt"), 12);
+    compare("rr", include_str!("../../scripts/rr.txt"), 19);
 }
 
 #[test]
 fn format_scripts() {
-    compare("format", include_str!("../../scripts/format.txt"), 40);
+    compare("format", include_str!("../../scripts/format.txt"), 45);
 }
 
 #[test]
