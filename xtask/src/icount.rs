@@ -96,7 +96,8 @@ fn count(program: &std::path::Path, name: &str, rounds: u64) -> Result<u64, Fail
     })
 }
 
-fn collected(text: &str) -> Option<u64> {
+/// What callgrind says that it counted.
+pub(crate) fn collected(text: &str) -> Option<u64> {
     let (_, behind) = text.split_once("Collected : ")?;
     behind.split_whitespace().next()?.parse().ok()
 }

@@ -2,7 +2,8 @@
 //!
 //! [`suite`] is the list of steps behind `test` and `check`, [`steps`] runs them one after the other, [`tools`] gets
 //! the clients that nobody here wrote, [`spec`] checks the citations, [`tidy`] the rules that no lint knows and
-//! [`dependencies`] what we depend on, [`packaging`] the files around the program; [`bench_peers`] compares brokers, [`crash`] kills them, [`icount`] counts instructions. It has no dependencies itself:
+//! [`dependencies`] what we depend on, [`packaging`] the files around the program; [`bench_peers`] compares brokers,
+//! [`crash`] kills them, [`icount`] counts instructions, [`footprint`] bytes. It has no dependencies itself:
 //! it is built before everything else, and whatever it needed would be built a second time with other features.
 
 #![expect(
@@ -14,6 +15,7 @@ mod bench_peers;
 mod crash;
 mod dependencies;
 mod files;
+mod footprint;
 mod icount;
 mod packaging;
 mod spec;
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         ["crash", options @ ..] => crash::run_with(&project, options),
         ["icount"] => icount::run(&project, false),
         ["icount", "--bless"] => icount::run(&project, true),
+        ["footprint"] => footprint::run(&project),
         ["deny"] => dependencies::run(&project),
         ["tools"] => tools::install(&project).map(|_| ()),
         ["help" | "--help" | "-h"] => {
@@ -68,5 +71,6 @@ cargo xtask deny          licences, sources and duplicates of what we depend on
 cargo xtask crash         kill -9 real brokers under load and count what they lost (--rounds N, --durability os|fsync,
                           --seed S, --shards K, --release)
 cargo xtask icount        instructions per operation against a baseline (--bless: make it the baseline)
+cargo xtask footprint     size of the release binary, memory of an idle publisher, instructions of a start
 cargo xtask bench-peers   the same load on Martlet and on other brokers; writes docs/benchmarks.md
 cargo xtask tools         install the clients that the interop tests use";
