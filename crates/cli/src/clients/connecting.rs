@@ -20,8 +20,9 @@ use super::conversions;
 use crate::exit::{
     BAD_INPUT, Exit, FAILED, NO_CONNECTION, NO_NAME, NO_PROXY, NO_TLS, TIMED_OUT, USAGE,
 };
+use crate::programs::Program;
 use crate::properties::{Owned, Value, hyphenated};
-use crate::settings::{AskedVersion, Settings};
+use crate::settings::{AskedVersion, Settings, Source};
 
 /// Connects as the settings say; with `-V auto` in 3.1.1 if the broker does not know 5.
 pub(super) async fn connect(settings: &Settings) -> Result<Client, Exit> {
@@ -145,7 +146,7 @@ fn builder(settings: &Settings, version: Version) -> Result<Builder, Exit> {
     if let Some(password) = &session.password {
         builder = builder.password(password.0.as_slice());
     }
-    if settings.receiving.no_reconnect {
+    if settings.receiving.no_reconnect || fails_fast(settings) {
         builder = builder.no_reconnect();
     }
     if let Some(count @ 1..=255) = settings.receiving.count {
@@ -164,6 +165,17 @@ fn builder(settings: &Settings, version: Version) -> Result<Builder, Exit> {
         builder = builder.transport(transport_fn(move || from(bind.clone(), host.clone(), port)));
     }
     Ok(builder)
+}
+
+/// Whether a lost connection is the end. A subscriber comes back, and so does a publisher of lines, as mosquitto's do; who
+/// has one thing to do says that it could not be done.
+fn fails_fast(settings: &Settings) -> bool {
+    let sending = &settings.sending;
+    match settings.program {
+        Program::Pub => !sending.retry && sending.source != Source::StdinLines,
+        Program::Rr | Program::Get | Program::Conn => true,
+        Program::Sub => false,
+    }
 }
 
 fn url(settings: &Settings) -> String {
@@ -391,6 +403,16 @@ fn remedy(reason: ReasonCode, settings: &Settings) -> String {
         _ => return String::new(),
     };
     format!("; {text}")
+}
+
+/// Why the client has closed by itself, if it has: that says more than that it is closed.
+pub(super) fn ended(client: &Client, settings: &Settings) -> Option<Exit> {
+    match &*client.state().borrow() {
+        State::Closed {
+            last_error: Some(error),
+        } => Some(explain(error, settings)),
+        _ => None,
+    }
 }
 
 /// The same for a message that was not published.

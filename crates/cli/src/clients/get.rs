@@ -4,7 +4,7 @@ use std::pin::pin;
 
 use martlet_client::{Client, Filter};
 
-use super::connecting::{connect, explain, note};
+use super::connecting::{connect, ended, explain, note};
 use super::conversions::{encoded, printed, shown};
 use super::publish::or_signal;
 use super::subscribe::{RETAINED_IDLE, not_decoded, printer};
@@ -49,7 +49,8 @@ async fn print(client: &Client, outlet: &mut Outlet, settings: &Settings) -> Res
         .collect();
     let idle = receiving.idle.unwrap_or(RETAINED_IDLE);
     let set = client.retained(filters, idle).await;
-    let mut set = set.map_err(|error| explain(&error, settings))?;
+    let mut set =
+        set.map_err(|error| ended(client, settings).unwrap_or_else(|| explain(&error, settings)))?;
     let granted = set.subscription().granted();
     for (one, granted) in receiving.subscriptions.iter().zip(&granted) {
         if let Err(reason) = granted {
@@ -81,6 +82,9 @@ async fn print(client: &Client, outlet: &mut Outlet, settings: &Settings) -> Res
             Err(Stopped::Gone) => return Ok(Ending::good(count)),
             Err(Stopped::Failed(exit)) => return Ok(Ending::bad(exit, count)),
         }
+    }
+    if let Some(exit) = ended(client, settings) {
+        return Ok(Ending::bad(exit, count));
     }
     if unreadable > 0 {
         return Ok(Ending::bad(not_decoded(unreadable), count));

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use martlet_client::{Client, Delivery, Message, PublishError, Receipt};
 use tokio::time::sleep;
 
-use super::connecting::{connect, not_published, note, start, tell};
+use super::connecting::{connect, ended, not_published, note, start, tell};
 use super::conversions;
 use super::lines::{decoded, message_of_line};
 use super::{Ending, close};
@@ -260,7 +260,7 @@ impl Publisher<'_> {
 
     /// The first failure decides how it ends; the others are told here.
     fn failed(&mut self, error: &PublishError) {
-        let exit = not_published(error);
+        let exit = ended(&self.client, self.settings).unwrap_or_else(|| not_published(error));
         if self.trouble.is_some() {
             note(self.settings, &exit.to_string());
         } else {

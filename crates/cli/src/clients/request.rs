@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use martlet_client::{Client, Filter, IntoTopic as _, Message};
 
-use super::connecting::{connect, explain, not_published, note};
+use super::connecting::{connect, ended, explain, not_published, note};
 use super::conversions::{encoded, printed, shown};
 use super::publish::{dress, or_signal, payload};
 use super::subscribe::printer;
@@ -62,7 +62,7 @@ async fn ask(client: &Client, mut request: Message, settings: &Settings) -> Resu
     let mut responses = client
         .subscribe(Filter::new(&topic).qos(sending.qos))
         .await
-        .map_err(|error| explain(&error, settings))?;
+        .map_err(|error| ended(client, settings).unwrap_or_else(|| explain(&error, settings)))?;
     let is_v5 = settings.session.version.is_v5();
     let mut expected = None;
     if is_v5 {
@@ -77,7 +77,7 @@ async fn ask(client: &Client, mut request: Message, settings: &Settings) -> Resu
     client
         .publish_message(request)
         .await
-        .map_err(|error| not_published(&error))?;
+        .map_err(|error| ended(client, settings).unwrap_or_else(|| not_published(&error)))?;
     while let Some(response) = responses.recv().await {
         let correlation = response.properties().correlation_data.clone();
         // What another client's request brought about is not for us; a service that leaves the data out is forgiven.
@@ -97,10 +97,8 @@ async fn ask(client: &Client, mut request: Message, settings: &Settings) -> Resu
         }
         return Ok(response);
     }
-    Err(Exit::new(
-        FAILED,
-        "the connection ended before the response came",
-    ))
+    let why = "the connection ended before the response came";
+    Err(ended(client, settings).unwrap_or_else(|| Exit::new(FAILED, why)))
 }
 
 fn print(response: &Message, settings: &Settings) -> Result<Ending, Exit> {

@@ -147,14 +147,26 @@ pub(crate) struct Group {
 
 /// The option of this name, if this program takes it.
 pub(crate) fn find(name: &str, program: Program, dialect: Dialect) -> Option<&'static Spec> {
-    specs().find(|spec| match dialect {
-        Dialect::Martlet => spec.own.has(program) && spec.all_names().any(|own| own == name),
-        Dialect::Mosquitto => spec.mosquitto.has(program) && spec.names.contains(&name),
-    })
+    for group in GROUPS {
+        for spec in group.options {
+            let found = match dialect {
+                Dialect::Martlet => {
+                    let own = spec.names.contains(&name) || spec.also.contains(&name);
+                    own && spec.own.has(program)
+                }
+                Dialect::Mosquitto => spec.names.contains(&name) && spec.mosquitto.has(program),
+            };
+            if found {
+                return Some(spec);
+            }
+        }
+    }
+    None
 }
 
 /// All options.
-pub(crate) fn specs() -> impl Iterator<Item = &'static Spec> {
+#[cfg(test)]
+pub(super) fn specs() -> impl Iterator<Item = &'static Spec> {
     GROUPS.iter().flat_map(|group| group.options)
 }
 

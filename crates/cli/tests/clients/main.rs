@@ -2,7 +2,7 @@
 //!
 //! Map: `broker` has the brokers (a real one, and stubs that answer with given bytes) and the clients' processes;
 //! `messages` sends and receives; `payloads` is about what makes payloads and when they leave, `outlets` where messages go; `mistakes` is everything that goes wrong: one clear line, and an exit code that says
-//! what; `processes` is about pipes, signals and secrets; `connections` is `conn`; `stores` is `store`, on what a broker
+//! what; `processes` is about pipes, signals and secrets; `promises` has what the design says and nobody else tests; `connections` is `conn`; `stores` is `store`, on what a broker
 //! has written; `shells` the completions.
 #![cfg(unix)]
 #![expect(
@@ -18,5 +18,6 @@ mod mistakes;
 mod outlets;
 mod payloads;
 mod processes;
+mod promises;
 mod shells;
 mod stores;
