@@ -122,6 +122,7 @@ impl Machine {
     pub(super) fn on_pubrel(&mut self, ack: &Ack<'_>) {
         //= mqtt5 4.3.3-11
         //= mqtt5 4.3.3-12
+        //= mqtt5 4.3.3-13
         //= mqtt5 2.2.1-5
         //= mqtt311 2.3.1-6
         let known = self.inbound.release(ack.packet_id);

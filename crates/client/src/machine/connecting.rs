@@ -32,6 +32,8 @@ impl Machine {
         self.out.clear();
         let clean_start = self.clean_start();
         let assigned = self.assigned_client_id.as_deref();
+        //= mqtt5 3.1.3-2
+        //= mqtt311 3.1.3-2
         let client_id = assigned.unwrap_or(&self.config.client_id);
         //= mqtt5 3.1.0-1
         //= mqtt311 3.1.0-1
@@ -242,6 +244,9 @@ impl Machine {
         } else {
             u16::MAX
         };
+        //= mqtt5 4.1.0-1
+        //= mqtt311 4.1.0-1
+        //= mqtt311 4.1.0-2
         if !resumed {
             self.stats.sessions_lost += u64::from(had_session);
             //= mqtt5 3.2.2-5

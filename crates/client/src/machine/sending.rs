@@ -266,6 +266,7 @@ impl Machine {
                 break;
             }
         }
+        //= mqtt5 4.9.0-3
         while self.out.len() < OUTPUT_HIGH
             && let Some(outgoing) = self.queue.pop(false)
         {
@@ -340,6 +341,8 @@ impl Machine {
     fn send(&mut self, now: Time, mut outgoing: Outgoing) -> bool {
         //= mqtt5 4.3.1-1
         //= mqtt311 4.3.1-1
+        //= mqtt311 3.3.1-3
+        //= mqtt311 4.3.2-1
         //= mqtt5 4.3.2-2
         //= mqtt5 4.3.3-2
         outgoing.sent = now;

@@ -266,6 +266,14 @@ pub(crate) fn ack(
     version: Version,
     out: &mut Vec<u8>,
 ) {
+    //= mqtt5 3.4.2-2
+    //= mqtt5 3.4.2-3
+    //= mqtt5 3.5.2-2
+    //= mqtt5 3.5.2-3
+    //= mqtt5 3.6.2-2
+    //= mqtt5 3.6.2-3
+    //= mqtt5 3.7.2-2
+    //= mqtt5 3.7.2-3
     let ack = Ack {
         packet_id,
         reason: if version.is_v5() {
@@ -298,6 +306,8 @@ pub(crate) fn ping(out: &mut Vec<u8>) {
 
 /// DISCONNECT.
 pub(crate) fn disconnect(reason: ReasonCode, version: Version, out: &mut Vec<u8>) {
+    //= mqtt5 3.14.2-3
+    //= mqtt5 3.14.2-4
     let packet = Packet::Disconnect(Disconnect {
         reason: if version.is_v5() {
             reason

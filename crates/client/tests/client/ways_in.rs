@@ -7,6 +7,8 @@ use martlet_codec::{ConnAck, Packet, PropertiesBuf, Property};
 
 use crate::server::{Sent, pipe};
 
+//= mqtt5 4.2.0-1 test
+//= mqtt311 7.1.2-1 test
 #[cfg(unix)]
 #[tokio::test]
 async fn p1_a_unix_socket_is_a_url_too() {

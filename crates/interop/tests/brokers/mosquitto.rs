@@ -20,6 +20,7 @@ async fn against_mosquitto(version: Version) {
     mosquitto.suffer(version, MANNERS).await;
 }
 
+//= mqtt311 7.0.0-2 test
 #[tokio::test]
 async fn the_client_works_with_mosquitto_in_3_1_1() {
     against_mosquitto(Version::V311).await;

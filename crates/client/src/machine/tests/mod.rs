@@ -12,5 +12,6 @@ mod reconnecting;
 mod resuming;
 mod rig;
 mod shuffled;
+mod statements;
 mod storing;
 mod subscribing;
