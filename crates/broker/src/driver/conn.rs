@@ -22,7 +22,9 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::core::{Core, Mail, Permit};
-use super::limits::{LINGER_BYTES, READ_BUDGET_BYTES, TAIL_IN_SCRATCH_BYTES, TICK_BYTES};
+use super::limits::{
+    CLOSED_MAX, LINGER_BYTES, READ_BUDGET_BYTES, TAIL_IN_SCRATCH_BYTES, TICK_BYTES,
+};
 use crate::layer::{ByteLayer, Plain};
 
 /// A connection of this shard.
@@ -299,11 +301,16 @@ impl Core {
             return Step::HandOver(self.fx.handovers.swap_remove(index).to);
         }
         self.after_event();
-        if self.tick_bytes >= TICK_BYTES {
+        self.cut_tick();
+        if emptied { Step::Drained } else { Step::Yield }
+    }
+
+    /// Lets the tick's effects leave, if they have become many.
+    fn cut_tick(&mut self) {
+        if self.tick_bytes >= TICK_BYTES || self.fx.closed.len() >= CLOSED_MAX {
             self.counters.ticks_cut += 1;
             self.flush();
         }
-        if emptied { Step::Drained } else { Step::Yield }
     }
 
     fn transport_closed(&mut self, conn: &Rc<Conn>, cause: TransportClose) -> Step {
@@ -311,6 +318,7 @@ impl Core {
         let now = self.shared.now();
         self.shard.on_close(conn.id, cause, now, &mut self.fx);
         self.after_event();
+        self.cut_tick();
         Step::Done
     }
 

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 
 use super::conn::{Conn, State};
 use super::core::Core;
-use super::limits::{CLOSED_KEPT, LINGER_MS, LINGERING_MAX, WRITE_SLICES, WRITES_PER_FLUSH};
+use super::limits::{CLOSED_MAX, LINGER_MS, LINGERING_MAX, WRITE_SLICES, WRITES_PER_FLUSH};
 use crate::layer::ByteLayer;
 
 impl Core {
@@ -104,8 +104,8 @@ impl Core {
         for closed in closed_list.drain(..) {
             self.finish_one_closed(closed, now);
         }
-        // Nothing above asks the engine, so nothing was added meanwhile. Of thousands that have left at once no memory stays.
-        if closed_list.capacity() <= CLOSED_KEPT {
+        // Nothing above asks the engine, so nothing was added meanwhile. Of thousands whose time ran out at once no memory stays.
+        if closed_list.capacity() <= CLOSED_MAX {
             self.fx.closed = closed_list;
         }
     }

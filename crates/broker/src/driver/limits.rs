@@ -39,9 +39,9 @@ pub(super) const LINGER_BYTES: u32 = 256 << 10;
 /// Closed connections that linger at a time, per shard; beyond, the oldest is cut. Counter: `lingering_cut`.
 pub(super) const LINGERING_MAX: usize = 1_024;
 
-/// Places for closed connections that a shard keeps for the next tick; each takes more than a hundred bytes.
-/// No counter: beyond, the list is made anew.
-pub(super) const CLOSED_KEPT: usize = 64;
+/// Connections that their clients may end in one tick before its effects leave, even if more are ready: what is left to do
+/// for each takes more than a hundred bytes, and thousands often leave at once. Counter: `ticks_cut`.
+pub(super) const CLOSED_MAX: usize = 64;
 
 /// Bytes under way from one shard to others which those have not taken yet, from which that shard reads nothing until half of
 /// them are taken. A message counts for what it holds and for its own size, so this bounds their number, too.
