@@ -19,10 +19,12 @@
 //! | nothing is subscribed to again on a new session | 1 | 39 of 60 | `resubscribed_first` |
 //! | a QoS 2 duplicate is taken for a new message | 23 | 4 of 60 | `exactly_once` |
 //! | some PUBACKs are ignored | 1 | 60 of 60 | `drains` |
+//! | what is sent again comes in reverse order | 11 | 6 of 60 | `order` |
 //!
 //! What it found by itself, taken back: a session that began with a CONNECT whose CONNACK was lost is taken for ours (seed 2, 32 of 60,
 //! `resubscribed_first`); messages that carry the identifier which a filter had before another stream subscribed to it (seed 5, 5 of 60,
-//! `at_least_once`). Used identifiers of a killed program are too rare here: `martlet-client` has a test of its own.
+//! `at_least_once`). Used identifiers of a killed program are rare here (trusted, they failed 2 of 460 fresh seeds, `at_least_once`
+//! and `exactly_once`, and none of 1 to 60): `martlet-client` has tests of its own.
 
 mod books;
 mod broker;
