@@ -95,9 +95,14 @@ impl Driver {
         closed
     }
 
-    /// The connection is to be closed behind these bytes.
+    /// The connection is to be closed behind these bytes; at once, if there are none.
     fn give_up(&mut self, farewell: &[u8]) {
         let link = std::mem::replace(&mut self.link, Link::None);
+        if farewell.is_empty() {
+            // Nothing more is to arrive there, not even what has been written.
+            self.output.reset();
+            return;
+        }
         let mut output = std::mem::take(&mut self.output);
         output.bytes.extend_from_slice(farewell);
         if let Link::Open(stream) = link {
@@ -254,6 +259,10 @@ impl Future for Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         self.shared.drive(|core, _| core.machine.close_now());
+        if let Link::Open(stream) = &mut self.link {
+            // What has been written may still arrive.
+            let _ = Pin::new(stream).poll_shutdown(&mut Context::from_waker(Waker::noop()));
+        }
         self.shared.end();
     }
 }

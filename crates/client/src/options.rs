@@ -200,8 +200,8 @@ pub enum Overflow {
 
 /// What becomes of a message in flight when the server has lost the session.
 ///
-/// One that was in the outbox's file when the program began is sent again in any case: nobody is there who would
-/// hear that it failed.
+/// One in the file of [`Outbox::file`] is always sent again: it is to be delivered at least once, and a program that
+/// starts again cannot be told that it was not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnSessionLost {

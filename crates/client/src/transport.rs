@@ -5,8 +5,9 @@ use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::error::{Error, ErrorKind};
@@ -103,7 +104,7 @@ impl Transport for Tcp {
                 match TcpStream::connect(address).await {
                     Ok(stream) => {
                         stream.set_nodelay(true)?;
-                        return Ok(Box::new(stream) as Box<dyn ByteStream>);
+                        return Ok(Box::new(TcpLink::new(stream)) as Box<dyn ByteStream>);
                     }
                     Err(cause) => {
                         failed = Some(Error {
@@ -121,6 +122,63 @@ impl Transport for Tcp {
 impl fmt::Debug for Tcp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// A TCP connection that is reset when it is dropped without having been shut down.
+///
+/// Else the kernel would go on sending what it has taken, for minutes: a CONNECT that we gave up would arrive behind that of the
+/// next connection, and take its session over.
+#[derive(Debug)]
+struct TcpLink {
+    stream: TcpStream,
+    ended: bool,
+}
+
+impl TcpLink {
+    const fn new(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            ended: false,
+        }
+    }
+}
+
+impl AsyncRead for TcpLink {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for TcpLink {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.ended = true;
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl Drop for TcpLink {
+    fn drop(&mut self) {
+        if !self.ended {
+            // Should it fail, the connection ends as any other does.
+            let _ = self.stream.set_zero_linger();
+        }
     }
 }
 
@@ -150,5 +208,36 @@ impl Transport for Unix {
             let detail = "this system has no Unix sockets";
             Err(Error::with_detail(ErrorKind::InvalidOption, detail))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// What a server reads from a connection of ours that ends.
+    async fn end(shut_down: bool) -> io::Result<Vec<u8>> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let (host, port) = ("127.0.0.1".to_owned(), listener.local_addr()?.port());
+        let mut ours = Tcp { host, port }.open().await.expect("a listener");
+        let mut server = listener.accept().await?.0;
+        ours.write_all(b"hello").await?;
+        if shut_down {
+            ours.shutdown().await?;
+        }
+        drop(ours);
+        let mut read = Vec::new();
+        server.read_to_end(&mut read).await?;
+        Ok(read)
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_given_up_is_reset_and_one_that_says_goodbye_is_not() {
+        assert_eq!(end(true).await.unwrap(), b"hello");
+        let reset = end(false).await.unwrap_err();
+        assert_eq!(reset.kind(), io::ErrorKind::ConnectionReset);
     }
 }

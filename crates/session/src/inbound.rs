@@ -140,6 +140,16 @@ impl Inbound {
         unreleased.is_some_and(|unreleased| unreleased.place_of(id).is_ok())
     }
 
+    /// Whether the identifier is unreleased since a connection before, and its message has not come again on this one.
+    #[must_use]
+    pub fn is_of_before(&self, id: PacketId) -> bool {
+        self.unreleased.as_ref().is_some_and(|unreleased| {
+            let place = unreleased.place_of(id).ok();
+            let entry = place.and_then(|at| unreleased.entries.get(at));
+            entry.is_some_and(|entry| !entry.on_this_connection)
+        })
+    }
+
     /// The unreleased identifiers, for a store.
     pub fn unreleased(&self) -> impl Iterator<Item = PacketId> {
         let entries = self.unreleased.iter().flat_map(|u| &u.entries);

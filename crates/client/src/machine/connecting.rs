@@ -277,7 +277,7 @@ impl Machine {
         for op in self.subscriptions.on_session(resumed) {
             self.complete(Some(op), Outcome::Unsubscribed(Ok(())));
         }
-        self.unacked.start_connection(resumed);
+        self.unacked.start_connection(resumed, self.link.doubtful);
         self.inbound.start_connection(receive_maximum);
         //= mqtt5 4.9.0-1
         self.outbound
@@ -296,9 +296,9 @@ impl Machine {
             };
             let Some(outgoing) = outgoing else { continue };
             match policy {
-                // What a process before has left in the file is delivered at least once: there is nobody to be told
-                // that it may not have been.
-                _ if outgoing.restored => again.push(outgoing),
+                // What is in the file was promised to be delivered at least once, perhaps by a process that can no longer
+                // be told of a failure.
+                OnSessionLost::Fail if outgoing.stored.is_some() => again.push(outgoing),
                 OnSessionLost::Republish => again.push(outgoing),
                 OnSessionLost::Fail => {
                     self.fail(outgoing, ErrorKind::SessionLost, Delivered::Maybe);

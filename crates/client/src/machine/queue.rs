@@ -28,8 +28,6 @@ pub(crate) struct Outgoing {
     pub(crate) resent: Cell<bool>,
     /// Its number in the outbox's file.
     pub(crate) stored: Option<u64>,
-    /// It was in the file when this process began: nobody hears what becomes of it.
-    pub(crate) restored: bool,
 }
 
 /// Two lanes, because a full window holds back QoS 1 and 2 only; both count against the bounds.
@@ -303,7 +301,6 @@ mod tests {
             sent: Time::default(),
             resent: Cell::new(false),
             stored: None,
-            restored: false,
         }
     }
 

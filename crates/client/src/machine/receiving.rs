@@ -124,7 +124,11 @@ impl Machine {
         let exactly_once = publish.qos == QoS::ExactlyOnce;
         let mut ack = None;
         if let Some(packet_id) = publish.packet_id {
-            if exactly_once && self.link.doubtful && !publish.dup {
+            if exactly_once
+                && !publish.dup
+                && self.unacked.is_doubtful()
+                && self.inbound.is_of_before(packet_id)
+            {
                 // A session that goes on sends again with DUP: this is another message.
                 self.inbound.release(packet_id);
             }

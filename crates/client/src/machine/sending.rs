@@ -96,7 +96,7 @@ impl Machine {
         expires_in: Option<Duration>,
     ) {
         let mut outgoing = self.admit(now, message, None);
-        (outgoing.stored, outgoing.restored) = (Some(number), true);
+        outgoing.stored = Some(number);
         outgoing.expires = expires_in.map(|left| now.plus(left)).or(outgoing.expires);
         // It may have been sent before.
         outgoing.resent.set(true);
@@ -222,7 +222,6 @@ impl Machine {
             sent: Time::default(),
             resent: Cell::new(false),
             stored: None,
-            restored: false,
         }
     }
 

@@ -33,6 +33,8 @@ pub(crate) struct Unacked {
     /// Where the entry of an old name stands now.
     moved: HashMap<u64, u64, foldhash::fast::FixedState>,
     qos1_count: usize,
+    /// The session may be another one than that of the messages before: a CONNECT in between had no answer.
+    doubtful: bool,
 }
 
 #[derive(Debug)]
@@ -156,8 +158,10 @@ impl Unacked {
             .any(|entry| entry.packet_id == packet_id)
     }
 
-    /// A connection begins; `resumed`: the server will send again what it has no acknowledgement of.
-    pub(crate) fn start_connection(&mut self, resumed: bool) {
+    /// A connection begins; `resumed`: the server will send again what it has no acknowledgement of. `doubtful`: if the session is
+    /// still the same.
+    pub(crate) fn start_connection(&mut self, resumed: bool, doubtful: bool) {
+        self.doubtful = resumed && (self.doubtful || doubtful);
         let numbers = self.first..;
         self.first += self.entries.len() as u64;
         let entries = std::mem::take(&mut self.entries);
@@ -170,6 +174,11 @@ impl Unacked {
         // What the server did not send again on the connection that has ended, which may have been
         // a short one, may still come: it stands in front.
         self.earlier.extend(numbers.zip(entries));
+    }
+
+    /// Whether what is known of identifiers may be of a session that is no more.
+    pub(crate) const fn is_doubtful(&self) -> bool {
+        self.doubtful
     }
 
     /// How many there are on this connection.
@@ -237,7 +246,7 @@ mod tests {
         unacked.abandon(a);
         unacked.settle(b, None);
         assert_eq!(due(&mut unacked), [2]);
-        unacked.start_connection(true);
+        unacked.start_connection(true, false);
         assert!(!unacked.resume(id(1), false), "as new");
     }
 
@@ -247,7 +256,7 @@ mod tests {
         let a = unacked.push(id(1), false, 1);
         let b = unacked.push(id(2), true, 1);
         unacked.settle(b, None);
-        unacked.start_connection(true);
+        unacked.start_connection(true, false);
         assert_eq!(
             due(&mut unacked),
             [0; 0],
@@ -257,7 +266,7 @@ mod tests {
         assert!(unacked.resume(id(2), true));
         assert!(!unacked.resume(id(2), true), "only once");
         // The token of the connection before still works, also over one more reconnect.
-        unacked.start_connection(true);
+        unacked.start_connection(true, false);
         assert!(unacked.resume(id(1), false) && unacked.resume(id(2), true));
         unacked.settle(a, None);
         assert_eq!(due(&mut unacked), [1, 2]);
@@ -268,7 +277,7 @@ mod tests {
     fn a_token_of_a_lost_session_does_nothing() {
         let mut unacked = Unacked::default();
         let old = unacked.push(id(1), false, 1);
-        unacked.start_connection(false);
+        unacked.start_connection(false, false);
         let new = unacked.push(id(1), false, 1);
         unacked.settle(old, None);
         assert_eq!(due(&mut unacked), [0; 0]);

@@ -464,6 +464,29 @@ fn a_session_whose_connack_was_lost_may_be_another_one() {
 }
 
 #[test]
+fn the_doubt_about_a_session_outlives_the_connection() {
+    both(|config| {
+        let mut rig = Rig::online(persistent(config));
+        let stream = rig.stream(&["a"], 2);
+        rig.publish(1, 2, "a", "old", false);
+        rig.publish(2, 2, "a", "older", false);
+        assert_eq!(rig.take(stream), ["old", "older"]);
+        rig.cut();
+        rig.wait_for_open();
+        rig.open();
+        rig.reconnect(true);
+        rig.reconnect(true);
+        // It goes on after all, for this message: it comes again, with DUP.
+        rig.publish(2, 2, "a", "older", true);
+        rig.publish(1, 2, "a", "new", false);
+        assert_eq!(rig.take(stream), ["new"]);
+        // Twice on one connection is the server's mistake, not another message.
+        rig.publish(1, 2, "a", "new", false);
+        assert_eq!(rig.take(stream), [""; 0]);
+    });
+}
+
+#[test]
 fn a_stream_of_the_rest_outlives_the_session() {
     both(|config| {
         let options = StreamOptions {
