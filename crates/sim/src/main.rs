@@ -148,7 +148,9 @@ impl Arguments {
 
     fn run_library(&self, seed: u64) -> usize {
         let steps = self.steps.unwrap_or(LOG_STEPS);
-        let Err(what) = caught(|| run_library(seed, steps)).map(|report| self.show(&report)) else {
+        let Err(what) =
+            caught(|| run_library(seed, steps, self.trace)).map(|report| self.show(&report))
+        else {
             return 0;
         };
         println!("seed {seed}: {what}");

@@ -7,7 +7,7 @@ use martlet_sim::{LibraryReport, fresh_seeds, run_library};
 const STEPS: usize = 3_000;
 
 fn run_seed(seed: u64) -> LibraryReport {
-    match run_library(seed, STEPS) {
+    match run_library(seed, STEPS, false) {
         Ok(report) => report,
         Err(failure) => panic!(
             "seed {seed}: {failure}\nagain: martlet-sim --library --seed {seed} --steps {STEPS}"

@@ -16,6 +16,8 @@ pub(super) struct Fact {
     pub(super) owed: bool,
     /// It was published once more: by a later process of the program, or in what may be another session.
     pub(super) again: bool,
+    /// It was sent again on another connection, so that it may come twice at QoS 1.
+    pub(super) resent: bool,
 }
 
 /// One stream of one program.
@@ -35,6 +37,12 @@ pub(super) struct Reader {
 
 /// All messages by number.
 pub(super) type Facts = BTreeMap<u64, Fact>;
+
+/// The number with which every payload begins.
+pub(super) fn number_of(payload: &str) -> u64 {
+    let number = payload.split(' ').next().and_then(|word| word.parse().ok());
+    number.expect("all payloads begin with a number")
+}
 
 impl Reader {
     /// Each message that the stream had to get is there, as often as its QoS allows, in the order of each publisher.
@@ -68,6 +76,10 @@ impl Reader {
                 continue;
             }
             let plain = fact.qos.min(self.qos) == QoS::AtMostOnce;
+            if plain && fact.qos == QoS::AtLeastOnce && fact.resent {
+                // The first copy may be lost, and the second is late.
+                continue;
+            }
             let before = last.insert(
                 (fact.publisher, fact.qos == QoS::AtMostOnce, plain),
                 *number,

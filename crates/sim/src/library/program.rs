@@ -1,15 +1,16 @@
 //! A program that uses the library: the pure machine, what the application wants of it, and its file of messages.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use martlet_client::machine::{
     AckId, Config, Event, Machine, OpId, Outcome, StoreOp, StreamId, StreamOptions, Time,
 };
 use martlet_client::{Error, Filter, Message, OnFull, Outbox, Overflow, Session, State};
-use martlet_codec::{Decoded, Packet, PacketId, QoS, Rules, Sender, Version, decode};
+use martlet_codec::{QoS, Version};
 
-use super::books::{Fact, Facts, Reader};
+use super::books::{Fact, Facts, Reader, number_of};
+use super::watch::Watch;
 use crate::rng::Rng;
 
 /// What somebody waits for.
@@ -49,13 +50,8 @@ pub(super) struct Program {
     /// Taken from the machine, not accepted by the network.
     pub(super) outgoing: VecDeque<u8>,
     inbox: Vec<u8>,
-    /// Filters that have to be subscribed to again before anything is published.
-    owed_filters: BTreeSet<String>,
-    requests: BTreeMap<PacketId, Vec<String>>,
-    pub(super) resubscribed: u64,
-    /// A CONNECT is under way; one before it had no answer, so the broker may have begun another session.
-    asked: bool,
-    in_doubt: bool,
+    /// What went over the wire.
+    pub(super) watch: Watch,
     fault: Option<(&'static str, String)>,
 }
 
@@ -97,17 +93,9 @@ impl Program {
             socket: None,
             outgoing: VecDeque::new(),
             inbox: Vec::new(),
-            owed_filters: BTreeSet::new(),
-            requests: BTreeMap::new(),
-            resubscribed: 0,
-            asked: false,
-            in_doubt: false,
+            watch: Watch::new(version),
             fault: None,
         }
-    }
-
-    pub(super) const fn version(&self) -> Version {
-        self.config.version
     }
 
     pub(super) fn keeps_a_file(&self) -> bool {
@@ -147,8 +135,7 @@ impl Program {
         self.socket = None;
         self.outgoing.clear();
         self.inbox.clear();
-        self.requests.clear();
-        self.owed_filters.clear();
+        self.watch.on_lost();
     }
 
     fn op(&mut self, waiting: Waiting) -> OpId {
@@ -207,6 +194,7 @@ impl Program {
             admitted: tick,
             owed: false,
             again: false,
+            resent: false,
         };
         facts.insert(number, fact);
         if self.machine.publish(now, message, Some(op)).is_err() {
@@ -252,11 +240,7 @@ impl Program {
                 && let Some((message, ack)) = self.machine.recv(*id)
             {
                 left -= 1;
-                let text = message.text();
-                let number = text.split(' ').next().and_then(|word| word.parse().ok());
-                reader
-                    .got
-                    .push(number.expect("all payloads begin with a number"));
+                reader.got.push(number_of(&message.text()));
                 acks.extend(ack);
             }
             while !acks.is_empty() && (all || rng.one_in(3)) {
@@ -275,6 +259,7 @@ impl Program {
 
     /// What the machine wants of the network; the rest of its events is entered in the books.
     pub(super) fn settle(&mut self, facts: &mut Facts) -> Vec<Wish> {
+        self.watch.enter(facts);
         let mut wishes = Vec::new();
         for event in self.machine.take_events() {
             match event {
@@ -284,9 +269,7 @@ impl Program {
                 Event::Store(StoreOp::Put {
                     number, message, ..
                 }) => {
-                    let text = message.text();
-                    let fact = text.split(' ').next().and_then(|word| word.parse().ok());
-                    let fact: u64 = fact.expect("all payloads begin with a number");
+                    let fact = number_of(&message.text());
                     self.stored.insert(number, (fact, message));
                 }
                 Event::Store(StoreOp::Done { number }) => _ = self.stored.remove(&number),
@@ -327,47 +310,9 @@ impl Program {
     pub(super) fn take_output(&mut self) -> bool {
         let mut bytes = Vec::new();
         self.machine.take_output(&mut bytes);
-        self.watch_sent(&bytes);
+        self.watch.on_sent(&bytes);
         self.outgoing.extend(&bytes);
         !bytes.is_empty()
-    }
-
-    pub(super) fn watch_sent(&mut self, mut bytes: &[u8]) {
-        let rules = self.rules(Sender::Client);
-        while let Ok(Decoded::Packet { packet, length }) = decode(bytes, rules) {
-            match packet {
-                Packet::Connect(_) => self.in_doubt |= std::mem::replace(&mut self.asked, true),
-                Packet::Subscribe(subscribe) => {
-                    let filters = subscribe.filters.iter();
-                    let filters: Vec<String> =
-                        filters.map(|(one, _)| one.as_str().to_owned()).collect();
-                    for filter in &filters {
-                        self.resubscribed += u64::from(self.owed_filters.remove(filter));
-                    }
-                    self.requests.insert(subscribe.packet_id, filters);
-                }
-                Packet::Unsubscribe(unsubscribe) => {
-                    // The answer to an earlier SUBSCRIBE says nothing about a later stream.
-                    for filters in self.requests.values_mut() {
-                        let ended = |filter: &String| {
-                            unsubscribe.filters.iter().any(|one| one.as_str() == filter)
-                        };
-                        filters.retain(|filter| !ended(filter));
-                    }
-                }
-                Packet::Publish(publish) if !self.owed_filters.is_empty() => {
-                    let text = String::from_utf8_lossy(publish.payload).into_owned();
-                    let what = format!(
-                        "{:?} before {:?}",
-                        text.split(' ').next(),
-                        self.owed_filters
-                    );
-                    self.fault = Some(("resubscribed_first", what));
-                }
-                _ => {}
-            }
-            bytes = bytes.get(length..).unwrap_or_default();
-        }
     }
 
     /// The broker's process has ended, and with it what it knew.
@@ -397,49 +342,37 @@ impl Program {
                 ..
             }
         );
-        if self.machine.stats().connections > connections && (is_new || self.in_doubt) {
+        if self.machine.stats().connections > connections && (is_new || self.watch.is_in_doubt()) {
             for waiting in self.ops.values() {
                 if let Waiting::Publish(number) = waiting
                     && let Some(fact) = facts.get_mut(number)
                 {
                     // Nobody can tell whether the broker has had it already.
-                    fact.again |= self.in_doubt && !is_new;
+                    fact.again |= self.watch.is_in_doubt() && !is_new;
+                }
+            }
+            for (number, _) in self.stored.values() {
+                if self.watch.was_sent(*number)
+                    && let Some(fact) = facts.get_mut(number)
+                {
+                    // At least once goes before at most once.
+                    fact.again = true;
                 }
             }
             for (_, reader, _) in &mut self.streams {
                 reader.stands_since = None;
-                self.owed_filters.insert(reader.filter.clone());
+                self.watch.owe(&reader.filter);
             }
         }
-        self.watch_received(inbox.get(..used).unwrap_or_default(), tick);
+        let granted = self
+            .watch
+            .on_received(inbox.get(..used).unwrap_or_default());
+        for (_, reader, _) in &mut self.streams {
+            if granted.contains(&reader.filter) {
+                reader.stands_since = reader.stands_since.or(tick);
+            }
+        }
         self.inbox = inbox.get(used..).unwrap_or_default().to_vec();
-    }
-
-    fn watch_received(&mut self, mut bytes: &[u8], tick: Option<u64>) {
-        let rules = self.rules(Sender::Server);
-        while let Ok(Decoded::Packet { packet, length }) = decode(bytes, rules) {
-            if let Packet::ConnAck(_) = packet {
-                (self.asked, self.in_doubt) = (false, false);
-            }
-            if let Packet::SubAck(suback) = packet
-                && let Some(filters) = self.requests.remove(&suback.packet_id)
-            {
-                for (_, reader, _) in &mut self.streams {
-                    if filters.contains(&reader.filter) {
-                        reader.stands_since = reader.stands_since.or(tick);
-                    }
-                }
-            }
-            bytes = bytes.get(length..).unwrap_or_default();
-        }
-    }
-
-    fn rules(&self, sender: Sender) -> Rules {
-        Rules {
-            version: self.version(),
-            sender,
-            max_packet_size: u32::MAX,
-        }
     }
 
     pub(super) fn lost(&mut self, now: Time, what: &str) {
@@ -457,7 +390,7 @@ impl Program {
 
     /// Whether the program keeps to what the library promises, as far as can be seen now.
     pub(super) fn check(&mut self) -> Result<(), (&'static str, String)> {
-        match self.fault.take() {
+        match self.watch.fault.take().or_else(|| self.fault.take()) {
             Some((rule, what)) => Err((rule, format!("program {}: {what}", self.at))),
             None => Ok(()),
         }
