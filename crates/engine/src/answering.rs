@@ -96,6 +96,18 @@ impl Shard {
             }
             return;
         }
+        // Nothing but the reason: no client is too small for that.
+        //= mqtt5 2.2.1-5
+        //= mqtt311 2.3.1-6
+        //= mqtt5 3.1.2-29
+        //= mqtt5 3.4.2-2
+        //= mqtt5 3.4.2-3
+        //= mqtt5 3.5.2-2
+        //= mqtt5 3.5.2-3
+        //= mqtt5 3.6.2-2
+        //= mqtt5 3.6.2-3
+        //= mqtt5 3.7.2-2
+        //= mqtt5 3.7.2-3
         let ack = Ack {
             packet_id,
             reason,

@@ -280,6 +280,8 @@ impl Shard {
         let Some(method) = state.and_then(|state| state.method.as_deref()) else {
             return;
         };
+        //= mqtt5 3.15.2-2
+        //= mqtt5 3.15.2-3
         //= mqtt5 4.12.0-5
         properties.push(Property::AuthenticationMethod(method));
         if let Some(data) = data {

@@ -98,6 +98,7 @@ impl Shard {
             .get(conn)
             .is_some_and(|c| c.phase == Phase::AwaitConnect)
         {
+            //= mqtt5 3.1.4-1
             self.refuse_malformed_connect(conn, bytes, error.reason(), now, fx);
         }
         //= mqtt5 4.13.1-1
@@ -126,6 +127,9 @@ impl Shard {
             client_id = self.attempted_client_id(conn);
             self.end_attempt(conn);
         }
+        //= mqtt5 3.14.4-1
+        //= mqtt5 3.14.4-2
+        //= mqtt5 4.13.2-1
         let Some(mut connection) = self.connections.remove(conn) else {
             return;
         };
@@ -175,6 +179,7 @@ impl Shard {
             reason,
             properties: Properties::EMPTY,
         });
+        //= mqtt5 3.14.2-4
         //= mqtt5 3.14.2-3
         for packet in [full, bare] {
             if packet.encoded_len(version) <= connection.packet_bytes_max as usize {
@@ -225,6 +230,9 @@ impl Shard {
             return;
         };
         match expiry_s {
+            //= mqtt5 4.1.0-1
+            //= mqtt311 4.1.0-1
+            //= mqtt311 4.1.0-2
             //= mqtt5 4.1.0-2
             0 => self.end_session(key, now, fx),
             u32::MAX => session.ends_at = None,
@@ -297,6 +305,7 @@ impl Shard {
         };
         //= mqtt5 3.1.2-10
         //= mqtt311 3.1.2-10
+        //= mqtt311 3.1.2-12
         let Some(will) = session.will.take() else {
             return;
         };

@@ -3,9 +3,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
-use martlet_codec::{
-    ConnAck, Connect, Packet, PacketType, Properties, PropertiesBuf, Property, ReasonCode, Version,
-};
+use martlet_codec::{ConnAck, Connect, Packet, PropertiesBuf, Property, ReasonCode, Version};
 use martlet_session::{InboundAliases, KeepAlive, OutboundAliases};
 
 use crate::acl::ClientInfo;
@@ -43,6 +41,7 @@ impl Shard {
             connection.packet_bytes_max =
                 connect.properties.maximum_packet_size().unwrap_or(u32::MAX);
         }
+        //= mqtt5 3.1.4-2
         if let Err(reason) = self.check_connect(connect) {
             self.refuse_by_name(conn, connect, reason, now, fx);
             return Flow::Taken;
@@ -74,6 +73,8 @@ impl Shard {
         }
         //= mqtt5 3.1.3-8
         //= mqtt311 3.1.3-9
+        //= mqtt5 3.1.3-5
+        //= mqtt311 3.1.3-5
         if connect.client_id.len() > self.config.limits.client_id_bytes_max {
             self.counters.client_ids_refused += 1;
             return Err(ReasonCode::ClientIdentifierNotValid);
@@ -103,61 +104,6 @@ impl Shard {
         Ok(())
     }
 
-    /// CONNACK with a reason of 0x80 or more, then the end.
-    pub(crate) fn refuse(&mut self, conn: Key, reason: ReasonCode, now: Time, fx: &mut Effects) {
-        self.write_refusal(conn, reason, now, fx);
-        self.close(conn, CloseCause::Refused(reason), now, fx);
-    }
-
-    /// The same, for somebody whom nothing but this CONNECT names: the log has to.
-    fn refuse_by_name(
-        &mut self,
-        conn: Key,
-        connect: &Connect<'_>,
-        reason: ReasonCode,
-        now: Time,
-        fx: &mut Effects,
-    ) {
-        self.refuse(conn, reason, now, fx);
-        let id = connect.client_id;
-        if let Some(closed) = fx.closed.last_mut()
-            && closed.conn.0 == conn
-            && !id.is_empty()
-            && id.len() <= self.config.limits.client_id_bytes_max
-        {
-            closed.report.client_id = Some(id.into());
-        }
-    }
-
-    /// CONNACK with a reason of 0x80 or more.
-    pub(crate) fn write_refusal(
-        &mut self,
-        conn: Key,
-        reason: ReasonCode,
-        now: Time,
-        fx: &mut Effects,
-    ) {
-        let reason_3 = return_code_3(reason);
-        let sent = if self.version_of(conn).is_v5() {
-            Some(reason)
-        } else {
-            reason_3
-        };
-        if let Some(reason) = sent {
-            //= mqtt5 3.2.2-6
-            //= mqtt5 3.2.2-7
-            //= mqtt311 3.2.2-4
-            //= mqtt311 3.2.2-5
-            //= mqtt311 3.2.2-6
-            let connack = ConnAck {
-                session_present: false,
-                reason,
-                properties: Properties::EMPTY,
-            };
-            self.write(conn, &Packet::ConnAck(connack), now, fx);
-        }
-    }
-
     /// The client may come in: session rules, CONNACK, then whatever waits for it.
     pub(crate) fn accept(
         &mut self,
@@ -168,6 +114,8 @@ impl Shard {
         fx: &mut Effects,
     ) {
         let assigned = connect.client_id.is_empty();
+        //= mqtt5 3.1.3-6
+        //= mqtt311 3.1.3-6
         let client_id: Arc<str> = if assigned {
             self.assign_client_id()
         } else {
@@ -180,6 +128,8 @@ impl Shard {
         }
         let expiry_s = self.granted_expiry_s(connect);
         let records = fx.store.len();
+        //= mqtt5 3.1.4-4
+        //= mqtt311 3.1.4-3
         let (session, session_present) = self.take_session(&client_id, connect, expiry_s, now, fx);
         let keep_alive_s = self.granted_keep_alive_s(connect);
         self.start_connection(conn, session, connect, keep_alive_s, now);
@@ -193,6 +143,11 @@ impl Shard {
         if fx.store.len() != records {
             self.withhold(conn, fx);
         }
+        // Nothing was written to it before, and the session speaks behind it.
+        //= mqtt5 3.1.4-5
+        //= mqtt5 3.2.0-1
+        //= mqtt311 3.1.4-4
+        //= mqtt311 3.2.0-1
         if !self.write_connack(conn, connect, &terms, now, fx) {
             // CONNACK itself exceeds the client's Maximum Packet Size: it may not be sent.
             self.close(
@@ -270,6 +225,8 @@ impl Shard {
     }
 
     pub(crate) fn session_of(&self, client_id: &str) -> Option<Key> {
+        //= mqtt5 3.1.3-2
+        //= mqtt311 3.1.3-2
         self.clients.get(client_id, &self.sessions)
     }
 
@@ -311,8 +268,10 @@ impl Shard {
         connection.keep_alive = KeepAlive::new(keep_alive_s, now.as_millis());
         if connect.version.is_v5() {
             let from = limits.topic_aliases_from_client_max;
+            //= mqtt5 3.3.2-7
             connection.aliases_in = (from > 0).then(|| Box::new(InboundAliases::new(from)));
             let asked = connect.properties.topic_alias_maximum().unwrap_or(0);
+            //= mqtt5 3.3.2-11
             let to = asked.min(limits.topic_aliases_to_client_max);
             connection.aliases_out = (to > 0).then(|| Box::new(OutboundAliases::new(to)));
         }
@@ -336,6 +295,10 @@ impl Shard {
         fx: &mut Effects,
     ) -> bool {
         let mut properties = PropertiesBuf::new();
+        // Never with Response Information, Reason String or User Property.
+        //= mqtt5 3.1.2-28
+        //= mqtt5 3.2.2-19
+        //= mqtt5 3.2.2-20
         if connect.version.is_v5() {
             let limits = &self.config.limits;
             let requested = connect.properties.session_expiry_interval().unwrap_or(0);
@@ -358,6 +321,7 @@ impl Shard {
                 //= mqtt5 3.2.2-22
                 properties.push(Property::ServerKeepAlive(terms.keep_alive_s));
             }
+            //= mqtt5 4.12.0-6
             if let Some(method) = connect.properties.authentication_method() {
                 //= mqtt5 4.12.0-5
                 properties.push(Property::AuthenticationMethod(method));
@@ -421,42 +385,6 @@ impl Shard {
             }
         }
     }
-
-    /// The refusal of a CONNECT that cannot be decoded, in the form of the version that it claims.
-    pub(crate) fn refuse_malformed_connect(
-        &mut self,
-        conn: Key,
-        bytes: &[u8],
-        reason: ReasonCode,
-        now: Time,
-        fx: &mut Effects,
-    ) {
-        let Some(peek) = martlet_codec::peek_connect(bytes) else {
-            return;
-        };
-        let version = match (peek.version, peek.level) {
-            (Some(version), _) => version,
-            //= mqtt5 3.1.2-2
-            //= mqtt311 3.1.2-2
-            (None, level) if level & !BRIDGE_BIT >= Version::V5.level() => Version::V5,
-            (None, _) => Version::V311,
-        };
-        let unsupported = reason == ReasonCode::UnsupportedProtocolVersion;
-        if let Some(connection) = self.connections.get_mut(conn) {
-            connection.version = Some(version);
-        }
-        //= mqtt311 3.1.4-1
-        if version.is_v5() || unsupported {
-            let connack = ConnAck {
-                session_present: false,
-                reason,
-                properties: Properties::EMPTY,
-            };
-            if reason.allowed_in(PacketType::ConnAck, martlet_codec::Sender::Server) {
-                self.write(conn, &Packet::ConnAck(connack), now, fx);
-            }
-        }
-    }
 }
 
 /// What CONNACK says besides what CONNECT asked for.
@@ -467,25 +395,3 @@ struct ConnAckTerms<'a> {
     assigned: Option<&'a str>,
     auth_data: Option<&'a [u8]>,
 }
-
-/// The reason as one that MQTT 3 has a return code for; `None`: close without CONNACK.
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "a new reason code has no MQTT 3 return code"
-)]
-const fn return_code_3(reason: ReasonCode) -> Option<ReasonCode> {
-    match reason {
-        ReasonCode::UnsupportedProtocolVersion
-        | ReasonCode::ClientIdentifierNotValid
-        | ReasonCode::ServerUnavailable
-        | ReasonCode::BadUserNameOrPassword
-        | ReasonCode::NotAuthorized => Some(reason),
-        ReasonCode::ServerBusy | ReasonCode::QuotaExceeded => Some(ReasonCode::ServerUnavailable),
-        ReasonCode::Banned => Some(ReasonCode::NotAuthorized),
-        _ => None,
-    }
-}
-
-/// Bridges of mosquitto set it in the protocol level, to ask for rules of their own. Only if the refusal has the form of the version
-/// below it do they try again without.
-const BRIDGE_BIT: u8 = 0x80;

@@ -125,6 +125,11 @@ pub(crate) fn write_publish(
             terms.qos,
         )
     {
+        //= mqtt311 3.3.1-3
+        //= mqtt5 4.3.1-1
+        //= mqtt5 4.3.2-2
+        //= mqtt5 4.3.3-2
+        //= mqtt311 4.3.1-1
         let dup = if attempt.dup { DUP } else { 0 };
         let first = FIRST_BYTE | dup | (terms.qos as u8) << 1 | u8::from(terms.retain);
         plain.write(connection.outbox.bytes(), first, attempt.packet_id, parts);

@@ -67,6 +67,7 @@ mod queue;
 mod rare;
 mod reading;
 mod record;
+mod refusing;
 mod relay;
 mod relaying;
 mod replay;

@@ -140,6 +140,7 @@ impl Shard {
             });
         }
         let records = fx.store.len();
+        //= mqtt311 3.3.1-12
         let routed = if publish.retain {
             self.route(&mut publication, now, fx)
         } else if let Some(route) = raw.route.filter(|route| self.is_route_to(route, topic)) {

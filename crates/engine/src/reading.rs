@@ -221,6 +221,7 @@ impl Shard {
             }
             Packet::Auth(auth) => self.on_auth(conn, &auth, now, fx),
             Packet::Connect(_) => {
+                //= mqtt5 3.2.0-2
                 //= mqtt5 3.1.0-2
                 //= mqtt311 3.1.0-2
                 self.violation(

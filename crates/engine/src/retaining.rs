@@ -55,6 +55,7 @@ impl Shard {
         //= mqtt5 3.3.1-5
         //= mqtt311 3.3.1-5
         //= mqtt311 3.3.1-7
+        //= mqtt311 3.1.2-7
         self.retained.set(message);
         self.record_retained(publication, fx);
     }

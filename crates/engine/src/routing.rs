@@ -98,6 +98,12 @@ impl Shard {
         now: Time,
         fx: &mut Effects,
     ) {
+        // At once and to all: nothing of the same publisher can come between.
+        //= mqtt311 4.5.0-1
+        //= mqtt311 4.6.0-5
+        //= mqtt311 4.6.0-6
+        //= mqtt5 4.6.0-5
+        //= mqtt5 4.6.0-6
         self.give_to_plain(&route.plain, publication, now, fx);
         let mut targets = route.targets.as_slice();
         while let [(subscriber, _), ..] = targets {

@@ -7,7 +7,7 @@
 //! | file | events |
 //! |---|---|
 //! | `reading.rs` | bytes of a client, one packet after the other |
-//! | `connecting.rs` | CONNECT, takeover, session start, CONNACK |
+//! | `connecting.rs`, `refusing.rs` | CONNECT, takeover, session start, CONNACK |
 //! | `authentication.rs` | AUTH, verdicts |
 //! | `closing.rs` | DISCONNECT, faults, wills, session end, shutdown |
 //! | `publishing.rs`, `answering.rs` | PUBLISH from a client, and PUBACK or PUBREC for it |

@@ -161,6 +161,10 @@ impl Shard {
         //= mqtt311 3.10.4-5
         //= mqtt311 3.10.4-6
         let answer = SubAck {
+            //= mqtt5 2.2.1-6
+            //= mqtt311 2.3.1-7
+            //= mqtt5 3.11.2-1
+            //= mqtt5 3.11.2-2
             packet_id: unsubscribe.packet_id,
             properties: Properties::EMPTY,
             reasons: &reasons,
@@ -339,6 +343,9 @@ impl Shard {
         //= mqtt5 3.10.4-2
         //= mqtt311 3.10.4-1
         //= mqtt311 3.10.4-2
+        // What has begun goes on: nothing in flight is touched.
+        //= mqtt5 3.10.4-3
+        //= mqtt311 3.10.4-3
         let id = self.subscriptions.find(filter);
         let removed =
             id.is_some_and(|id| self.remove_subscription(id, Subscriber::Session(session)));
@@ -397,6 +404,11 @@ impl Shard {
         //= mqtt311 3.8.4-1
         //= mqtt311 3.8.4-2
         let answer = SubAck {
+            //= mqtt5 2.2.1-6
+            //= mqtt311 2.3.1-7
+            //= mqtt5 3.8.4-7
+            //= mqtt5 3.9.2-1
+            //= mqtt5 3.9.2-2
             packet_id: pending.packet_id,
             properties: Properties::EMPTY,
             reasons: &pending.reasons,

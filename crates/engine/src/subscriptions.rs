@@ -152,6 +152,8 @@ impl<S: Copy + Eq + Hash> Subscriptions<S> {
     }
 
     /// Reports every subscription that matches a topic. `&mut` for the sake of a reused stack only.
+    //= mqtt5 3.3.2-3
+    //= mqtt311 3.3.2-3
     pub(crate) fn matches(&mut self, topic: &str, found: &mut impl FnMut(S, SubscriptionOptions)) {
         if let Some(list) = self
             .exact

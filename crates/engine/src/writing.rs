@@ -32,6 +32,9 @@ impl Shard {
         if packet.encoded_len(version) > connection.packet_bytes_max as usize {
             return;
         }
+        // Whatever windows are full.
+        //= mqtt5 3.3.4-10
+        //= mqtt5 4.9.0-3
         give_buffer(connection, &mut self.scratch.pool);
         let written = packet.encode(version, connection.outbox.bytes());
         debug_assert!(written.is_ok(), "{packet:?} cannot be encoded: {written:?}");

@@ -74,6 +74,7 @@ impl Inbound {
 
     /// A QoS 1 PUBLISH has arrived: whether the peer kept our Receive Maximum.
     #[must_use]
+    //= mqtt5 4.3.2-5
     pub fn on_publish_qos1(&self) -> InboundPublish {
         let used = self.unreleased.as_ref().map_or(0, |u| u.on_this_connection);
         if used >= self.receive_maximum {

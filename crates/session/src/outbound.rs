@@ -99,6 +99,10 @@ impl<T> Outbound<T> {
 
     /// Takes a packet identifier for a new message (`exactly_once`: QoS 2, else QoS 1).
     /// `None` if [`Outbound::can_send`] is false.
+    //= mqtt5 4.3.2-3
+    //= mqtt5 4.3.3-3
+    //= mqtt311 4.3.2-1
+    //= mqtt311 4.3.3-1
     pub fn send(&mut self, exactly_once: bool, message: T) -> Option<PacketId> {
         if !self.can_send() {
             return None;
@@ -196,6 +200,8 @@ impl<T> Outbound<T> {
     }
 
     /// PUBREC; `refused`: its reason is 0x80 or more.
+    //= mqtt5 4.3.3-5
+    //= mqtt5 4.3.3-6
     pub fn on_pubrec(&mut self, id: PacketId, refused: bool) -> PubRec<T> {
         let Some(window) = &mut self.window else {
             return PubRec::Unknown;

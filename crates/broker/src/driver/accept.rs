@@ -17,6 +17,8 @@ use super::limits::{ACCEPT_PAUSE_MAX, ACCEPT_PAUSE_MIN};
 use crate::listening::NODELAY_IS_INHERITED;
 
 /// Accepts until the task is aborted. No error ends it.
+//= mqtt5 4.2.0-1
+//= mqtt311 7.1.1-1
 pub(super) async fn accept(local: Rc<Local>, shared: Arc<Shared>, listener: TcpListener) {
     let mut pause = ACCEPT_PAUSE_MIN;
     let mut refusals = Refusals::default();

@@ -1,8 +1,10 @@
 //! Authenticators: asked elsewhere, answered by ticket.
 
-use martlet_broker::{Answer, AuthKind, AuthQuestion, Authenticator, ReasonCode, Verdict};
+use std::sync::mpsc::{Sender, channel};
 
-use crate::client::{Client, builder, connect_v3, packet, text};
+use martlet_broker::{Answer, AuthKind, AuthQuestion, Authenticator, Limits, ReasonCode, Verdict};
+
+use crate::client::{Client, builder, connect_v3, connect_v5, packet, text, total};
 
 /// A toy method of two steps: the server says a number, the client says the next one.
 struct Successor;
@@ -116,4 +118,38 @@ fn an_unanswered_question_and_a_panic_refuse_one_client_only() {
     let mut client = Client::open(broker.local_addrs()[0]);
     client.send(&connect_with_user("ann"));
     client.expect(b"\x20\x02\x00\x00");
+}
+
+/// Puts off every answer until somebody asks it to give them.
+struct Slow(Sender<Answer>);
+
+impl Authenticator for Slow {
+    fn question(&self, _: AuthQuestion, answer: Answer) {
+        self.0.send(answer).unwrap();
+    }
+}
+
+#[test]
+fn a_slow_authenticator_is_not_reported_as_a_missing_connect() {
+    let limits = Limits {
+        authentication_timeout_ms: 100,
+        ..Limits::default()
+    };
+    let (sender, answers) = channel();
+    let broker = builder(2)
+        .limits(limits)
+        .authenticator(Slow(sender))
+        .start()
+        .unwrap();
+    let mut client = Client::open(broker.local_addrs()[0]);
+    client.send(&connect_v5("slow"));
+    client.expect(&[0x20, 3, 0, 0x88, 0]);
+    assert_eq!(client.packet(), None);
+    let count =
+        |of: fn(&martlet_broker::Counters) -> u64| total(&broker, |shard| of(&shard.engine));
+    assert_eq!(count(|counters| counters.closed_authenticator_timeout), 1);
+    assert_eq!(count(|counters| counters.closed_connect_timeout), 0);
+    // Too late: nobody is there any more.
+    answers.recv().unwrap().give(Verdict::Accept { data: None });
+    assert_eq!(total(&broker, |shard| shard.sessions as u64), 0);
 }
