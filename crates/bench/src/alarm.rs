@@ -4,6 +4,7 @@
 //! again until the moment has come.
 
 use std::io;
+use std::time::Duration;
 
 use mio::{Registry, Token};
 
@@ -71,6 +72,16 @@ impl Alarm {
     }
 }
 
+/// How long to poll without an alarm. What the operating system waits in whole milliseconds would be too long for a schedule: the last two are spun.
+pub(crate) fn poll_time(wait_ns: u64) -> Duration {
+    if wait_ns >= SPIN_NS {
+        Duration::from_nanos(wait_ns - SPIN_NS / 2)
+    } else {
+        Duration::ZERO
+    }
+}
+
+const SPIN_NS: u64 = 2_000_000;
 #[cfg(target_os = "linux")]
 const NS_PER_S: u64 = 1_000_000_000;
 

@@ -21,7 +21,7 @@ use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use self::split::Split;
-use crate::alarm::Alarm;
+use crate::alarm::{Alarm, poll_time};
 use crate::clock::Clock;
 use crate::wire::Message;
 
@@ -402,16 +402,6 @@ fn is_not_yet(error: &io::Error) -> bool {
     )
 }
 
-/// What the operating system waits in whole milliseconds would be too long for a schedule: the last two are spun.
-fn poll_time(wait_ns: u64) -> Duration {
-    if wait_ns >= SPIN_NS {
-        Duration::from_nanos(wait_ns - SPIN_NS / 2)
-    } else {
-        Duration::ZERO
-    }
-}
-
-const SPIN_NS: u64 = 2_000_000;
 /// No connection has this number.
 const ALARM: Token = Token(usize::MAX - 1);
 /// What a non-blocking connect answers on Linux and on macOS.
