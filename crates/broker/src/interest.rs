@@ -11,243 +11,115 @@ use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::quality::FixedState;
-use hashbrown::HashMap;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use martlet_engine::{Interest, InterestKey, prefixes_of};
 use parking_lot::RwLock;
+
+use entry::{Interested, Who};
+
+mod entry;
 
 /// The shared map.
 #[derive(Debug)]
 pub(crate) struct SharedInterest {
-    stripes: Vec<RwLock<HashMap<Box<str>, Entry, FixedState>>>,
+    stripes: Vec<RwLock<Stripe>>,
     hasher: FixedState,
     /// Counts changes of answers: what was looked up before is valid while this stands still.
     generation: AtomicU64,
 }
 
+/// Prefixes and who is interested in them.
+type Stripe = HashTable<(Box<str>, Interested)>;
+
 impl SharedInterest {
     pub(crate) fn new(seed: u64) -> Self {
-        let hasher = FixedState::with_seed(seed);
         Self {
-            stripes: (0..STRIPES)
-                .map(|_| RwLock::new(HashMap::with_hasher(hasher.clone())))
-                .collect(),
-            hasher,
+            stripes: (0..STRIPES).map(|_| RwLock::default()).collect(),
+            hasher: FixedState::with_seed(seed),
             generation: AtomicU64::new(0),
         }
     }
 
-    fn stripe(&self, prefix: &str) -> Option<&RwLock<HashMap<Box<str>, Entry, FixedState>>> {
-        // The upper bits: the map inside uses the lower ones.
-        let hash = self.hasher.hash_one(prefix) >> 32;
-        let index = usize::try_from(hash).unwrap_or_default() % STRIPES;
-        self.stripes.get(index)
+    /// The stripe of a prefix, and its hash.
+    fn stripe(&self, prefix: &str) -> Option<(&RwLock<Stripe>, u64)> {
+        let hash = self.hasher.hash_one(prefix);
+        // Bits from the middle: the table uses the lowest and the highest ones.
+        let index = usize::try_from(hash >> 32).unwrap_or_default() % STRIPES;
+        Some((self.stripes.get(index)?, hash))
     }
 
-    fn found(&self, key: InterestKey<'_>, mask: impl Fn(&Entry, bool) -> u64) -> u64 {
-        let Some(stripe) = self.stripe(key.prefix) else {
+    fn change(&self, key: InterestKey<'_>, shard: usize, who: Who, is_more: bool) {
+        let (Some((stripe, hash)), Ok(shard)) = (self.stripe(key.prefix), u8::try_from(shard))
+        else {
+            return;
+        };
+        let mut table = stripe.write();
+        let same = |(prefix, _): &(Box<str>, _)| **prefix == *key.prefix;
+        let rehash = |(prefix, _): &(Box<str>, _)| self.hasher.hash_one(&**prefix);
+        let changed = match table.entry(hash, same, rehash) {
+            Entry::Occupied(mut entry) if is_more => entry.get_mut().1.add(shard, key.exact, who),
+            Entry::Occupied(mut entry) => {
+                let (_, interested) = entry.get_mut();
+                let vanished = interested.remove(shard, key.exact, who);
+                if interested.is_empty() {
+                    entry.remove();
+                }
+                vanished
+            }
+            Entry::Vacant(_) if !is_more => false,
+            Entry::Vacant(entry) => {
+                let mut interested = Interested::Nobody;
+                interested.add(shard, key.exact, who);
+                entry.insert((key.prefix.into(), interested));
+                true
+            }
+        };
+        drop(table);
+        // Behind the change: whoever sees the new generation sees the new entry.
+        if changed {
+            self.generation.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn found(&self, key: InterestKey<'_>, who: Who) -> u64 {
+        let Some((stripe, hash)) = self.stripe(key.prefix) else {
             return 0;
         };
-        let map = stripe.read();
-        map.get(key.prefix)
-            .map_or(0, |entry| mask(entry, key.exact))
+        let table = stripe.read();
+        let found = table.find(hash, |(prefix, _)| **prefix == *key.prefix);
+        found.map_or(0, |(_, interested)| interested.mask(key.exact, who))
     }
 }
 
 impl Interest for SharedInterest {
     fn add(&self, key: InterestKey<'_>, shard: usize) {
-        let Some(stripe) = self.stripe(key.prefix) else {
-            return;
-        };
-        let mut map = stripe.write();
-        let entry = map.entry_ref(key.prefix).or_default();
-        let appeared = entry.counts(key.exact).add(shard);
-        drop(map);
-        // Behind the change: whoever sees the new generation sees the new entry.
-        if appeared {
-            self.generation.fetch_add(1, Ordering::SeqCst);
-        }
+        self.change(key, shard, Who::All, true);
     }
 
     fn remove(&self, key: InterestKey<'_>, shard: usize) {
-        let Some(stripe) = self.stripe(key.prefix) else {
-            return;
-        };
-        let mut map = stripe.write();
-        let Some(entry) = map.get_mut(key.prefix) else {
-            return;
-        };
-        let vanished = entry.counts(key.exact).remove(shard);
-        if entry.is_empty() {
-            map.remove(key.prefix);
-        }
-        drop(map);
-        if vanished {
-            self.generation.fetch_add(1, Ordering::SeqCst);
-        }
+        self.change(key, shard, Who::All, false);
     }
 
     fn shards(&self, topic: &str) -> u64 {
-        prefixes_of(topic).fold(0, |mask, key| mask | self.found(key, Entry::mask))
+        prefixes_of(topic).fold(0, |mask, key| mask | self.found(key, Who::All))
     }
 
     fn add_durable(&self, key: InterestKey<'_>, shard: usize) {
-        let Some(stripe) = self.stripe(key.prefix) else {
-            return;
-        };
-        let mut map = stripe.write();
-        let entry = map.entry_ref(key.prefix).or_default();
-        let appeared = entry
-            .durable
-            .get_or_insert_default()
-            .counts(key.exact)
-            .add(shard);
-        drop(map);
-        if appeared {
-            self.generation.fetch_add(1, Ordering::SeqCst);
-        }
+        self.change(key, shard, Who::Durable, true);
     }
 
     fn remove_durable(&self, key: InterestKey<'_>, shard: usize) {
-        let Some(stripe) = self.stripe(key.prefix) else {
-            return;
-        };
-        let mut map = stripe.write();
-        let Some(entry) = map.get_mut(key.prefix) else {
-            return;
-        };
-        let Some(durable) = &mut entry.durable else {
-            return;
-        };
-        let vanished = durable.counts(key.exact).remove(shard);
-        if durable.is_empty() {
-            entry.durable = None;
-        }
-        if entry.is_empty() {
-            map.remove(key.prefix);
-        }
-        drop(map);
-        if vanished {
-            self.generation.fetch_add(1, Ordering::SeqCst);
-        }
+        self.change(key, shard, Who::Durable, false);
     }
 
     fn durable_shards(&self, topic: &str) -> u64 {
-        prefixes_of(topic).fold(0, |mask, key| mask | self.found(key, Entry::durable_mask))
+        prefixes_of(topic).fold(0, |mask, key| mask | self.found(key, Who::Durable))
     }
 
     fn generation(&self) -> u64 {
         self.generation.load(Ordering::SeqCst)
     }
-}
-
-/// Who is interested in one prefix.
-#[derive(Debug, Default)]
-struct Entry {
-    all: Both,
-    /// Those with a durable subscription. Apart, because most prefixes have none.
-    durable: Option<Box<Both>>,
-}
-
-impl Entry {
-    const fn mask(&self, exact: bool) -> u64 {
-        self.all.mask(exact)
-    }
-
-    fn durable_mask(&self, exact: bool) -> u64 {
-        self.durable.as_ref().map_or(0, |both| both.mask(exact))
-    }
-
-    const fn counts(&mut self, exact: bool) -> &mut Counts {
-        self.all.counts(exact)
-    }
-
-    const fn is_empty(&self) -> bool {
-        self.all.is_empty() && self.durable.is_none()
-    }
-}
-
-/// By the two kinds of filters that a prefix is the literal part of.
-#[derive(Debug, Default)]
-struct Both {
-    /// By filters without wildcards: in this topic only.
-    exact: Counts,
-    /// By filters whose first wildcard comes behind the prefix.
-    below: Counts,
-}
-
-impl Both {
-    const fn is_empty(&self) -> bool {
-        self.exact.mask == 0 && self.below.mask == 0
-    }
-
-    const fn mask(&self, exact: bool) -> u64 {
-        if exact {
-            self.exact.mask
-        } else {
-            self.below.mask
-        }
-    }
-
-    const fn counts(&mut self, exact: bool) -> &mut Counts {
-        if exact {
-            &mut self.exact
-        } else {
-            &mut self.below
-        }
-    }
-}
-
-/// How many subscriptions each shard has here.
-#[derive(Debug, Default)]
-struct Counts {
-    /// Shards with a count above 0.
-    mask: u64,
-    /// Sorted by shard; most prefixes concern one shard.
-    by_shard: Vec<(u8, u32)>,
-}
-
-impl Counts {
-    /// Returns whether the shard is new here.
-    fn add(&mut self, shard: usize) -> bool {
-        let Ok(number) = u8::try_from(shard) else {
-            return false;
-        };
-        match self.by_shard.binary_search_by_key(&number, |(of, _)| *of) {
-            Ok(at) => {
-                if let Some((_, count)) = self.by_shard.get_mut(at) {
-                    *count += 1;
-                }
-                false
-            }
-            Err(at) => {
-                self.by_shard.insert(at, (number, 1));
-                self.mask |= bit(shard);
-                true
-            }
-        }
-    }
-
-    /// Returns whether the shard is gone from here.
-    fn remove(&mut self, shard: usize) -> bool {
-        let of_shard = |(of, _): &(u8, u32)| usize::from(*of) == shard;
-        let Some(at) = self.by_shard.iter().position(of_shard) else {
-            return false;
-        };
-        if let Some((_, count)) = self.by_shard.get_mut(at)
-            && *count > 1
-        {
-            *count -= 1;
-            return false;
-        }
-        self.by_shard.remove(at);
-        self.mask &= !bit(shard);
-        true
-    }
-}
-
-/// The place of a shard in a mask; shards beyond 64 do not exist.
-fn bit(shard: usize) -> u64 {
-    u32::try_from(shard).map_or(0, |shift| 1_u64.checked_shl(shift).unwrap_or(0))
 }
 
 /// Locks of the map. Far more than threads, so that two rarely want the same one.
