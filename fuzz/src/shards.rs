@@ -53,12 +53,12 @@ impl Shards {
             match record.slot() {
                 Some(slot) => {
                     let shard = usize::from(slot) % self.shards.len();
-                    self.shards[shard].restore(&record, self.now);
+                    self.shards[shard].restore(&record, None);
                 }
                 None => self
                     .shards
                     .iter_mut()
-                    .for_each(|s| s.restore(&record, self.now)),
+                    .for_each(|s| s.restore(&record, None)),
             }
         }
         for (shard, fx) in self.shards.iter_mut().zip(&mut self.effects) {

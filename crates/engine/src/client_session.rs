@@ -37,6 +37,8 @@ pub(crate) struct ClientSession {
     pub(crate) filters: Filters,
     /// Its memberships in shared subscriptions.
     pub(crate) memberships: Rare<Vec<Membership>>,
+    /// Stands for all `filters` in the shard's `refusing_retained`: of a restored session, until it subscribes again.
+    pub(crate) refuses_retained: bool,
     pub(crate) outbound: Outbound<Delivery>,
     pub(crate) inbound: Inbound,
     pub(crate) queue: Queue,
@@ -84,6 +86,7 @@ impl ClientSession {
             ends_at: None,
             filters: Filters::default(),
             memberships: Rare::new(),
+            refuses_retained: false,
             outbound: Outbound::default(),
             inbound: Inbound::default(),
             queue: Queue::default(),

@@ -152,7 +152,7 @@ impl Durable {
 
     /// The shard's time for a wall time; 0 for everything before the shard.
     const fn time(&self, wall: WallTime) -> Time {
-        Time::from_millis(wall.0.saturating_sub(self.config.unix_ms_at_zero))
+        self.config.time(wall)
     }
 
     fn slot(&mut self, slot: u8) -> &mut Slot {

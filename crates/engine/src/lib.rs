@@ -104,8 +104,8 @@ pub use message::{Message, MessageParts, Origin, Topic};
 pub use outbox::Outbox;
 pub use peers::PeerMessage;
 pub use record::{
-    Body, BodyChange, BodyId, Ids, Record, RecordError, Records, SessionId, StoredOptions,
-    StoredTerms, WallTime,
+    Body, BodyChange, BodyId, BodySummary, Ids, Record, RecordError, Records, SessionId,
+    StoredOptions, StoredTerms, WallTime,
 };
 pub use report::{CloseCause, CloseReport, Drops, Violation};
 pub use shard::{Shard, TransportClose};

@@ -241,15 +241,35 @@ impl MessageParts<'_> {
     /// Encodes the parts into one allocation of their own.
     #[must_use]
     pub fn to_message(&self) -> Message {
-        let form = Form {
-            v5: !self.shared_properties.is_empty(),
-            has_id: self.qos != QoS::AtMostOnce,
-        };
+        let form = self.form();
         Message::of_packet(self, form, &self.encode(form, &[]))
+    }
+
+    /// [`Message::size`] of [`MessageParts::to_message`].
+    pub(crate) fn message_size(&self) -> usize {
+        let (version, head) = self.head(self.form(), &[]);
+        head.packet_len(version) + OVERHEAD
     }
 
     /// The parts as a PUBLISH without flags, with these property bytes in front of the shared ones.
     pub(crate) fn encode(&self, form: Form, own_properties: &[u8]) -> Vec<u8> {
+        let (version, head) = self.head(form, own_properties);
+        let mut packet = Vec::with_capacity(head.packet_len(version));
+        head.encode(version, &mut packet);
+        packet.extend_from_slice(self.payload);
+        packet
+    }
+
+    /// The shortest form that has room for everything.
+    const fn form(&self) -> Form {
+        Form {
+            v5: !self.shared_properties.is_empty(),
+            has_id: !matches!(self.qos, QoS::AtMostOnce),
+        }
+    }
+
+    #[inline]
+    fn head<'a>(&'a self, form: Form, own_properties: &'a [u8]) -> (Version, PublishHead<'a>) {
         let version = if form.v5 { Version::V5 } else { Version::V311 };
         let head = PublishHead {
             dup: false,
@@ -265,10 +285,7 @@ impl MessageParts<'_> {
             shared_properties: if form.v5 { self.shared_properties } else { &[] },
             payload_len: self.payload.len(),
         };
-        let mut packet = Vec::with_capacity(head.packet_len(version));
-        head.encode(version, &mut packet);
-        packet.extend_from_slice(self.payload);
-        packet
+        (version, head)
     }
 
     /// Whether the expiry interval has passed.

@@ -194,12 +194,20 @@ impl Queue {
         Some((place, body))
     }
 
-    /// Puts a message where it was in an earlier life.
-    pub(crate) fn restore(&mut self, place: u64, delivery: Delivery, stamp: Stamp) {
+    /// Puts a message where it was in an earlier life; what stood there is returned.
+    pub(crate) fn restore(
+        &mut self,
+        place: u64,
+        delivery: Delivery,
+        stamp: Stamp,
+    ) -> Option<Delivery> {
         let waiting = self.0.get_or_insert_default();
-        let Some(body) = delivery.body else { return };
-        waiting.stored.insert(place, body, delivery.terms, stamp);
-        waiting.pushed = waiting.pushed.max(place + 1);
+        let gone = waiting.stored.take(place);
+        if let Some(body) = delivery.body {
+            waiting.stored.insert(place, body, delivery.terms, stamp);
+            waiting.pushed = waiting.pushed.max(place + 1);
+        }
+        gone
     }
 
     /// Takes out the message of a place, if its body is in the store.

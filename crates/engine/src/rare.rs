@@ -1,7 +1,7 @@
 //! A collection that most of its many owners never use: one word while it is empty.
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::ops::Deref;
 
@@ -68,6 +68,14 @@ impl<C: Collection> Deref for Rare<C> {
 }
 
 impl<T: 'static> Collection for Vec<T> {
+    const EMPTY: &'static Self = &Self::new();
+
+    fn is_empty(&self) -> bool {
+        self.is_empty()
+    }
+}
+
+impl<K: 'static, V: 'static> Collection for BTreeMap<K, V> {
     const EMPTY: &'static Self = &Self::new();
 
     fn is_empty(&self) -> bool {

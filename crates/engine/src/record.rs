@@ -16,6 +16,7 @@
 
 mod decode;
 mod encode;
+mod summary;
 mod tags;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use martlet_codec::{PacketId, QoS, Version};
 use crate::client_slots::slot_of;
 
 pub use decode::{Ids, RecordError, Records};
+pub use summary::BodySummary;
 
 /// Names a session in the store. Never used again while anything stored names it; the low byte is its slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

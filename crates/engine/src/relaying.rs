@@ -158,6 +158,13 @@ impl Shard {
             let [(subscriber @ Subscriber::Session(session), _), ..] = same else {
                 continue;
             };
+            if self
+                .sessions
+                .get(*session)
+                .is_some_and(|session| session.refuses_retained)
+            {
+                continue;
+            }
             if publication.taken.is_some() && self.had_before(*subscriber, &publication) {
                 continue;
             }

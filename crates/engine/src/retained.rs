@@ -43,6 +43,21 @@ impl Retained {
         }
     }
 
+    /// These messages, one for each topic. Quickest if they come in the order of their topics, or nearly so.
+    pub(crate) fn of(messages: impl Iterator<Item = Message>) -> Self {
+        let (mut bytes, mut expiring) = (0, 0);
+        let counted = messages.inspect(|message| {
+            bytes += message.size();
+            expiring += usize::from(message.expires_at().is_some());
+        });
+        Self {
+            messages: counted.map(ByTopic).collect(),
+            bytes,
+            expiring,
+            swept: None,
+        }
+    }
+
     /// How many topics have a retained message, expired ones that were not swept yet included.
     pub(crate) fn len(&self) -> usize {
         self.messages.len()

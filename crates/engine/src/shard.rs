@@ -73,7 +73,8 @@ pub struct Shard {
     pub(crate) sessions: Slab<ClientSession>,
     pub(crate) clients: Clients,
     pub(crate) subscriptions: Subscriptions<Subscriber>,
-    /// Those of them that never asked for retained messages: few, and looked at for late ones only (`relay.rs`).
+    /// Those of them that never asked for retained messages: few, and looked at for late ones only (`relay.rs`). A
+    /// restored session has a mark instead.
     pub(crate) refusing_retained: Subscriptions<Subscriber>,
     pub(crate) routes: RouteCache,
     pub(crate) retained: Retained,

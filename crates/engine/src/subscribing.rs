@@ -259,6 +259,7 @@ impl Shard {
             RetainHandling::IfNew => !replaced,
             RetainHandling::Never => false,
         };
+        self.refuse_one_by_one(session);
         let refused = stop_refusing(&mut self.refusing_retained, filter.as_str(), subscriber);
         // What an earlier SUBSCRIBE asked for is still due.
         if !wanted && (!replaced || refused) {
@@ -269,6 +270,25 @@ impl Shard {
             self.start_replay(session, filter, options, ticket, now, fx);
         }
         self.record_subscribed(session, filter.as_str(), options, fx);
+    }
+
+    /// A restored session's subscriptions are no longer all alike: each that refuses retained messages is named.
+    pub(crate) fn refuse_one_by_one(&mut self, key: Key) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        if !core::mem::take(&mut session.refuses_retained) {
+            return;
+        }
+        let subscriber = Subscriber::Session(key);
+        let mut buffer = core::mem::take(&mut self.scratch.filter);
+        for filter in session.filters.iter() {
+            if let Some(options) = self.subscriptions.options(filter, subscriber) {
+                let text = self.subscriptions.text(filter, &mut buffer);
+                self.refusing_retained.insert(text, subscriber, options);
+            }
+        }
+        self.scratch.filter = buffer;
     }
 
     fn start_replay(

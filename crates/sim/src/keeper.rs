@@ -1,8 +1,9 @@
 //! Where batches are kept: in plain memory, which has no faults of its own, or in the log on the simulated disk.
 
-use martlet_engine::{Body, BodyId, Record, Records};
+use martlet_engine::{Body, BodyId, BodySummary, Record, Records};
 use martlet_store::{
-    BodyPlace, BodyReader, Durability, Log, Maintenance, Memory, Settings, Store, StoreError,
+    BodyPlace, BodyReader, BySlot, Chunk, Durability, Log, Maintenance, Memory, Settings, Store,
+    StoreError,
 };
 
 use crate::disk::{Crash, Device, SimDisk};
@@ -166,18 +167,37 @@ impl Keeper {
         }
     }
 
-    /// What the store still has: calls `each` with every record and its shard, in order. Returns the next counters.
+    /// What the store still has: `picture` gets every record, in order, and `each` what a shard gets, in the order in which
+    /// the driver gives it. Returns the next counters.
     pub(crate) fn recover(
         &mut self,
         shard_count: usize,
         rng: &mut Rng,
-        each: &mut dyn FnMut(usize, &Record<'_>),
+        picture: &mut dyn FnMut(&Record<'_>),
+        each: &mut dyn FnMut(usize, &Record<'_>, Option<BodySummary>),
     ) -> Result<(u64, u64), KeeperError> {
         let next = match self {
             Self::Plain(plain) => plain.next_counters(),
             Self::Log(on_disk) => on_disk.open(rng)?,
         };
-        self.store().replay(shard_count, each)?;
+        self.store().replay(1, &mut |_, record| picture(record))?;
+        // Nearly as in the log, or each slot by itself, or something between.
+        let (sessions, numbers) = next;
+        let chunk_bytes = match (sessions + numbers) % 4 {
+            0 => 1,
+            1 => 100,
+            2 => 2_000,
+            _ => 1 << 20,
+        };
+        let mut sorter = BySlot::new(shard_count, chunk_bytes);
+        let mut send = |shard, chunk: Chunk| {
+            chunk.each(&mut |record, summary| each(shard, record, summary));
+        };
+        self.store()
+            .restore(shard_count, &mut |shard, record, summary| {
+                sorter.put(shard, record, summary, &mut send);
+            })?;
+        sorter.finish(&mut send);
         Ok(next)
     }
 

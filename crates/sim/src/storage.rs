@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use martlet_engine::{Record, StorePressure, StoreTicket};
+use martlet_engine::{BodySummary, Record, StorePressure, StoreTicket};
 use martlet_store::Maintenance;
 
 use crate::disk::Crash;
@@ -243,14 +243,15 @@ impl Storage {
         self.told = vec![StorePressure::Normal; shard_count];
     }
 
-    /// What the store still has: calls `each` with every record and its shard, in order. Returns the next counters.
+    /// What the store still has: see [`Keeper::recover`].
     pub(crate) fn recover(
         &mut self,
         shard_count: usize,
         rng: &mut Rng,
-        each: &mut dyn FnMut(usize, &Record<'_>),
+        picture: &mut dyn FnMut(&Record<'_>),
+        each: &mut dyn FnMut(usize, &Record<'_>, Option<BodySummary>),
     ) -> Result<(u64, u64), KeeperError> {
-        self.keeper.recover(shard_count, rng, each)
+        self.keeper.recover(shard_count, rng, picture, each)
     }
 
     /// Where batches are kept.

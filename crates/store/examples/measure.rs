@@ -289,7 +289,7 @@ fn reopen(folder: &Path) -> Result<(), Box<dyn Error>> {
     let opened = start.elapsed();
     let memory = peak_mb();
     let mut counts = [0_u64; 4];
-    log.replay(2, &mut |_, record| {
+    log.restore(2, &mut |_, record, _| {
         let place = match record {
             Record::Body { .. } => 0,
             Record::Session { .. } => 1,

@@ -4,7 +4,7 @@
 //! forgets everything with the process and is for tests.
 //!
 //! Map: `store` is the trait, `log` the store proper, `memory` the simplest one, `counting` says which records still count, `disk` what is
-//! asked of a disk, `real` the real one, `recovery` what is said about what was found at the start, [`suite`] what every store has to do.
+//! asked of a disk, `real` the real one, `recovery` what is said about what was found at the start, `sorting` the way from there to the shards, [`suite`] what every store has to do.
 
 mod counting;
 mod disk;
@@ -13,6 +13,7 @@ mod memory;
 #[cfg(unix)]
 mod real;
 mod recovery;
+mod sorting;
 mod store;
 pub mod suite;
 
@@ -23,4 +24,5 @@ pub use memory::Memory;
 #[cfg(unix)]
 pub use real::RealDisk;
 pub use recovery::{Fault, FaultKind, LossCause, Phase, Progress, Recovery};
+pub use sorting::{BySlot, Chunk};
 pub use store::{BadBatch, FailedCall, FullBecause, Maintenance, Store, StoreError, StoreStats};

@@ -40,7 +40,7 @@ mod write;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use martlet_engine::{Body, BodyId, Record};
+use martlet_engine::{Body, BodyId, BodySummary, Record};
 
 use self::bodies::{Bodies, Let, Location};
 use self::clean::Cleaning;
@@ -324,7 +324,18 @@ impl<D: Disk> Store for Log<D> {
         shard_count: usize,
         each: &mut dyn FnMut(usize, &Record<'_>),
     ) -> Result<(), StoreError> {
-        self.replayed(shard_count, each)
+        let bodies = replay::Bodies::All;
+        self.replayed(shard_count, bodies, &mut |shard, record, _| {
+            each(shard, record);
+        })
+    }
+
+    fn restore(
+        &mut self,
+        shard_count: usize,
+        each: &mut dyn FnMut(usize, &Record<'_>, Option<BodySummary>),
+    ) -> Result<(), StoreError> {
+        self.replayed(shard_count, replay::Bodies::Whole, each)
     }
 
     fn read_body(

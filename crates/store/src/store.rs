@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use martlet_engine::{Body, BodyId, Record, RecordError};
+use martlet_engine::{Body, BodyId, BodySummary, Record, RecordError};
 
 /// Keeps the batches that shards write. Lives on one thread, which calls it and waits.
 ///
@@ -47,6 +47,16 @@ pub trait Store: Send {
         shard_count: usize,
         each: &mut dyn FnMut(usize, &Record<'_>),
     ) -> Result<(), StoreError>;
+
+    /// The same for shards: a body to which only queues of sessions refer need not come. Then a summary of it comes with
+    /// each [`Record::Queued`] that names it, unless nothing refers to it in the end.
+    fn restore(
+        &mut self,
+        shard_count: usize,
+        each: &mut dyn FnMut(usize, &Record<'_>, Option<BodySummary>),
+    ) -> Result<(), StoreError> {
+        self.replay(shard_count, &mut |shard, record| each(shard, record, None))
+    }
 
     /// Reads back a body that something refers to and that is stable; `each` gets it, unless it is not there or cannot
     /// be read. Whether it did.

@@ -9,7 +9,9 @@ mod session;
 pub use churn::Churn;
 pub use model::Model;
 
-use martlet_engine::Record;
+use std::collections::{BTreeMap, BTreeSet};
+
+use martlet_engine::{BodySummary, Record};
 
 use crate::store::{BadBatch, Maintenance, Store, StoreError};
 
@@ -40,7 +42,7 @@ pub fn run(subject: &mut impl Subject) {
 /// # Panics
 /// If it does not, or a record comes to a shard that it does not belong to, or before the body that it refers to.
 pub fn restored(store: &mut impl Store, shard_count: usize) -> Model {
-    let mut shards = vec![(Model::new(), std::collections::BTreeSet::new()); shard_count];
+    let mut shards = vec![(Model::new(), BTreeSet::new()); shard_count];
     let mut whole = Model::new();
     let result = store.replay(shard_count, &mut |shard, record| {
         let Some((model, bodies)) = shards.get_mut(shard) else {
@@ -65,8 +67,56 @@ pub fn restored(store: &mut impl Store, shard_count: usize) -> Model {
         whole.apply(record);
     });
     assert!(result.is_ok(), "it can be read back: {result:?}");
+    shards_get_the_same(store, shard_count);
     whole.forget_unreferred();
     whole
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "three kinds of records begin a reference"
+)]
+/// What [`Store::restore`] gives is what [`Store::replay`] gives, with summaries in place of some bodies.
+fn shards_get_the_same(store: &mut impl Store, shard_count: usize) {
+    let mut summaries = BTreeMap::new();
+    let mut expected = vec![Vec::new(); shard_count];
+    must(store.replay(shard_count, &mut |shard, record| {
+        if let Record::Body { body, message } = record {
+            summaries.insert(*body, BodySummary::of(message));
+        } else if let Some(records) = expected.get_mut(shard) {
+            record.encode(records);
+        }
+    }));
+    let mut found = vec![(Vec::new(), BTreeSet::new()); shard_count];
+    must(store.restore(shard_count, &mut |shard, record, summary| {
+        let Some((records, whole)) = found.get_mut(shard) else {
+            return;
+        };
+        if let Record::Body { body, message } = record {
+            assert_eq!(summaries.get(body), Some(&BodySummary::of(message)));
+            assert!(whole.insert(*body), "{body:?} comes once");
+            return;
+        }
+        record.encode(records);
+        let is_queued = matches!(record, Record::Queued { .. });
+        let named = match record {
+            Record::Queued { body, .. }
+            | Record::Retained { body, .. }
+            | Record::GroupQueued { body, .. } => Some(body),
+            _other => None,
+        };
+        if summary.is_some() {
+            assert!(is_queued, "{record:?}");
+            let known = named.and_then(|body| summaries.get(body));
+            assert_eq!(summary.as_ref(), known, "{record:?}");
+            return;
+        }
+        if let Some(body) = named.filter(|body| summaries.contains_key(*body)) {
+            assert!(whole.contains(body), "{body:?} is there before {record:?}");
+        }
+    }));
+    let found: Vec<Vec<u8>> = found.into_iter().map(|(records, _)| records).collect();
+    assert!(found == expected, "the same records, in the same order");
 }
 
 /// Carries out maintenance until there is none left; `churn` writes the checkpoints that are wanted.

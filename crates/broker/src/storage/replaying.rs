@@ -1,19 +1,18 @@
 //! What the store gives back goes to the shards, each on a thread of its own.
 //!
 //! ```text
-//! store: read, check, decode ──┬── records of shard 0, 256 KiB at a time ──► restore
-//!                              └── records of shard 1, 256 KiB at a time ──► restore
+//! store: read, check, decode ──┬── records of shard 0, by slots ──► restore
+//!                              └── records of shard 1, by slots ──► restore
 //! ```
 //! A record costs its shard a few misses of the cache (the session, its queue, the message), which takes longer than to
-//! read it: so all cores wait for memory at once. Each shard gets its records in the order of the log; what other shards
-//! have, and when, is nothing to it.
+//! read it: so all cores wait for memory at once, and records of one slot come together (`martlet_store::BySlot`). What
+//! other shards have, and when, is nothing to a shard.
 
-use std::mem;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::thread;
 
-use martlet_engine::{Record, Records, Time};
-use martlet_store::{Recovery, Store, StoreError};
+use martlet_engine::Time;
+use martlet_store::{BySlot, Chunk, Recovery, Store, StoreError};
 
 use super::opening::{RecoveryProgress, Seat};
 
@@ -25,25 +24,38 @@ pub(super) fn replay(
     now: &(impl Fn() -> Time + Sync),
     progress: &mut dyn FnMut(RecoveryProgress),
 ) -> Result<(), StoreError> {
-    let start = now();
     let sessions = recovery.highest_session_counter + 1;
     let numbers = recovery.highest_number_counter + 1;
+    let mut sorter = BySlot::new(seats.len(), CHUNK_BYTES);
+    let (give_back, back) = channel();
     thread::scope(|scope| {
-        let mut lanes: Vec<Lane> = Vec::new();
+        let mut lanes = Vec::new();
         for seat in &mut *seats {
             let (sender, chunks) = sync_channel(CHUNKS_AHEAD);
-            lanes.push(Lane::new(sender));
+            lanes.push(sender);
+            let give_back = give_back.clone();
             scope.spawn(move || {
-                restore(seat, &chunks, start);
+                restore(seat, &chunks, &give_back);
+                drop(give_back);
                 seat.shard.restored(sessions, numbers, now(), &mut seat.fx);
             });
         }
-        let mut given = 0;
-        let result = store.replay(lanes.len(), &mut |shard, record| {
-            if let Some(lane) = lanes.get_mut(shard) {
-                lane.put(record);
+        drop(give_back);
+        let mut send = |shard: usize, chunk: Chunk| {
+            if let Some(lane) = lanes.get(shard) {
+                // Fails only if the shard's thread has panicked, which the scope passes on.
+                let _ = lane.send(chunk);
             }
+        };
+        let mut given = 0;
+        let result = store.restore(lanes.len(), &mut |shard, record, summary| {
+            sorter.put(shard, record, summary, &mut send);
             given += 1;
+            if given % RECORDS_PER_LOOK == 0 {
+                for chunk in back.try_iter() {
+                    sorter.take_back(chunk);
+                }
+            }
             if given % RECORDS_PER_WORD == 0 {
                 progress(RecoveryProgress {
                     doing: DOING,
@@ -51,53 +63,23 @@ pub(super) fn replay(
                 });
             }
         });
-        for lane in &mut lanes {
-            lane.send();
-        }
+        sorter.finish(&mut send);
+        drop(lanes);
+        // This thread has made the chunks: if it lets go of them, their memory is free at once.
+        back.into_iter().for_each(drop);
         progress(RecoveryProgress {
             doing: DOING,
             percent: 100,
         });
         result
-        // The lanes end here, and so do the threads; one that panics takes this one with it.
+        // One that panics takes this thread with it.
     })
 }
 
-fn restore(seat: &mut Seat, chunks: &Receiver<Vec<u8>>, start: Time) {
+fn restore(seat: &mut Seat, chunks: &Receiver<Chunk>, give_back: &Sender<Chunk>) {
     for chunk in chunks {
-        for record in Records::new(&chunk).flatten() {
-            seat.shard.restore(&record, start);
-        }
-    }
-}
-
-/// The way to one shard.
-struct Lane {
-    sender: SyncSender<Vec<u8>>,
-    chunk: Vec<u8>,
-}
-
-impl Lane {
-    const fn new(sender: SyncSender<Vec<u8>>) -> Self {
-        Self {
-            sender,
-            chunk: Vec::new(),
-        }
-    }
-
-    fn put(&mut self, record: &Record<'_>) {
-        if self.chunk.capacity() == 0 {
-            self.chunk.reserve(CHUNK_BYTES + CHUNK_BYTES / 8);
-        }
-        record.encode(&mut self.chunk);
-        if self.chunk.len() >= CHUNK_BYTES {
-            self.send();
-        }
-    }
-
-    fn send(&mut self) {
-        // Fails only if the shard's thread has panicked, which the scope passes on.
-        let _ = self.sender.send(mem::take(&mut self.chunk));
+        chunk.each(&mut |record, summary| seat.shard.restore(record, summary));
+        let _ = give_back.send(chunk);
     }
 }
 
@@ -107,8 +89,9 @@ fn percent(done: u64, total: u64) -> u8 {
 }
 
 const DOING: &str = "sessions and messages";
-/// Large enough that handing it over costs nothing, small enough to stay in the cache of two cores.
+/// Of each slot so much is put together: several records for each of thousands of sessions. 64 MiB for all of them.
 const CHUNK_BYTES: usize = 256 << 10;
 /// A shard may be so far behind.
-const CHUNKS_AHEAD: usize = 4;
+const CHUNKS_AHEAD: usize = 32;
+const RECORDS_PER_LOOK: u64 = 1 << 10;
 const RECORDS_PER_WORD: u64 = 1 << 16;

@@ -1,5 +1,6 @@
 //! Records of retained messages, and which of a slot's topics have one.
 
+use alloc::vec::Vec;
 use core::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
@@ -11,6 +12,7 @@ use crate::effects::Effects;
 use crate::message::Message;
 use crate::publication::Publication;
 use crate::record::{BodyId, Record};
+use crate::retained::Retained;
 use crate::shard::Shard;
 
 /// The retained messages of one slot with their bodies.
@@ -55,9 +57,9 @@ impl KeptIndex {
         Some(body)
     }
 
-    /// Takes all out.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = (Message, BodyId)> {
-        self.messages.drain()
+    /// Forgets all.
+    pub(super) fn forget(&mut self) {
+        self.messages.clear();
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &(Message, BodyId)> {
@@ -93,5 +95,17 @@ impl Shard {
         if let Some(body) = durable.slot(slot_of(topic)).kept.clear(topic) {
             fx.store.push(&Record::RetainedCleared { topic, body });
         }
+    }
+
+    /// Enters the retained messages where subscriptions look for them. Until now they stood with their slots only.
+    pub(super) fn restore_retained(&mut self) {
+        let slots = self.durable.iter().flat_map(|durable| &durable.slots);
+        let kept = slots.flat_map(|slot| slot.kept.iter());
+        let mut kept: Vec<(BodyId, Message)> = kept
+            .map(|(message, body)| (*body, message.clone()))
+            .collect();
+        // As they were published, which is often the order of their topics, or made of runs of it.
+        kept.sort_unstable_by_key(|(body, _)| *body);
+        self.retained = Retained::of(kept.into_iter().map(|(_, message)| message));
     }
 }

@@ -10,7 +10,7 @@ use crate::config::StoreConfig;
 use crate::effects::Effects;
 use crate::message::{Message, MessageParts, Origin};
 use crate::queue::{STORED_BYTES, Stamp};
-use crate::record::{Body, BodyId};
+use crate::record::{Body, BodyId, BodySummary, WallTime};
 use crate::shard::Shard;
 use crate::slab::Key;
 use crate::time::Time;
@@ -33,15 +33,24 @@ impl StoreConfig {
         self.parts_of(body).to_message()
     }
 
+    /// The same of what is known without the body.
+    pub(super) fn stamp_of(&self, summary: BodySummary) -> Stamp {
+        Stamp::of_summary(summary, summary.expires_at.map(|at| self.time(at)))
+    }
+
+    /// Wall time as the shards' time; 0 for everything before them.
+    pub(super) const fn time(&self, wall: WallTime) -> Time {
+        Time::from_millis(wall.0.saturating_sub(self.unix_ms_at_zero))
+    }
+
     pub(super) fn parts_of<'a>(&self, body: &Body<'a>) -> MessageParts<'a> {
-        let time = |wall: u64| Time::from_millis(wall.saturating_sub(self.unix_ms_at_zero));
         MessageParts {
             topic: body.topic.into(),
             shared_properties: body.shared_properties,
             payload: body.payload,
             qos: body.qos,
             retain: body.retain,
-            expires_at: body.expires_at.map(|at| time(at.0)),
+            expires_at: body.expires_at.map(|at| self.time(at)),
             origin: Origin::NONE,
         }
     }

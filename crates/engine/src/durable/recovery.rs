@@ -36,6 +36,7 @@ impl Shard {
                 session.outbound.forget_lost();
             }
         }
+        self.restore_retained();
         let sessions: Vec<Key> = self.sessions.iter().map(|(key, _)| key).collect();
         for key in sessions {
             if online.contains(&key) {

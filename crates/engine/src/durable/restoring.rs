@@ -16,13 +16,12 @@ use crate::delivery::{Delivery, GroupTag, SubscriptionIds, Terms};
 use crate::message::Message;
 use crate::parts::Doubt;
 use crate::queue::{STORED_BYTES, Stamp};
-use crate::record::{BodyId, Record, SessionId, StoredOptions, StoredTerms};
+use crate::record::{BodyId, BodySummary, Record, SessionId, StoredOptions, StoredTerms};
 use crate::replay::Replay;
 use crate::shard::{Shard, Subscriber};
 use crate::slab::Key;
 use crate::subscribing::stop_refusing;
 use crate::subscriptions::SubscriptionOptions;
-use crate::time::Time;
 
 use super::Durable;
 use super::groups::RestoredGroups;
@@ -46,6 +45,12 @@ impl Recovery {
     /// Nothing refers to a body any more that is not there already.
     pub(super) fn forget_bodies(&mut self) {
         self.bodies = HashMap::default();
+    }
+
+    /// What has to be known of a body that has come whole.
+    fn stamp_of(&self, body: BodyId) -> Option<Stamp> {
+        let message = self.bodies.get(&body)?;
+        Some(Stamp::of(&message.parts(), message.size()))
     }
 
     /// A record of a group's queue.
@@ -73,9 +78,11 @@ impl Recovery {
 }
 
 impl Shard {
-    /// One record of the store, in the order of the log: those of this shard's slots, and the bodies that they
-    /// refer to. Before the first connection, and before [`Shard::restored`].
-    pub fn restore(&mut self, record: &Record<'_>, _now: Time) {
+    /// One record of the store: those of this shard's slots, each slot's in the order of the log, and the bodies that
+    /// they refer to, each before the first such record. Before the first connection, and before [`Shard::restored`].
+    ///
+    /// With [`Record::Queued`] a summary of its body will do; only what topics and groups have must come whole.
+    pub fn restore(&mut self, record: &Record<'_>, summary: Option<BodySummary>) {
         let Some(durable) = &mut self.durable else {
             return;
         };
@@ -97,12 +104,10 @@ impl Shard {
                 let message = recovery.bodies.get(&body);
                 let message = message.filter(|message| crate::slot_of(message.topic()) == slot);
                 if let Some(message) = message.cloned() {
-                    self.retained.set(message.clone());
                     durable.slot(slot).kept.set(message, body);
                 }
             }
             Record::RetainedCleared { topic, .. } => {
-                self.retained.clear(topic);
                 durable.slot(crate::slot_of(topic)).kept.clear(topic);
             }
             Record::GroupQueued { .. } | Record::GroupDone { .. } => {
@@ -121,6 +126,15 @@ impl Shard {
             }
             Record::WillDone { publish, .. } => durable.forget_will(publish),
             Record::SlotEnd { .. } => {}
+            Record::Queued { session, body, .. } => {
+                let stamp = match summary {
+                    Some(summary) => Some(durable.config.stamp_of(summary)),
+                    None => recovery.stamp_of(body),
+                };
+                if let Some(key) = durable.key_of(session) {
+                    self.restore_queued(key, record, stamp);
+                }
+            }
             Record::Offline { session, .. }
             | Record::SessionEnded { session }
             | Record::Will { session, .. }
@@ -128,7 +142,6 @@ impl Shard {
             | Record::Subscribed { session, .. }
             | Record::Unsubscribed { session, .. }
             | Record::Replayed { session, .. }
-            | Record::Queued { session, .. }
             | Record::Sent { session, .. }
             | Record::Dropped { session, .. }
             | Record::Released { session, .. }
@@ -151,6 +164,8 @@ impl Shard {
             self.new_session(&client_id.into(), version)
         });
         if let Some(session) = self.sessions.get_mut(key) {
+            // All of its filters do, until one of them asks for some.
+            session.refuses_retained |= known.is_none() && self.config.shard_count > 1;
             session.stored_as = NonZeroU64::new(id.as_u64());
             session.version = version;
             session.expiry_s = expiry_s;
@@ -262,8 +277,8 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
-        let name: Arc<str> = filter.into();
         if filter.starts_with("$share/") {
+            let name: Arc<str> = filter.into();
             let memberships = session.memberships.make();
             memberships.retain(|m| m.filter != name);
             memberships.push(Membership {
@@ -276,12 +291,19 @@ impl Shard {
         let (id, _) = self.subscriptions.insert(filter, subscriber, options);
         session.filters.insert(id);
         end_replay(session, filter);
-        stop_refusing(&mut self.refusing_retained, filter, subscriber);
-        if !replaying && self.config.shard_count > 1 {
-            // Whatever this process takes was published behind it: nothing is late for it, and whether it ever
-            // asked for retained messages is not stored.
-            self.refusing_retained.insert(filter, subscriber, options);
+        // Whatever this process takes was published behind it: nothing is late for it, and whether it ever
+        // asked for retained messages is not stored.
+        let refuses = !replaying && self.config.shard_count > 1;
+        if !(refuses && session.refuses_retained) {
+            self.refuse_one_by_one(key);
+            stop_refusing(&mut self.refusing_retained, filter, subscriber);
+            if refuses {
+                self.refusing_retained.insert(filter, subscriber, options);
+            }
         }
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
         if replaying {
             let shards = self.config.shard_count;
             let sources: Vec<usize> = if filter.contains(['+', '#']) {
@@ -292,8 +314,52 @@ impl Shard {
             self.replay_sequence += 1;
             let id = self.replay_sequence;
             let seed = self.config.seed;
-            let replay = Replay::new(id, name, options, sources, None, seed);
+            let replay = Replay::new(id, filter.into(), options, sources, None, seed);
             session.replays.make().push_back(replay);
+        }
+    }
+
+    /// A session has a message; without a stamp it is not there any more.
+    fn restore_queued(&mut self, key: Key, record: &Record<'_>, stamp: Option<Stamp>) {
+        let (
+            Some(durable),
+            Some(session),
+            Record::Queued {
+                position,
+                body,
+                terms,
+                packet_id,
+                ..
+            },
+        ) = (&mut self.durable, self.sessions.get_mut(key), record)
+        else {
+            return;
+        };
+        let (position, packet_id) = (*position, *packet_id);
+        let Some(stamp) = stamp else {
+            // Nothing refers to it any more, as a later record will say; or it is lost.
+            if let Some(id) = packet_id {
+                leave_room(session, id);
+                durable.recovery.get_or_insert_default().rooms.insert(key);
+            }
+            return;
+        };
+        self.memory_bytes += STORED_BYTES;
+        let delivery = Delivery {
+            message: None,
+            body: Some(*body),
+            terms: restored_terms(terms, self.config.shard_count),
+        };
+        let gone = match packet_id {
+            None => session.queue.restore(position, delivery, stamp),
+            Some(id) => {
+                let gone = session.outbound.forget(id);
+                restore_in_flight(session, id, delivery);
+                gone
+            }
+        };
+        if let Some(gone) = gone {
+            self.memory_bytes = self.memory_bytes.saturating_sub(gone.held_bytes());
         }
     }
 
@@ -309,37 +375,6 @@ impl Shard {
             reason = "`restore` has sorted them; the others are not about messages"
         )]
         match *record {
-            Record::Queued {
-                position,
-                body,
-                ref terms,
-                packet_id,
-                ..
-            } => {
-                let Some(message) = recovery.bodies.get(&body).cloned() else {
-                    // Nothing refers to it any more, as a later record will say; or it is lost.
-                    if let Some(id) = packet_id {
-                        leave_room(session, id);
-                        recovery.rooms.insert(key);
-                    }
-                    return;
-                };
-                self.memory_bytes += STORED_BYTES;
-                let stamp = Stamp::of(&message.parts(), message.size());
-                let delivery = Delivery {
-                    message: None,
-                    body: Some(body),
-                    terms: restored_terms(terms, self.config.shard_count),
-                };
-                match packet_id {
-                    None => gone = session.queue.take(position),
-                    Some(id) => gone = session.outbound.forget(id),
-                }
-                match packet_id {
-                    None => session.queue.restore(position, delivery, stamp),
-                    Some(id) => restore_in_flight(session, id, delivery),
-                }
-            }
             Record::Sent {
                 position,
                 packet_id,
@@ -381,11 +416,8 @@ impl Shard {
         });
         durable.forget_wills_of(slot);
         let place = durable.slot(slot);
-        let kept: Vec<Message> = place.kept.drain().map(|(message, _)| message).collect();
+        place.kept.forget();
         let sessions: Vec<Key> = place.sessions.values().copied().collect();
-        for message in kept {
-            self.retained.clear(message.topic());
-        }
         for key in sessions {
             self.forget_session(key);
         }

@@ -7,7 +7,8 @@ use martlet_codec::QoS;
 
 use crate::delivery::{Delivery, SubscriptionIds, Terms};
 use crate::message::MessageParts;
-use crate::record::BodyId;
+use crate::rare::Rare;
+use crate::record::{BodyId, BodySummary};
 use crate::time::Time;
 
 /// What is known of a body without reading it: how large it is in memory, and when it is worth nothing any more.
@@ -20,12 +21,16 @@ pub(crate) struct Stamp {
 
 impl Stamp {
     pub(crate) fn of(parts: &MessageParts<'_>, size: usize) -> Self {
-        let seconds = |at: Time| at.as_millis().div_ceil(1_000).saturating_add(1);
         Self {
             size: u32::try_from(size).unwrap_or(u32::MAX),
-            expires_s: parts
-                .expires_at
-                .map_or(0, |at| u32::try_from(seconds(at)).unwrap_or(u32::MAX)),
+            expires_s: parts.expires_at.map_or(0, seconds),
+        }
+    }
+
+    pub(crate) fn of_summary(summary: BodySummary, expires_at: Option<Time>) -> Self {
+        Self {
+            size: summary.size_bytes,
+            expires_s: expires_at.map_or(0, seconds),
         }
     }
 
@@ -39,6 +44,11 @@ impl Stamp {
     }
 }
 
+/// What [`Stamp::expires_s`] is for this time.
+fn seconds(at: Time) -> u32 {
+    u32::try_from(at.as_millis().div_ceil(1_000).saturating_add(1)).unwrap_or(u32::MAX)
+}
+
 /// In the order of their places.
 #[derive(Debug, Default)]
 pub(super) struct StoredList {
@@ -46,7 +56,7 @@ pub(super) struct StoredList {
     /// Bytes of their messages.
     bytes: usize,
     /// Subscription identifiers, where there are several, by place.
-    ids: BTreeMap<u64, Box<[u32]>>,
+    ids: Rare<BTreeMap<u64, Box<[u32]>>>,
 }
 
 /// There may be millions.
@@ -103,7 +113,7 @@ impl StoredList {
             SubscriptionIds::One(id) => entry.id = id,
             SubscriptionIds::Many(ids) => {
                 entry.has_ids = true;
-                self.ids.insert(place, ids);
+                self.ids.make().insert(place, ids);
             }
         }
         self.bytes += stamp.size();
@@ -124,6 +134,10 @@ impl StoredList {
     }
 
     pub(super) fn take(&mut self, place: u64) -> Option<Delivery> {
+        if self.entries.back()?.place < place {
+            // At a start nearly all that come are asked for, to be sure that none is there twice.
+            return None;
+        }
         let found = self
             .entries
             .binary_search_by_key(&place, |entry| entry.place);
@@ -172,8 +186,11 @@ impl StoredList {
     fn taken(&mut self, entry: StoredEntry) -> (u64, Delivery) {
         self.bytes = self.bytes.saturating_sub(entry.stamp.size());
         let terms = self.terms(&entry);
-        if entry.has_ids {
-            self.ids.remove(&entry.place);
+        if entry.has_ids
+            && let Some(ids) = self.ids.existing()
+        {
+            ids.remove(&entry.place);
+            self.ids.release_memory();
         }
         if self.entries.is_empty() && self.entries.capacity() > super::KEPT_CAPACITY {
             self.entries = VecDeque::new();

@@ -99,6 +99,23 @@ impl<'a> Records<'a> {
         self.at
     }
 
+    /// The next body, with the place where its record begins; the records before it are passed over, and only
+    /// looked at as far as that needs. For a batch that was checked before: it ends behind what is no record.
+    pub fn next_body(&mut self) -> Option<(usize, Record<'a>)> {
+        loop {
+            let offset = self.at;
+            let mut reader = Reader {
+                bytes: self.batch.get(offset..)?,
+            };
+            let record = reader.bytes().ok()?;
+            self.at = self.batch.len() - reader.bytes.len();
+            if record.first() == Some(&TAG_BODY) {
+                let mut fields = Reader { bytes: record };
+                return Some((offset, fields.record().ok()?));
+            }
+        }
+    }
+
     fn read(&mut self) -> Result<Record<'a>, &'static str> {
         let mut reader = Reader {
             bytes: self.batch.get(self.at..).unwrap_or_default(),

@@ -50,12 +50,11 @@ impl World {
             for record in Records::new(batch).map(Result::unwrap) {
                 let (sessions, numbers) = record.counters();
                 counters = (counters.0.max(sessions), counters.1.max(numbers));
-                let now = next.now;
-                match record.slot() {
-                    Some(slot) => {
-                        next.shards[usize::from(slot) % shard_count].restore(&record, now);
-                    }
-                    None => next.shards.iter_mut().for_each(|s| s.restore(&record, now)),
+                if let Some(slot) = record.slot() {
+                    next.shards[usize::from(slot) % shard_count].restore(&record, None);
+                } else {
+                    let shards = next.shards.iter_mut();
+                    shards.for_each(|shard| shard.restore(&record, None));
                 }
             }
         }

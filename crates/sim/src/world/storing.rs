@@ -1,6 +1,6 @@
 //! The store at work beside the shards, crashes, and what the next process finds.
 
-use martlet_engine::{Records, Shard};
+use martlet_engine::{Record, Records, Shard};
 
 use super::{Failure, World, fail};
 use crate::disk::Crash;
@@ -284,12 +284,15 @@ impl World {
         let storage = storage.expect("it is there");
         let mut stored = Stored::default();
         let mut sense = Ok(());
-        let next = storage.recover(count, &mut self.rng, &mut |shard, record| {
+        let mut picture = |record: &Record<'_>| {
             if sense.is_ok() {
                 sense = stored.apply(record);
             }
-            shards[shard].restore(record, now);
-        })?;
+        };
+        let mut each = |shard: usize, record: &Record<'_>, summary| {
+            shards[shard].restore(record, summary);
+        };
+        let next = storage.recover(count, &mut self.rng, &mut picture, &mut each)?;
         sense
             .and_then(|()| stored.settle())
             .map_err(KeeperError::Nonsense)?;
@@ -327,9 +330,10 @@ impl World {
         self.start_shards(count);
         let now = self.shard_now();
         let shards = &mut self.shards;
-        let next = copy.recover(count, &mut self.rng, &mut |shard, record| {
-            shards[shard].restore(record, now);
-        });
+        let mut each = |shard: usize, record: &Record<'_>, summary| {
+            shards[shard].restore(record, summary);
+        };
+        let next = copy.recover(count, &mut self.rng, &mut |_| {}, &mut each);
         if let Ok(next) = next {
             for (shard, fx) in self.shards.iter_mut().zip(&mut self.effects) {
                 shard.restored(next.0, next.1, now, fx);

@@ -3,7 +3,7 @@
 use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
-use hashbrown::HashTable;
+use hashbrown::{HashTable, hash_table};
 
 /// Where the record of a body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +89,18 @@ impl Bodies {
 
     /// Says where a body is, and what its record's checksum is; gives where it was before.
     pub(crate) fn put(&mut self, id: u64, location: Location, checksum: u32) -> Option<Location> {
-        let entry = self.entry_or_new(id)?;
+        let place = self.place_or_new(id)?;
+        self.put_at(place, location, checksum)
+    }
+
+    /// The same for the body of a place.
+    pub(crate) fn put_at(
+        &mut self,
+        place: u32,
+        location: Location,
+        checksum: u32,
+    ) -> Option<Location> {
+        let entry = self.entries.get_mut(place as usize)?;
         entry.checksum = checksum;
         let before = std::mem::replace(&mut entry.location, location);
         (before != Location::NONE).then_some(before)
@@ -116,9 +127,9 @@ impl Bodies {
         if last { Let::Last } else { Let::Held }
     }
 
-    /// One more refers to a body that may be found later.
-    pub(crate) fn refer_ahead(&mut self, id: u64) {
-        if let Some(entry) = self.entry_or_new(id) {
+    /// One more refers to the body of a place, which may be found later.
+    pub(crate) fn refer_ahead(&mut self, place: u32) {
+        if let Some(entry) = self.entries.get_mut(place as usize) {
             entry.references = entry.references.saturating_add(1);
             self.references += 1;
         }
@@ -137,18 +148,19 @@ impl Bodies {
         });
         let (place, _) = found.ok()?.remove();
         self.free.push(place);
-        let location = self.entries.get(place as usize)?.location;
+        let entry = self.entries.get_mut(place as usize)?;
+        let location = std::mem::replace(&mut entry.location, Location::NONE);
         (location != Location::NONE).then_some(location)
     }
 
     /// Ends the counting that [`Bodies::refer_ahead`] began: forgets the bodies that nothing refers to and those that were
     /// not found. Gives how many were not found.
     pub(crate) fn settle(&mut self) -> u64 {
-        let entries = &self.entries;
+        let entries = &mut self.entries;
         let (mut missing, mut references) = (0, 0);
         let free = &mut self.free;
         self.table.retain(|place| {
-            let Some(entry) = entries.get(*place as usize) else {
+            let Some(entry) = entries.get_mut(*place as usize) else {
                 return false;
             };
             let found = entry.location != Location::NONE;
@@ -157,6 +169,7 @@ impl Bodies {
                 references += u64::from(entry.references);
             } else {
                 missing += u64::from(entry.references > 0);
+                entry.location = Location::NONE;
                 free.push(*place);
             }
             keep
@@ -172,9 +185,26 @@ impl Bodies {
             .filter_map(|place| Some(self.entries.get(*place as usize)?.location))
     }
 
-    /// A small number that is the body's own as long as it is there.
-    pub(crate) fn place(&self, id: u64) -> Option<usize> {
-        self.find(id).map(|place| place as usize)
+    /// The place of a body, a small number that is its own as long as it is there. For somebody who goes through bodies in the
+    /// order in which they came, as they mostly do: `near` is the place behind the last one.
+    pub(crate) fn place_near(&self, id: u64, near: u32) -> Option<u32> {
+        let there = self.entries.get(near as usize);
+        if there.is_some_and(|entry| entry.is(id) && entry.location != Location::NONE) {
+            return Some(near);
+        }
+        self.find(id)
+    }
+
+    /// All places that are used, with what is there.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (u32, Location)> {
+        let all = (0..).zip(&self.entries);
+        let all = all.map(|(place, entry)| (place, entry.location));
+        all.filter(|(_, location)| *location != Location::NONE)
+    }
+
+    /// Where the body of a place is.
+    pub(crate) fn location_at(&self, place: u32) -> Option<Location> {
+        self.entries.get(place as usize).map(|entry| entry.location)
     }
 
     fn find(&self, id: u64) -> Option<u32> {
@@ -195,33 +225,37 @@ impl Bodies {
         self.entries.get_mut(place as usize)
     }
 
-    /// `None` only beyond four thousand million bodies.
-    fn entry_or_new(&mut self, id: u64) -> Option<&mut Entry> {
-        if let Some(place) = self.find(id) {
-            return self.entries.get_mut(place as usize);
-        }
+    /// The place of a body that may be found later. `None` only beyond four thousand million bodies.
+    pub(crate) fn place_or_new(&mut self, id: u64) -> Option<u32> {
+        let Self {
+            entries,
+            free,
+            table,
+            ..
+        } = self;
+        let at = |place: &u32| entries.get(*place as usize);
+        let is_it = |place: &u32| at(place).is_some_and(|entry| entry.is(id));
+        let rehash = |place: &u32| at(place).map_or(0, |entry| hash(entry.id()));
+        let vacant = match table.entry(hash(id), is_it, rehash) {
+            hash_table::Entry::Occupied(found) => return Some(*found.get()),
+            hash_table::Entry::Vacant(vacant) => vacant,
+        };
         let entry = Entry {
             id: halves(id),
             location: Location::NONE,
             references: 0,
             checksum: 0,
         };
-        let place = if let Some(place) = self.free.pop() {
+        let place = if let Some(place) = free.pop() {
+            *entries.get_mut(place as usize)? = entry;
             place
         } else {
-            let place = u32::try_from(self.entries.len()).ok()?;
-            self.entries.push(entry);
+            let place = u32::try_from(entries.len()).ok()?;
+            entries.push(entry);
             place
         };
-        let entries = &self.entries;
-        self.table.insert_unique(hash(id), place, |place| {
-            entries
-                .get(*place as usize)
-                .map_or(0, |entry| hash(entry.id()))
-        });
-        let slot = self.entries.get_mut(place as usize)?;
-        *slot = entry;
-        Some(slot)
+        vacant.insert(place);
+        Some(place)
     }
 }
 
@@ -293,10 +327,33 @@ mod tests {
     }
 
     #[test]
+    fn a_place_that_is_near_is_found_only_while_a_body_is_there() {
+        let mut bodies = Bodies::default();
+        for id in [10, 20, 30, 40] {
+            bodies.put(id, at(1), 0);
+            bodies.refer(id);
+        }
+        bodies.unrefer(20);
+        bodies.remove_unreferred(20);
+        bodies.unrefer(30);
+        bodies.settle();
+        for near in 0..6 {
+            assert_eq!(bodies.place_near(10, near), Some(0));
+            assert_eq!(bodies.place_near(20, near), None);
+            assert_eq!(bodies.place_near(30, near), None);
+            assert_eq!(bodies.place_near(40, near), Some(3));
+        }
+        let places: Vec<u32> = bodies.places().map(|(place, _)| place).collect();
+        assert_eq!(places, [0, 3]);
+    }
+
+    #[test]
     fn counting_may_begin_before_a_body_is_found() {
         let mut bodies = Bodies::default();
         for id in [1, 2, 3] {
-            bodies.refer_ahead(id);
+            let place = bodies.place_or_new(id).unwrap();
+            assert_eq!(bodies.place_near(id, 0), Some(place));
+            bodies.refer_ahead(place);
         }
         bodies.put(1, at(1), 0);
         bodies.put(2, at(2), 0);

@@ -260,7 +260,7 @@ impl Survey {
             counters: StoreStats::default(),
             replay: Some(Replay {
                 checkpoints: replay.0,
-                users: replay.1,
+                summaries: replay.1,
             }),
         };
         for location in locations {

@@ -145,8 +145,8 @@ impl Survey {
                         }
                     }
                     *stable = (*stable).max(found.header.stable_before());
-                    if let Some(mark) =
-                        Mark::decode(found.payload).filter(|_| found.header.kind == Kind::Mark)
+                    if found.header.kind == Kind::Mark
+                        && let Some(mark) = Mark::decode(found.payload)
                     {
                         marks.push((sequence, mark));
                     }
