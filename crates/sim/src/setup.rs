@@ -205,7 +205,7 @@ fn choose_limits_of_authentication(options: &Options, limits: &mut Limits) {
 /// Half of the runs have bounds that drop nothing; in the others some bound is so small that it is hit.
 fn choose_limits(rng: &mut Rng) -> Limits {
     let mut limits = Limits {
-        in_flight_to_client_max: *rng.pick(&[1, 2, 5, 64]),
+        in_flight_to_client_max: *rng.pick(&[1, 2, 5, 256]),
         receive_maximum: *rng.pick(&[1, 2, 5, 64]),
         topic_aliases_from_client_max: *rng.pick(&[0, 1, 3, 32]),
         topic_aliases_to_client_max: *rng.pick(&[0, 1, 3, 32]),

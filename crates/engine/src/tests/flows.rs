@@ -306,7 +306,11 @@ fn a_queued_message_leaves_as_a_copy() {
         (Version::V311, Version::V5),
         (Version::V5, Version::V311),
     ] {
-        let mut w = World::new(1);
+        let limits = crate::Limits {
+            in_flight_to_client_max: 64,
+            ..crate::Limits::default()
+        };
+        let mut w = World::with(1, &limits, &crate::Policy::default());
         let s = w.connect(to, "s", true);
         let p = w.connect(from, "p", true);
         w.subscribe(s, "a/+", QoS::AtLeastOnce);

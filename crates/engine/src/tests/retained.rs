@@ -4,6 +4,7 @@ use martlet_codec::{QoS, Version};
 use std::string::ToString;
 
 use super::world::{World, id_on};
+use crate::Limits;
 
 #[test]
 fn a_new_subscription_gets_what_is_retained_from_every_shard() {
@@ -46,8 +47,9 @@ fn a_new_subscription_gets_what_is_retained_from_every_shard() {
 #[test]
 fn the_receivers_window_sets_the_pace_and_the_queue_stays_empty() {
     let mut w = World::new(2);
+    let window = usize::from(Limits::default().in_flight_to_client_max);
     let p = w.connect(Version::V311, "p", true);
-    for n in 0..300 {
+    for n in 0..5 * window {
         w.publish(
             p,
             &std::format!("r/{n}"),
@@ -60,11 +62,11 @@ fn the_receivers_window_sets_the_pace_and_the_queue_stays_empty() {
     let s = w.connect(Version::V311, &id_on(0, 2, "s"), true);
     w.subscribe(s, "#", QoS::AtLeastOnce);
     let mut total = w.payloads(s).len();
-    assert_eq!(total, 64, "in flight to one client");
+    assert_eq!(total, window, "in flight to one client");
     let mut id = 0;
-    while total < 300 {
+    while total < 5 * window {
         id += 1;
-        assert!(id <= 300, "stuck at {total}");
+        assert!(usize::from(id) <= 5 * window, "stuck at {total}");
         w.send(
             s,
             &martlet_codec::Packet::PubAck(martlet_codec::Ack {
@@ -81,11 +83,12 @@ fn the_receivers_window_sets_the_pace_and_the_queue_stays_empty() {
 #[test]
 fn a_live_value_is_never_followed_by_an_older_retained_one() {
     let mut w = World::new(1);
+    let window = Limits::default().in_flight_to_client_max;
     let p = w.connect(Version::V311, "p", true);
-    for n in 0..200 {
+    for n in 0..4 * window {
         w.publish(
             p,
-            &std::format!("r/{n:03}"),
+            &std::format!("r/{n:04}"),
             QoS::AtLeastOnce,
             1,
             true,
@@ -95,11 +98,11 @@ fn a_live_value_is_never_followed_by_an_older_retained_one() {
     let s = w.connect(Version::V311, "s", true);
     w.subscribe(s, "#", QoS::AtLeastOnce);
     w.received(s);
-    // 64 are in flight, a chunk may wait behind them.
-    for n in [10, 64, 65, 100, 199] {
+    // A window is in flight, a chunk may wait behind it.
+    for n in [10, window, window + 1, 2 * window, 4 * window - 1] {
         w.publish(
             p,
-            &std::format!("r/{n:03}"),
+            &std::format!("r/{n:04}"),
             QoS::AtLeastOnce,
             1,
             true,
@@ -107,7 +110,7 @@ fn a_live_value_is_never_followed_by_an_older_retained_one() {
         );
     }
     let mut lines = std::vec::Vec::new();
-    for id in 1..=300 {
+    for id in 1..=5 * window {
         w.send(
             s,
             &martlet_codec::Packet::PubAck(martlet_codec::Ack {
@@ -118,8 +121,8 @@ fn a_live_value_is_never_followed_by_an_older_retained_one() {
         );
         lines.extend(w.received(s));
     }
-    for n in [64, 65, 100, 199] {
-        let topic = std::format!("r/{n:03}=");
+    for n in [window, window + 1, 2 * window, 4 * window - 1] {
+        let topic = std::format!("r/{n:04}=");
         let seen: std::vec::Vec<_> = lines.iter().filter(|line| line.contains(&topic)).collect();
         assert!(seen.iter().all(|line| line.contains("=new")), "{seen:?}");
         assert!(!seen.is_empty(), "{topic}");
@@ -319,9 +322,9 @@ fn what_is_pipelined_behind_subscribe_happens_behind_suback() {
 /// Two subscriptions of a client ask for the same topic, one before and one after the client itself replaces its value.
 #[test]
 fn no_replay_sends_an_older_value_than_the_clients_own() {
-    let limits = crate::Limits {
+    let limits = Limits {
         retained_chunk_messages: 1,
-        ..crate::Limits::default()
+        ..Limits::default()
     };
     let mut w = World::with(1, &limits, &crate::Policy::default());
     let p = w.connect(Version::V311, "p", true);

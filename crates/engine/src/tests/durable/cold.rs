@@ -23,6 +23,13 @@ fn away(world: &mut World) -> Client {
     world.connect(Version::V311, "pub", true)
 }
 
+fn window_of_64() -> Limits {
+    Limits {
+        in_flight_to_client_max: 64,
+        ..Limits::default()
+    }
+}
+
 fn publish(world: &mut World, publisher: Client, payloads: core::ops::Range<u16>, qos: QoS) {
     for payload in payloads {
         let text = format!("{payload}");
@@ -93,7 +100,7 @@ fn what_waits_for_who_is_away_is_not_in_memory_and_comes_in_order() {
         body_cache_bytes: 0,
         read_ahead_bytes: 100_000,
     };
-    let mut world = World::with_config(1, &Limits::default(), &Policy::default(), Some(config));
+    let mut world = World::with_config(1, &window_of_64(), &Policy::default(), Some(config));
     let publisher = away(&mut world);
     publish(&mut world, publisher, 0..200, QoS::AtLeastOnce);
     assert_eq!(world.shards[0].cached_body_bytes(), 0);
@@ -115,7 +122,7 @@ fn what_waits_for_who_is_away_is_not_in_memory_and_comes_in_order() {
 
 #[test]
 fn a_window_is_asked_for_at_once_and_nothing_overtakes_its_first_message() {
-    let mut world = durable(1);
+    let mut world = World::with_store(1, &window_of_64(), &Policy::default(), Some(ZERO));
     let publisher = away(&mut world);
     publish(&mut world, publisher, 0..100, QoS::AtLeastOnce);
     world.store.reads_held = true;
