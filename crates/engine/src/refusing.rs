@@ -83,7 +83,7 @@ impl Shard {
             (Some(version), _) => version,
             //= mqtt5 3.1.2-2
             //= mqtt311 3.1.2-2
-            (None, level) if level & !BRIDGE_BIT >= Version::V5.level() => Version::V5,
+            (None, level) if is_later_than_5(level) => Version::V5,
             (None, _) => Version::V311,
         };
         let unsupported = reason == ReasonCode::UnsupportedProtocolVersion;
@@ -120,6 +120,11 @@ const fn return_code_3(reason: ReasonCode) -> Option<ReasonCode> {
         ReasonCode::Banned => Some(ReasonCode::NotAuthorized),
         _ => None,
     }
+}
+
+/// Whether a level that is none of ours is of a version to come.
+const fn is_later_than_5(level: u8) -> bool {
+    level > Version::V5.level() && level & !BRIDGE_BIT >= Version::V5.level()
 }
 
 /// Bridges of mosquitto set it in the protocol level, to ask for rules of their own. Only if the refusal has the form of the version

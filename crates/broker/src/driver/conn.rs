@@ -392,6 +392,7 @@ mod tests {
     /// With the count of its `Rc` it fits into 128 bytes, which is a size that allocators have.
     #[test]
     fn an_idle_connection_costs_few_bytes() {
-        assert_eq!(size_of::<Conn>(), 104);
+        // What other crates turn on in a library makes 8 bytes of difference.
+        assert!(size_of::<Conn>() + 2 * size_of::<usize>() <= 128);
     }
 }

@@ -224,6 +224,20 @@ fn shutdown_tells_v5_clients_and_publishes_no_wills() {
     assert!(!fx.closed[0].farewell.is_empty());
 }
 
+/// The name of MQTT 3.1 with the level of MQTT 5: no client of MQTT 5 says that, so the answer has the older form.
+//= mqtt311 3.1.2-2 test
+#[test]
+fn the_old_name_with_the_new_level_is_refused_in_the_old_form() {
+    let mut w = World::new(1);
+    let mut fx = crate::Effects::new(1);
+    let conn = w.shards[0].on_open(w.now, &mut fx).unwrap();
+    let bytes = b"\x10\x0f\x00\x06MQIsdp\x05\x02\x00\x3c\x00\x01b";
+    w.shards[0].on_bytes(conn, bytes, w.now, &mut fx);
+    let mut parts = [&[][..]; 4];
+    let count = fx.closed[0].farewell.io_slices(&mut parts);
+    assert_eq!(parts[..count].concat(), b"\x20\x02\x00\x01");
+}
+
 /// Bridges of mosquitto ask for a level with bit 7 set first. They try again without it if the answer is the return code of MQTT 3.
 //= mqtt311 3.1.2-2 test
 #[test]
