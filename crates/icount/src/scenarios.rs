@@ -290,7 +290,7 @@ fn flow_qos2(rounds: u32) -> u64 {
 
 /// Many publishers, one subscriber whose window is always full: everything waits in its queue.
 fn flow_queued(rounds: u32) -> u64 {
-    let mut world = World::new();
+    let mut world = World::with_small_windows();
     let subscriber = world.connect(Version::V311, "sub");
     world.subscribe(subscriber, Version::V311, "bench/#", QoS::AtLeastOnce);
     let input = publishes(
@@ -341,7 +341,7 @@ fn flow_shared(rounds: u32) -> u64 {
 /// Sixteen groups with the same four members, whose windows are always full: groups give as long as they have credit, and
 /// it waits in the members' queues.
 fn flow_shared_queued(rounds: u32) -> u64 {
-    let mut world = World::new();
+    let mut world = World::with_small_windows();
     let members: Vec<_> = (0..4)
         .map(|n| world.connect(Version::V311, &format!("member-{n}")))
         .collect();

@@ -58,7 +58,7 @@ fn a_message_that_is_kept_is_allocated_once() {
 #[test]
 fn a_message_of_a_group_is_allocated_once() {
     for waiting in [0, 4] {
-        let mut world = World::new();
+        let mut world = World::with_small_windows();
         let member = world.connect(Version::V311, "member");
         for n in 0..4 {
             let filter = format!("$share/g{n}/{TOPIC}");

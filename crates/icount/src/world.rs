@@ -20,11 +20,23 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::with(Limits::default())
+    }
+
+    /// A receiver gets 64 messages, and what comes behind them waits in its queue.
+    pub(crate) fn with_small_windows() -> Self {
+        Self::with(Limits {
+            in_flight_to_client_max: 64,
+            ..Limits::default()
+        })
+    }
+
+    fn with(limits: Limits) -> Self {
         let config = ShardConfig {
             index: 0,
             shard_count: 1,
             seed: 42,
-            limits: Limits::default(),
+            limits,
             policy: Policy::default(),
             store: None,
         };
