@@ -88,8 +88,8 @@ impl Link {
         self.control.mode.send_modify(|mode| mode.generation += 1);
     }
 
-    /// Passes nothing on any more, in either direction; nobody is told. As a cable that was pulled
-    /// somewhere in the middle.
+    /// Passes nothing on any more, in either direction; nobody is told, not even that the other side
+    /// has closed. As a cable that was pulled somewhere in the middle.
     pub fn stall(&self) {
         self.control.mode.send_modify(|mode| mode.stalled = true);
     }
@@ -214,7 +214,12 @@ impl Wire {
                 read = self.from.read(&mut buffer) => read,
             };
             let bytes = match read {
-                Ok(0) | Err(_) => break false,
+                // That a side has gone is news too, and none passes a link that is stalled.
+                Ok(0) | Err(_) => tokio::select! {
+                    biased;
+                    () = changed_to_cut(&mut mode, self.generation) => break true,
+                    () = wait_while_stalled(&control.mode) => break false,
+                },
                 Ok(count) => buffer.get_mut(..count).unwrap_or_default(),
             };
             self.corrupt(bytes, control);

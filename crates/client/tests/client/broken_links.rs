@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use martlet_client::test::Link;
 use martlet_client::{Client, ErrorKind, Overflow, Session, State, Subscription, Version};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::both;
 
@@ -147,6 +149,27 @@ async fn must_have_7_a_stalled_link_is_noticed_and_replaced() {
         delivery.await.unwrap();
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_stalled_link_does_not_even_say_that_the_server_has_closed() {
+    let server = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("mqtt://{}", server.local_addr().unwrap());
+    let link = Link::to(url).await.unwrap();
+    let address = link.url().replace("mqtt://", "");
+    let (client, accepted) = tokio::join!(TcpStream::connect(address), server.accept());
+    let mut client = client.unwrap();
+    link.stall();
+    drop(accepted);
+    // Enough turns for the link to see the end, which is in the kernel already.
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    let mut buffer = [0; 1];
+    let early = client.try_read(&mut buffer);
+    assert_eq!(early.unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    link.resume();
+    assert_eq!(client.read(&mut buffer).await.unwrap(), 0);
 }
 
 #[tokio::test]
