@@ -120,8 +120,9 @@ impl Broker {
         self.next_socket
     }
 
-    /// Some bytes of a socket arrive. True: something happened.
-    pub(super) fn receive(&mut self, id: u64, now_ms: u64, rng: &mut Rng) -> bool {
+    /// Some bytes of a socket arrive, unless it is stalled: what the broker has in its hands it goes on with all the same.
+    /// True: something happened.
+    pub(super) fn receive(&mut self, id: u64, now_ms: u64, stalled: bool, rng: &mut Rng) -> bool {
         let now = self.clock(now_ms);
         let Some(socket) = self.sockets.get_mut(&id) else {
             return false;
@@ -141,7 +142,7 @@ impl Broker {
                 true
             }
             Place::Open(shard, conn) => {
-                if !self.shards[shard].wants_read(conn) {
+                if stalled || !self.shards[shard].wants_read(conn) {
                     return false;
                 }
                 if socket.up.is_empty() {
