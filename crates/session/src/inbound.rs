@@ -25,23 +25,23 @@ pub enum InboundPublish {
 /// The receiving half of a session's QoS 2 state, and the count against our Receive Maximum.
 ///
 /// Survives reconnects with its session. Owns at most 65,535 packet identifiers (256 KiB), and nothing before the
-/// first QoS 2 message: two words then.
+/// first QoS 2 message: two words then. `T` is what the caller wants to remember with each of them: a broker nothing.
 #[derive(Debug, Clone)]
-pub struct Inbound {
-    unreleased: Option<Box<Unreleased>>,
+pub struct Inbound<T = ()> {
+    unreleased: Option<Box<Unreleased<T>>>,
     receive_maximum: u16,
 }
 
 /// What is between PUBREC and PUBREL.
 #[derive(Debug, Clone, Default)]
-struct Unreleased {
+struct Unreleased<T> {
     /// Sorted by identifier.
-    entries: Vec<Entry>,
+    entries: Vec<Entry<T>>,
     /// How many of them the peer has sent on this connection: only those use its quota.
     on_this_connection: u16,
 }
 
-impl Default for Inbound {
+impl<T> Default for Inbound<T> {
     fn default() -> Self {
         Self {
             unreleased: None,
@@ -51,6 +51,13 @@ impl Default for Inbound {
 }
 
 impl Inbound {
+    /// A QoS 2 PUBLISH has arrived. `Fresh` and `Duplicate` leave the identifier unreleased.
+    pub fn on_publish_qos2(&mut self, id: PacketId) -> InboundPublish {
+        self.on_marked_publish_qos2(id, ())
+    }
+}
+
+impl<T: Copy + Default> Inbound<T> {
     /// A new connection of the session begins, with this Receive Maximum announced to the peer
     /// (65,535 for MQTT 3.x, which has none).
     pub fn start_connection(&mut self, receive_maximum: u16) {
@@ -83,8 +90,8 @@ impl Inbound {
         InboundPublish::Fresh
     }
 
-    /// A QoS 2 PUBLISH has arrived. `Fresh` and `Duplicate` leave the identifier unreleased.
-    pub fn on_publish_qos2(&mut self, id: PacketId) -> InboundPublish {
+    /// A QoS 2 PUBLISH has arrived. `Fresh` and `Duplicate` leave the identifier unreleased; `Fresh` with this mark.
+    pub fn on_marked_publish_qos2(&mut self, id: PacketId, mark: T) -> InboundPublish {
         let receive_maximum = self.receive_maximum;
         let unreleased = self.unreleased.get_or_insert_default();
         match unreleased.place_of(id) {
@@ -106,6 +113,7 @@ impl Inbound {
                 let entry = Entry {
                     id,
                     on_this_connection: true,
+                    mark,
                 };
                 unreleased.entries.insert(at, entry);
                 unreleased.on_this_connection = unreleased.on_this_connection.saturating_add(1);
@@ -141,14 +149,12 @@ impl Inbound {
         unreleased.is_some_and(|unreleased| unreleased.place_of(id).is_ok())
     }
 
-    /// Whether the identifier is unreleased since a connection before, and its message has not come again on this one.
+    /// The mark of an identifier that is unreleased since a connection before, and whose message has not come again on this one.
     #[must_use]
-    pub fn is_of_before(&self, id: PacketId) -> bool {
-        self.unreleased.as_ref().is_some_and(|unreleased| {
-            let place = unreleased.place_of(id).ok();
-            let entry = place.and_then(|at| unreleased.entries.get(at));
-            entry.is_some_and(|entry| !entry.on_this_connection)
-        })
+    pub fn mark_of_before(&self, id: PacketId) -> Option<T> {
+        let unreleased = self.unreleased.as_ref()?;
+        let entry = unreleased.entries.get(unreleased.place_of(id).ok()?)?;
+        (!entry.on_this_connection).then_some(entry.mark)
     }
 
     /// The unreleased identifiers, for a store.
@@ -164,6 +170,7 @@ impl Inbound {
             let entry = Entry {
                 id,
                 on_this_connection: false,
+                mark: T::default(),
             };
             unreleased.entries.insert(at, entry);
         }
@@ -178,7 +185,7 @@ impl Inbound {
     }
 }
 
-impl Unreleased {
+impl<T> Unreleased<T> {
     /// Where an identifier stands, or where it belongs. Mostly peers count up and release in order: the end and
     /// the beginning are looked at before a search.
     fn place_of(&self, id: PacketId) -> Result<usize, usize> {
@@ -191,9 +198,10 @@ impl Unreleased {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Entry {
+struct Entry<T> {
     id: PacketId,
     on_this_connection: bool,
+    mark: T,
 }
 
 /// Capacity that an empty list may keep while the connection lasts.
@@ -210,7 +218,8 @@ mod tests {
     #[test]
     fn at_rest_it_is_two_words_and_owns_nothing() {
         assert_eq!(size_of::<Inbound>(), 16);
-        let mut inbound = Inbound::default();
+        assert_eq!(size_of::<Entry<()>>(), 4, "65,535 of them are 256 KiB");
+        let mut inbound = <Inbound>::default();
         inbound.start_connection(10);
         assert!(inbound.unreleased.is_none());
         assert_eq!(inbound.on_publish_qos2(id(7)), InboundPublish::Fresh);
@@ -226,7 +235,7 @@ mod tests {
     //= mqtt311 4.3.3-2 test
     #[test]
     fn a_repeated_id_is_a_duplicate_until_released_also_after_a_reconnect() {
-        let mut inbound = Inbound::default();
+        let mut inbound = <Inbound>::default();
         inbound.start_connection(10);
         assert_eq!(inbound.on_publish_qos2(id(7)), InboundPublish::Fresh);
         assert_eq!(inbound.on_publish_qos2(id(7)), InboundPublish::Duplicate);
@@ -239,7 +248,7 @@ mod tests {
 
     #[test]
     fn the_receive_maximum_counts_what_was_sent_on_this_connection() {
-        let mut inbound = Inbound::default();
+        let mut inbound = <Inbound>::default();
         inbound.start_connection(2);
         assert_eq!(inbound.on_publish_qos2(id(1)), InboundPublish::Fresh);
         assert_eq!(inbound.on_publish_qos2(id(2)), InboundPublish::Fresh);
@@ -263,5 +272,24 @@ mod tests {
         );
         assert!(inbound.release(id(1)));
         assert_eq!(inbound.on_publish_qos2(id(4)), InboundPublish::Fresh);
+    }
+
+    #[test]
+    fn a_mark_is_remembered_until_the_identifier_is_released() {
+        let mut inbound = Inbound::<u64>::default();
+        inbound.start_connection(10);
+        inbound.on_marked_publish_qos2(id(7), 70);
+        assert_eq!(inbound.mark_of_before(id(7)), None, "of this connection");
+        inbound.start_connection(10);
+        assert_eq!(inbound.mark_of_before(id(7)), Some(70));
+        assert_eq!(inbound.mark_of_before(id(8)), None);
+        inbound.on_marked_publish_qos2(id(7), 71);
+        assert_eq!(inbound.mark_of_before(id(7)), None, "it has come again");
+        inbound.start_connection(10);
+        assert_eq!(inbound.mark_of_before(id(7)), Some(70), "of the first time");
+        inbound.release(id(7));
+        inbound.on_marked_publish_qos2(id(7), 72);
+        inbound.start_connection(10);
+        assert_eq!(inbound.mark_of_before(id(7)), Some(72));
     }
 }

@@ -16,8 +16,8 @@
 //! Map: `connecting` makes and loses connections, `sending` queues and sends messages, `resending` does it again, `answering`
 //! takes their acknowledgements, `receiving` reads packets, `routing` finds the streams of a message,
 //! `subscribing` keeps the server's subscriptions as the streams want them, `inherited` frees the identifiers of a process before,
-//! `closing` flushes and ends, `timing` knows when to call again. `queue`, `stream`, `subscriptions`, `unacked`, `epochs`, `backoff` are
-//! the data structures, `wire` the encoders.
+//! `closing` flushes and ends, `timing` knows when to call again. `queue`, `stream`, `subscriptions`, `unacked`, `fingerprint`, `epochs`,
+//! `backoff` are the data structures, `wire` the encoders.
 
 mod answering;
 mod backoff;
@@ -25,6 +25,7 @@ mod closing;
 mod config;
 mod connecting;
 mod epochs;
+mod fingerprint;
 mod inherited;
 mod queue;
 mod receiving;
@@ -60,6 +61,7 @@ pub(crate) use wire::{Scratch, Sending as SendingAs, publish as write_publish};
 
 use backoff::Backoff;
 use epochs::Epochs;
+use fingerprint::Fingerprint;
 use queue::{Outgoing, Queue};
 use routing::Routes;
 use stream::Streams;
@@ -196,7 +198,7 @@ pub struct Machine {
     releasing: VecDeque<Releasing>,
     /// What a process before has left in the session, if it was another's.
     inherited: Option<inherited::Inherited>,
-    inbound: Inbound,
+    inbound: Inbound<Fingerprint>,
     unacked: Unacked,
     queue: Queue,
     epochs: Epochs,

@@ -1,17 +1,18 @@
 //! Bytes from the server: packets, and what each of them means.
 
 use martlet_codec::{
-    DecodeError, Decoded, Disconnect, Packet, PacketType, Publish, QoS, ReasonCode, Rules, Sender,
-    TopicName, decode,
+    DecodeError, Decoded, Disconnect, Packet, PacketId, PacketType, Publish, QoS, ReasonCode,
+    Rules, Sender, TopicName, decode,
 };
 use martlet_session::InboundPublish;
 
+use super::fingerprint::Fingerprint;
 use super::stream::{Item, StreamId};
 use super::unacked::AckId;
 use super::{Event, Machine, Phase, Time, routing};
 use crate::error::{Error, ErrorKind};
 use crate::message::{Message, Properties};
-use crate::options::Unrouted;
+use crate::options::{SessionKind, Unrouted};
 use crate::topic::Topic;
 
 impl Machine {
@@ -121,55 +122,11 @@ impl Machine {
                 return;
             }
         };
-        let exactly_once = publish.qos == QoS::ExactlyOnce;
         let mut ack = None;
         if let Some(packet_id) = publish.packet_id {
-            if exactly_once
-                && !publish.dup
-                && self.unacked.is_doubtful()
-                && self.inbound.is_of_before(packet_id)
-            {
-                // A session that goes on sends again with DUP: this is another message.
-                self.inbound.release(packet_id);
-            }
-            let state = if exactly_once {
-                self.inbound.on_publish_qos2(packet_id)
-            } else if self.config.version.is_v5()
-                && self.unacked.qos1_count() >= usize::from(self.config.receive_maximum.max(1))
-            {
-                InboundPublish::ReceiveMaximumExceeded
-            } else {
-                self.inbound.on_publish_qos1()
-            };
-            //= mqtt5 4.3.3-10
-            //= mqtt311 4.3.3-2
-            match state {
-                InboundPublish::ReceiveMaximumExceeded => {
-                    let detail = "more messages than our Receive Maximum allows";
-                    let error = Error::with_detail(ErrorKind::Protocol, detail);
-                    let reason = ReasonCode::ReceiveMaximumExceeded;
-                    self.drop_connection(now, error, Some(reason));
-                    return;
-                }
-                InboundPublish::Duplicate => {
-                    if !self.unacked.resume(packet_id, true) && !self.unacked.is_waiting(packet_id)
-                    {
-                        // The application has it, and PUBREC was sent: once more.
-                        self.unacked.push(packet_id, true, 0);
-                    }
-                    return;
-                }
-                // It was never acknowledged, so the server cannot have used the identifier again.
-                InboundPublish::Fresh
-                    if publish.dup && self.unacked.resume(packet_id, exactly_once) =>
-                {
-                    return;
-                }
-                //= mqtt5 4.3.2-5
-                InboundPublish::Fresh => {
-                    self.unacked.forget(packet_id);
-                    ack = Some(self.unacked.push(packet_id, exactly_once, 0));
-                }
+            ack = self.receive_once(now, publish, packet_id, slot);
+            if ack.is_none() {
+                return;
             }
         }
         let message = self.message_of(publish, slot);
@@ -180,6 +137,81 @@ impl Machine {
             let error = Error::with_detail(ErrorKind::Io, detail);
             self.drop_connection(now, error, Some(ReasonCode::QuotaExceeded));
         }
+    }
+
+    /// The name of a message at QoS 1 or 2, if it is new to the application.
+    fn receive_once(
+        &mut self,
+        now: Time,
+        publish: &Publish<'_>,
+        packet_id: PacketId,
+        slot: usize,
+    ) -> Option<AckId> {
+        let exactly_once = publish.qos == QoS::ExactlyOnce;
+        let print = self.fingerprint_of(publish, slot);
+        let state = if exactly_once {
+            self.forget_another(publish, packet_id, print);
+            self.inbound.on_marked_publish_qos2(packet_id, print)
+        } else if self.config.version.is_v5()
+            && self.unacked.qos1_count() >= usize::from(self.config.receive_maximum.max(1))
+        {
+            InboundPublish::ReceiveMaximumExceeded
+        } else {
+            self.inbound.on_publish_qos1()
+        };
+        //= mqtt5 4.3.3-10
+        //= mqtt311 4.3.3-2
+        match state {
+            InboundPublish::ReceiveMaximumExceeded => {
+                let detail = "more messages than our Receive Maximum allows";
+                let error = Error::with_detail(ErrorKind::Protocol, detail);
+                let reason = ReasonCode::ReceiveMaximumExceeded;
+                self.drop_connection(now, error, Some(reason));
+                None
+            }
+            InboundPublish::Duplicate => {
+                if !self.unacked.resume(packet_id, true, print)
+                    && !self.unacked.is_waiting(packet_id)
+                {
+                    // The application has it, and PUBREC was sent: once more.
+                    self.unacked.push(packet_id, true, print);
+                }
+                None
+            }
+            // It was never acknowledged, so the server cannot have used the identifier again.
+            InboundPublish::Fresh
+                if publish.dup && self.unacked.resume(packet_id, exactly_once, print) =>
+            {
+                None
+            }
+            //= mqtt5 4.3.2-5
+            InboundPublish::Fresh => {
+                self.unacked.forget(packet_id);
+                Some(self.unacked.push(packet_id, exactly_once, print))
+            }
+        }
+    }
+
+    /// Where the session may be another one than that of an identifier which is not released: whether this is the message
+    /// that had it.
+    fn forget_another(&mut self, publish: &Publish<'_>, packet_id: PacketId, print: Fingerprint) {
+        // A session that goes on sends again with DUP, and the same message.
+        let comes_again = |of_before| publish.dup && of_before == print;
+        if self.unacked.is_doubtful()
+            && let Some(of_before) = self.inbound.mark_of_before(packet_id)
+            && !comes_again(of_before)
+        {
+            self.inbound.release(packet_id);
+        }
+    }
+
+    /// Nobody asks for it in a session that ends with its connection.
+    fn fingerprint_of(&self, publish: &Publish<'_>, slot: usize) -> Fingerprint {
+        if self.config.session.kind == SessionKind::Clean {
+            return Fingerprint::default();
+        }
+        let topic = self.routes.topic(slot).map_or("", Topic::as_str);
+        Fingerprint::of(topic, publish)
     }
 
     /// The route of the PUBLISH's topic, or what is wrong with its alias.

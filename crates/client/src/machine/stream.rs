@@ -324,6 +324,7 @@ const KEPT_CAPACITY: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::fingerprint::Fingerprint;
     use crate::machine::unacked::Unacked;
     use martlet_codec::PacketId;
 
@@ -341,7 +342,7 @@ mod tests {
     fn push(streams: &mut Streams, id: StreamId, topic: &str, value: &str, qos: u8) {
         let ack = (qos > 0).then(|| {
             let mut unacked = Unacked::default();
-            unacked.push(PacketId::MIN, false, 1)
+            unacked.push(PacketId::MIN, false, Fingerprint::default())
         });
         let message = Message::new(topic, value).qos(qos);
         streams.push(id, Item { message, ack });

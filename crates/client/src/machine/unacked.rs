@@ -18,6 +18,8 @@ use std::collections::VecDeque;
 use hashbrown::HashMap;
 use martlet_codec::{PacketId, ReasonCode};
 
+use super::fingerprint::Fingerprint;
+
 /// Names a received message until it is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AckId(u64);
@@ -41,6 +43,7 @@ pub(crate) struct Unacked {
 struct Entry {
     packet_id: PacketId,
     exactly_once: bool,
+    print: Fingerprint,
     /// How many streams have to take it.
     waiting: u16,
     abandoned: bool,
@@ -60,14 +63,20 @@ pub(crate) struct DueAck {
 }
 
 impl Unacked {
-    /// A message has arrived, for `waiting` takers.
-    pub(crate) fn push(&mut self, packet_id: PacketId, exactly_once: bool, waiting: u16) -> AckId {
+    /// A message has arrived; [`Self::add_taker`] says who takes it.
+    pub(crate) fn push(
+        &mut self,
+        packet_id: PacketId,
+        exactly_once: bool,
+        print: Fingerprint,
+    ) -> AckId {
         self.qos1_count += usize::from(!exactly_once);
         let number = self.first + self.entries.len() as u64;
         self.entries.push_back(Entry {
             packet_id,
             exactly_once,
-            waiting,
+            print,
+            waiting: 0,
             abandoned: false,
             reason: ReasonCode::Success,
             name: None,
@@ -121,11 +130,17 @@ impl Unacked {
 
     /// A message has come again, or another one under the same identifier: takes over the entry
     /// that we have not acknowledged before. False: there is none, so it is new to us.
-    pub(crate) fn resume(&mut self, packet_id: PacketId, exactly_once: bool) -> bool {
+    pub(crate) fn resume(
+        &mut self,
+        packet_id: PacketId,
+        exactly_once: bool,
+        print: Fingerprint,
+    ) -> bool {
         let Some((old, mut entry)) = self.take_earlier(packet_id) else {
             return false;
         };
-        if entry.exactly_once != exactly_once || entry.abandoned {
+        let another = self.doubtful && entry.print != print;
+        if entry.exactly_once != exactly_once || entry.abandoned || another {
             return false;
         }
         let number = self.first + self.entries.len() as u64;
@@ -212,6 +227,12 @@ mod tests {
         PacketId::new(n).unwrap()
     }
 
+    fn push(unacked: &mut Unacked, packet_id: u16, exactly_once: bool, takers: u16) -> AckId {
+        let ack = unacked.push(id(packet_id), exactly_once, Fingerprint::default());
+        (0..takers).for_each(|_| unacked.add_taker(ack));
+        ack
+    }
+
     fn due(unacked: &mut Unacked) -> Vec<u16> {
         std::iter::from_fn(|| unacked.next_due())
             .filter(|due| !due.abandoned)
@@ -226,9 +247,9 @@ mod tests {
     #[test]
     fn acknowledgements_leave_in_the_order_of_arrival() {
         let mut unacked = Unacked::default();
-        let a = unacked.push(id(7), false, 1);
-        let b = unacked.push(id(3), true, 2);
-        let c = unacked.push(id(5), false, 1);
+        let a = push(&mut unacked, 7, false, 1);
+        let b = push(&mut unacked, 3, true, 2);
+        let c = push(&mut unacked, 5, false, 1);
         unacked.settle(c, None);
         unacked.settle(b, None);
         assert_eq!(due(&mut unacked), [0; 0]);
@@ -241,20 +262,23 @@ mod tests {
     #[test]
     fn an_abandoned_message_stops_nobody_and_comes_again() {
         let mut unacked = Unacked::default();
-        let a = unacked.push(id(1), false, 1);
-        let b = unacked.push(id(2), false, 1);
+        let a = push(&mut unacked, 1, false, 1);
+        let b = push(&mut unacked, 2, false, 1);
         unacked.abandon(a);
         unacked.settle(b, None);
         assert_eq!(due(&mut unacked), [2]);
         unacked.start_connection(true, false);
-        assert!(!unacked.resume(id(1), false), "as new");
+        assert!(
+            !unacked.resume(id(1), false, Fingerprint::default()),
+            "as new"
+        );
     }
 
     #[test]
     fn a_message_that_comes_again_takes_its_entry_along() {
         let mut unacked = Unacked::default();
-        let a = unacked.push(id(1), false, 1);
-        let b = unacked.push(id(2), true, 1);
+        let a = push(&mut unacked, 1, false, 1);
+        let b = push(&mut unacked, 2, true, 1);
         unacked.settle(b, None);
         unacked.start_connection(true, false);
         assert_eq!(
@@ -262,12 +286,18 @@ mod tests {
             [0; 0],
             "nothing arrived on this connection"
         );
-        assert!(unacked.resume(id(1), false));
-        assert!(unacked.resume(id(2), true));
-        assert!(!unacked.resume(id(2), true), "only once");
+        assert!(unacked.resume(id(1), false, Fingerprint::default()));
+        assert!(unacked.resume(id(2), true, Fingerprint::default()));
+        assert!(
+            !unacked.resume(id(2), true, Fingerprint::default()),
+            "only once"
+        );
         // The token of the connection before still works, also over one more reconnect.
         unacked.start_connection(true, false);
-        assert!(unacked.resume(id(1), false) && unacked.resume(id(2), true));
+        assert!(
+            unacked.resume(id(1), false, Fingerprint::default())
+                && unacked.resume(id(2), true, Fingerprint::default())
+        );
         unacked.settle(a, None);
         assert_eq!(due(&mut unacked), [1, 2]);
         assert!(unacked.moved.is_empty() && unacked.earlier.is_empty());
@@ -276,9 +306,9 @@ mod tests {
     #[test]
     fn a_token_of_a_lost_session_does_nothing() {
         let mut unacked = Unacked::default();
-        let old = unacked.push(id(1), false, 1);
+        let old = push(&mut unacked, 1, false, 1);
         unacked.start_connection(false, false);
-        let new = unacked.push(id(1), false, 1);
+        let new = push(&mut unacked, 1, false, 1);
         unacked.settle(old, None);
         assert_eq!(due(&mut unacked), [0; 0]);
         unacked.settle(new, None);

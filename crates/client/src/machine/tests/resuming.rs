@@ -487,6 +487,61 @@ fn the_doubt_about_a_session_outlives_the_connection() {
 }
 
 #[test]
+fn in_doubt_a_message_that_comes_again_is_told_by_what_it_says() {
+    both(|config| {
+        for qos in [1, 2] {
+            let mut rig = Rig::online(persistent(config.clone()));
+            let stream = rig.stream(&["#"], qos);
+            let old = [(1, "a", "old"), (2, "a", "same"), (3, "a", "x")];
+            for (id, topic, payload) in old {
+                rig.publish(id, qos, topic, payload, false);
+            }
+            if qos == 2 {
+                // They are acknowledged, and not released.
+                assert_eq!(rig.take(stream), ["old", "same", "x"]);
+            }
+            rig.cut();
+            // The broker starts again; its CONNACK for another session is lost, and so are the messages that follow it.
+            rig.wait_for_open();
+            rig.open();
+            rig.reconnect(true);
+            rig.sent();
+            rig.publish(1, qos, "a", "new", true);
+            rig.publish(2, qos, "a", "same", true);
+            rig.publish(3, qos, "b", "x", true);
+            let all = rig.take(stream);
+            let news: Vec<_> = all.iter().skip_while(|one| *one != "new").collect();
+            assert_eq!(news, ["new", "x"], "QoS {qos}: {all:?}");
+            assert_eq!(all.len(), if qos == 2 { 2 } else { 5 });
+            let kind = if qos == 2 { "PUBREC" } else { "PUBACK" };
+            let acknowledged = [1, 2, 3].map(|id| format!("{kind} #{id}"));
+            assert_eq!(rig.sent(), acknowledged, "all, once");
+            // Not released, they come once more; at QoS 1 they are over.
+            rig.reconnect(true);
+            rig.publish(1, qos, "a", "new", true);
+            rig.publish(3, qos, "b", "x", true);
+            let again = rig.take(stream).len();
+            assert_eq!(again, if qos == 2 { 0 } else { 2 });
+        }
+    });
+}
+
+#[test]
+fn without_doubt_what_has_the_identifier_is_the_message() {
+    both(|config| {
+        for qos in [1, 2] {
+            let mut rig = Rig::online(persistent(config.clone()));
+            let stream = rig.stream(&["a"], qos);
+            rig.publish(1, qos, "a", "x", false);
+            rig.reconnect(true);
+            // A server that writes something else into it is no reason to hand it out twice.
+            rig.publish(1, qos, "a", "y", true);
+            assert_eq!(rig.take(stream), ["x"]);
+        }
+    });
+}
+
+#[test]
 fn a_stream_of_the_rest_outlives_the_session() {
     both(|config| {
         let options = StreamOptions {
