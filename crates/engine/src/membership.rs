@@ -86,6 +86,8 @@ impl Shard {
         let Some(state) = self.sessions.get_mut(session) else {
             return;
         };
+        // What was sent at QoS 2 is not among them: it ends with its session.
+        //= mqtt5 4.8.2-5
         let mut back = state
             .outbound
             .extract_unacknowledged(|delivery: &Delivery| delivery.terms.group.is_some());

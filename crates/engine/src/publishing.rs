@@ -308,6 +308,7 @@ impl Shard {
             ReasonCode::PacketIdentifierNotFound
         };
         //= mqtt5 4.3.3-11
+        //= mqtt5 4.3.3-13
         let answer = (AckKind::PubComp, ack.packet_id);
         self.answer(conn, answer, reason, waits, now, fx);
     }

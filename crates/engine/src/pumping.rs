@@ -81,6 +81,9 @@ impl Shard {
             self.abandon(key, id, qos, fx);
             return true;
         }
+        // Whether it has expired since is not asked: what was sent once is carried to its end.
+        //= mqtt5 4.3.3-7
+        //= mqtt5 4.8.2-4
         let stored = stored.as_ref().and_then(Option::as_ref);
         let Some(message) = delivery.message.as_ref().or(stored) else {
             debug_assert!(false, "it is here, or was looked up");

@@ -253,6 +253,7 @@ impl Shard {
         //= mqtt5 3.3.1-9
         //= mqtt5 3.3.1-10
         //= mqtt5 3.3.1-11
+        //= mqtt5 3.8.4-4
         //= mqtt311 3.3.1-6
         let wanted = match requested.retain_handling {
             RetainHandling::Always => true,
