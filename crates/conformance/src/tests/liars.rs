@@ -8,9 +8,15 @@ use crate::harness::Target;
 use crate::report::Report;
 use crate::runner::{cases, run_cases};
 
+/// For what does come, on however busy a machine.
+const PATIENT: Duration = Duration::from_secs(60);
+
+/// For what does not come; that something is late makes no case pass.
+const HASTY: Duration = Duration::from_millis(150);
+
 /// Runs these cases of version 5 against a stub that answers at once or never.
-fn run_named(answer: Answer, wanted: impl Fn(&Case) -> bool) -> Report {
-    let target = Target::new(start(answer), Duration::from_millis(150));
+fn run_named(answer: Answer, timeout: Duration, wanted: impl Fn(&Case) -> bool) -> Report {
+    let target = Target::new(start(answer), timeout);
     let chosen: Vec<&'static Case> = cases()
         .filter(|case| case.version == Version::V5 && wanted(case))
         .collect();
@@ -25,8 +31,8 @@ fn passed(report: &Report) -> Vec<&'static str> {
         .collect()
 }
 
-fn outcome_of(answer: Answer, name: &str) -> Outcome {
-    let report = run_named(answer, |case| case.name == name);
+fn outcome_of(answer: Answer, timeout: Duration, name: &str) -> Outcome {
+    let report = run_named(answer, timeout, |case| case.name == name);
     report
         .results()
         .first()
@@ -37,14 +43,14 @@ fn outcome_of(answer: Answer, name: &str) -> Outcome {
 
 #[test]
 fn server_that_never_answers_passes_nothing() {
-    let report = run_named(|_| Some(Vec::new()), |_| true);
+    let report = run_named(|_| Some(Vec::new()), HASTY, |_| true);
     assert_eq!(passed(&report), Vec::<&str>::new());
     assert!(!report.is_success());
 }
 
 #[test]
 fn server_that_always_closes_passes_only_refusals() {
-    let report = run_named(|_| None, |_| true);
+    let report = run_named(|_| None, PATIENT, |_| true);
     // A close is the right answer to what must be refused, and only to that.
     let passed = passed(&report);
     let refusals: Vec<&str> = passed
@@ -75,7 +81,7 @@ fn server_that_agrees_to_everything_fails_nearly_everywhere() {
         "pings",
         "when_the_session_ends",
     ];
-    let report = run_named(yes_man, |case| {
+    let report = run_named(yes_man, HASTY, |case| {
         !timed.iter().any(|word| case.name.contains(word))
     });
     let (passes, fails, _) = report.counts();
@@ -89,7 +95,8 @@ fn honest_answers_pass_and_lies_about_the_same_fail() {
     let pings = "pingreq_is_answered";
     let simple = "simple_client_ids_are_accepted";
     for honest in [identifiers, pings, simple] {
-        assert_eq!(outcome_of(yes_man, honest), Outcome::Pass, "{honest}");
+        let outcome = outcome_of(yes_man, PATIENT, honest);
+        assert_eq!(outcome, Outcome::Pass, "{honest}");
     }
     let lies: [(&str, &str, Answer); 7] = [
         ("PUBACK with another identifier", identifiers, |packet| {
@@ -122,7 +129,7 @@ fn honest_answers_pass_and_lies_about_the_same_fail() {
     ];
     for (lie, case, answer) in lies {
         assert!(
-            matches!(outcome_of(answer, case), Outcome::Fail(_)),
+            matches!(outcome_of(answer, HASTY, case), Outcome::Fail(_)),
             "{lie} was not noticed"
         );
     }
