@@ -20,7 +20,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::conn::Conn;
 use super::counters::DriverCounters;
 use super::lanes::Lanes;
-use super::limits::SCRATCH_BYTES;
+use super::limits::{SCRATCH_BYTES, TICK_BYTES};
 use super::ready::Ready;
 use crate::auth::AuthLine;
 use crate::storage::StoreLine;
@@ -131,7 +131,7 @@ pub(super) struct Core {
     pub(super) ready: Arc<Ready>,
     /// The list of them being worked through; kept for its memory.
     pub(super) turns: Vec<ConnId>,
-    /// Bytes read since the last flush.
+    /// Bytes that came from connections and other shards since the last flush.
     pub(super) tick_bytes: usize,
     /// The rings to other shards are full: publishers are not read.
     pub(super) reads_paused: bool,
@@ -233,27 +233,49 @@ impl Core {
         self.shard.connection_count() + self.lingering.len()
     }
 
-    /// Takes what other shards have sent. Returns whether more may be waiting.
+    /// Takes what other shards have sent, until the tick has had its share. Returns whether more may be waiting.
+    ///
+    /// Called by the bell's task, and in every tick: what others have sent since it rang then leaves with what the tick's
+    /// own connections have brought, in one write for each receiver. Whatever is left is the bell's, which was rung for
+    /// each batch.
     pub(super) fn receive_batches(&mut self) -> bool {
-        let now = self.shared.now();
         let mut more = false;
-        for from in 0..self.lanes.shard_count() {
-            for taken in 1..=super::lanes::RING_BATCHES {
-                let Some(mut batch) = self.lanes.receive(from) else {
-                    break;
-                };
-                self.shard
-                    .on_peer_batch(from, &mut batch, now, &mut self.fx);
-                self.lanes.give_back(from, batch);
-                more |= taken == super::lanes::RING_BATCHES;
+        if self.lanes.has_incoming() {
+            let now = self.shared.now();
+            let before = self.counters.batches_received;
+            let joining = self.flush_pending;
+            for from in 0..self.lanes.shard_count() {
+                more |= self.receive_from(from, now);
+            }
+            if joining {
+                self.counters.batches_joined += self.counters.batches_received - before;
             }
         }
-        // Also when nothing came: the bell may have meant room for our own messages.
-        if self.waits_for_room() && !self.flush_pending {
+        // Also when nothing came: the bell may have meant room for our own messages. And a tick that is full has to end.
+        if (more || self.waits_for_room()) && !self.flush_pending {
             self.request_flush();
         }
         self.after_event();
         more
+    }
+
+    /// One batch at least, so that what the shard's own connections bring cannot keep its neighbours waiting for ever.
+    fn receive_from(&mut self, from: usize, now: Time) -> bool {
+        for _ in 0..super::lanes::RING_BATCHES {
+            let Some((mut batch, bytes)) = self.lanes.receive(from) else {
+                return false;
+            };
+            self.tick_bytes += bytes;
+            self.shard
+                .on_peer_batch(from, &mut batch, now, &mut self.fx);
+            self.lanes.give_back(from, batch);
+            self.counters.batches_received += 1;
+            if self.tick_bytes >= TICK_BYTES {
+                self.counters.ticks_cut += 1;
+                break;
+            }
+        }
+        true
     }
 
     /// Whether something depends on what other shards take.

@@ -35,6 +35,10 @@ counters! {
     short_writes,
     /// Connections with more to write than one tick writes to one of them.
     writes_put_off,
+    /// Batches that came from other shards.
+    batches_received,
+    /// Of these, the ones that came while a tick was under way, and left together with it.
+    batches_joined,
     /// Wakes of other shards.
     peer_wakes,
     /// The most bytes that were under way to other shards at a time.

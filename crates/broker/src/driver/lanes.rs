@@ -181,8 +181,14 @@ impl<M: Weigh> Lanes<M> {
         self.times_overfull
     }
 
-    /// The next batch of the lane from a shard.
-    pub(crate) fn receive(&mut self, from: usize) -> Option<Vec<M>> {
+    /// Whether another shard has sent something.
+    pub(crate) fn has_incoming(&self) -> bool {
+        let mut lanes = self.incoming.iter().flatten();
+        lanes.any(|lane| !lane.batches.is_empty())
+    }
+
+    /// The next batch of the lane from a shard, and what it weighs.
+    pub(crate) fn receive(&mut self, from: usize) -> Option<(Vec<M>, usize)> {
         self.incoming.get_mut(from)?.as_mut()?.receive()
     }
 
@@ -279,14 +285,14 @@ struct Incoming<M> {
 }
 
 impl<M> Incoming<M> {
-    fn receive(&mut self) -> Option<Vec<M>> {
+    fn receive(&mut self) -> Option<(Vec<M>, usize)> {
         let batch = self.batches.pop().ok()?;
         self.in_ring.fetch_sub(batch.bytes, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         if self.starved.load(Ordering::Relaxed) && self.starved.swap(false, Ordering::Relaxed) {
             self.sender.notify_one();
         }
-        Some(batch.messages)
+        Some((batch.messages, batch.bytes))
     }
 }
 
@@ -356,6 +362,12 @@ mod tests {
         assert!(batches.iter().all(Vec::is_empty));
     }
 
+    fn taken(lanes: &mut Lanes<u32>) -> Option<Vec<u32>> {
+        let (batch, bytes) = lanes.receive(0)?;
+        assert_eq!(bytes, batch.len() * WEIGHT);
+        Some(batch)
+    }
+
     async fn rung(bell: &Notify) {
         tokio::time::timeout(Duration::from_secs(10), bell.notified())
             .await
@@ -366,8 +378,8 @@ mod tests {
     fn a_tick_is_one_batch_and_one_wake() {
         let (mut first, mut second) = pair();
         send(&mut first, 1, &[1, 2, 3]);
-        assert_eq!(second.receive(0), Some(vec![1, 2, 3]));
-        assert_eq!(second.receive(0), None);
+        assert_eq!(taken(&mut second), Some(vec![1, 2, 3]));
+        assert_eq!(taken(&mut second), None);
         assert_eq!(first.bells_rung(), 1);
         send(&mut first, 1, &[]);
         assert_eq!(first.bells_rung(), 1, "nothing to send, nobody woken");
@@ -379,7 +391,7 @@ mod tests {
         let mut batches = vec![Vec::new(), vec![1, 2, 3]];
         let memory = batches[1].as_ptr();
         first.send(&mut batches);
-        let mut batch = second.receive(0).unwrap();
+        let mut batch = taken(&mut second).unwrap();
         batch.clear();
         second.give_back(0, batch);
         batches[1].push(4);
@@ -395,13 +407,13 @@ mod tests {
             send(&mut first, 1, &[message]);
         }
         assert_eq!(first.backlog_len(), 3);
-        assert_eq!(second.receive(0), Some(vec![0]));
+        assert_eq!(taken(&mut second), Some(vec![0]));
         send(&mut first, 1, &[ring + 3]);
         assert_eq!(first.backlog_len(), 0);
         for message in 1..ring {
-            assert_eq!(second.receive(0), Some(vec![message]));
+            assert_eq!(taken(&mut second), Some(vec![message]));
         }
-        assert_eq!(second.receive(0), Some((ring..ring + 4).collect()));
+        assert_eq!(taken(&mut second), Some((ring..ring + 4).collect()));
     }
 
     /// The sender learns of new room even if it has nothing more to say.
@@ -492,7 +504,7 @@ mod tests {
         });
         let mut expected = 0;
         while expected < MESSAGES {
-            match second.receive(0) {
+            match taken(&mut second) {
                 Some(mut batch) => {
                     for message in batch.drain(..) {
                         assert_eq!(message, expected);
@@ -504,6 +516,6 @@ mod tests {
             }
         }
         sender.join().unwrap();
-        assert_eq!(second.receive(0), None);
+        assert_eq!(taken(&mut second), None);
     }
 }

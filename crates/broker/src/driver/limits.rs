@@ -9,7 +9,7 @@ pub(super) const SCRATCH_BYTES: usize = 256 << 10;
 /// message; a connection with more goes to the end of the queue. Counter: `reads_cut`.
 pub(super) const READ_BUDGET_BYTES: usize = 64 << 10;
 
-/// What all connections may bring in before the tick's effects leave, even if more are ready. Less than the
+/// What all connections and other shards may bring in before the tick's effects leave, even if more are ready. Less than the
 /// default outbox limit, so that many publishers to one quick reader do not overflow its outbox within one tick.
 /// Counter: `ticks_cut`.
 pub(super) const TICK_BYTES: usize = 256 << 10;

@@ -48,7 +48,8 @@ impl Future for Ticks {
 }
 
 impl Core {
-    /// One turn for each connection that was woken since the last tick; who is woken meanwhile comes next time.
+    /// One turn for each connection that was woken since the last tick, and one for the other shards; who is woken
+    /// meanwhile comes next time.
     fn give_turns(&mut self) {
         // The end of this tick follows: nobody needs to ask for it.
         self.flush_pending = true;
@@ -58,6 +59,7 @@ impl Core {
             self.turn(id);
         }
         self.turns = turns;
+        self.receive_batches();
     }
 
     /// Does what is due, sends what has collected, and says to when the timer is to be set, if it has to be.

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
-use martlet_engine::{AllowAll, Effects, Limits, LocalInterest, Policy, Shard, ShardConfig};
+use martlet_engine::{AllowAll, Effects, Limits, Policy, Shard, ShardConfig, shard_of};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::coop::unconstrained;
 
 use super::super::core::{Core, Permit, Shared};
 use super::super::lanes::Lanes;
 use super::super::limits::{CLOSED_MAX, READ_BUDGET_BYTES, TICK_BYTES};
+use crate::interest::SharedInterest;
 
 struct Bench {
     core: Core,
@@ -21,6 +22,11 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Self {
+        Self::several(1).await.pop().unwrap()
+    }
+
+    /// The shards of one broker.
+    async fn several(shard_count: usize) -> Vec<Self> {
         let shared = Arc::new(Shared {
             start: Instant::now(),
             mailboxes: Vec::new(),
@@ -29,20 +35,25 @@ impl Bench {
             connections_max: 1_000,
             store: None,
         });
-        let config = ShardConfig {
-            index: 0,
-            shard_count: 1,
-            seed: 1,
-            limits: Limits::default(),
-            policy: Policy::default(),
-            store: None,
-        };
-        let engine = Shard::new(config, Arc::new(LocalInterest), Box::new(AllowAll));
-        let lanes = Lanes::connect(1).pop().unwrap();
-        Self {
-            core: Core::new(0, engine, Effects::new(1), lanes, shared),
-            listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        let interest = Arc::new(SharedInterest::new(1));
+        let mut all = Vec::new();
+        for (index, lanes) in Lanes::connect(shard_count).into_iter().enumerate() {
+            let config = ShardConfig {
+                index,
+                shard_count,
+                seed: 1,
+                limits: Limits::default(),
+                policy: Policy::default(),
+                store: None,
+            };
+            let engine = Shard::new(config, interest.clone(), Box::new(AllowAll));
+            let fx = Effects::new(shard_count);
+            all.push(Self {
+                core: Core::new(index, engine, fx, lanes, Arc::clone(&shared)),
+                listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            });
         }
+        all
     }
 
     /// Both ends of a new connection, which the shard does not know yet.
@@ -168,6 +179,88 @@ async fn a_tick_that_brings_in_much_sends_before_it_ends() {
     let flushes = bench.core.counters.flushes - before;
     let least = (PUBLISHERS * READ_BUDGET_BYTES / TICK_BYTES) as u64 - 1;
     assert!(flushes >= least, "{flushes} of {least}");
+}
+
+/// Optimisation: what another shard has sent when a tick comes leaves with what the tick's own connections have brought.
+#[tokio::test(flavor = "current_thread")]
+async fn what_comes_from_everywhere_leaves_in_one_write() {
+    unconstrained(Box::pin(async {
+        let mut shards = Bench::several(2).await;
+        let mut there = shards.pop().unwrap();
+        let mut here = shards.pop().unwrap();
+        let mut subscriber = here.connected(&id_on(0, "s")).await;
+        let mut first = here.connected(&id_on(0, "p")).await;
+        let mut second = there.connected(&id_on(1, "p")).await;
+        subscriber
+            .write_all(b"\x82\x06\x00\x01\x00\x01t\x00")
+            .unwrap();
+        here.ready(1).await;
+        // The question for retained messages, its answer, SUBACK.
+        for _ in 0..2 {
+            here.tick();
+            there.tick();
+        }
+        expect(&mut subscriber, b"\x90\x03\x00\x01\x00");
+
+        second.write_all(b"\x30\x04\x00\x01tb").unwrap();
+        there.ready(1).await;
+        there.tick();
+        first.write_all(b"\x30\x04\x00\x01ta").unwrap();
+        let publisher = here.core.slots[1].clone().unwrap();
+        publisher.stream.readable().await.unwrap();
+        let before = here.core.counters;
+        here.tick();
+        assert_eq!(here.core.counters.batches_joined, before.batches_joined + 1);
+        assert_eq!(here.core.counters.writes, before.writes + 1);
+        expect(&mut subscriber, b"\x30\x04\x00\x01ta\x30\x04\x00\x01tb");
+        assert!(!here.core.receive_batches(), "nothing is left for the bell");
+    }))
+    .await;
+}
+
+/// What other shards have sent must not overflow one quick reader's outbox in one tick either.
+#[tokio::test(flavor = "current_thread")]
+async fn a_tick_takes_from_another_shard_no_more_than_its_share() {
+    unconstrained(Box::pin(async {
+        let mut shards = Bench::several(2).await;
+        let mut there = shards.pop().unwrap();
+        let mut here = shards.pop().unwrap();
+        let mut subscriber = here.connected(&id_on(0, "s")).await;
+        let mut publisher = there.connected(&id_on(1, "p")).await;
+        subscriber
+            .write_all(b"\x82\x06\x00\x01\x00\x01t\x00")
+            .unwrap();
+        here.ready(1).await;
+        for _ in 0..2 {
+            here.tick();
+            there.tick();
+        }
+        let burst = b"\x30\x0d\x00\x01t0123456789".repeat(READ_BUDGET_BYTES / 15 + 1);
+        let mut sent = 0;
+        while sent < 3 * TICK_BYTES {
+            publisher.write_all(&burst).unwrap();
+            there.ready(1).await;
+            there.tick();
+            sent += burst.len();
+        }
+        let mut ticks = 0;
+        while here.core.lanes.has_incoming() {
+            assert!(here.core.receive_batches() || !here.core.lanes.has_incoming());
+            assert!(
+                here.core.flush_pending,
+                "it asks for the end of a full tick"
+            );
+            here.core.end_tick(false);
+            ticks += 1;
+        }
+        assert!(ticks >= 3, "{ticks}");
+    }))
+    .await;
+}
+
+fn id_on(shard: usize, name: &str) -> String {
+    let mut ids = (0..).map(|n| format!("{name}{n}"));
+    ids.find(|id| shard_of(id, 2) == shard).unwrap()
 }
 
 /// The engine gives the index of a connection that it has closed to the next one, also before its end is done.
