@@ -145,12 +145,12 @@ impl Flow {
         {
             self.next = range.start;
             self.end = range.end;
+            drop_used_up(&mut self.later);
         }
     }
 
     fn is_owed(&self, sequence: u64) -> bool {
-        (self.next..self.end).contains(&sequence)
-            || self.later.iter().any(|range| range.contains(&sequence))
+        (self.next..self.end).contains(&sequence) || place_in(&self.later, sequence).is_some()
     }
 
     /// Everything owed below `sequence` goes missing.
@@ -187,19 +187,43 @@ impl Flow {
     }
 }
 
+/// Where a number is in a list of ranges, which only go up.
+fn place_in(ranges: &VecDeque<Range<u64>>, sequence: u64) -> Option<usize> {
+    let index = ranges.partition_point(|range| range.end <= sequence);
+    let is_here = ranges.get(index)?.contains(&sequence);
+    is_here.then_some(index)
+}
+
 /// Removes one number from a list of ranges; false if it is not in there.
+///
+/// A broker of two shards replays one half of the retained messages and then the other: fifty thousand ranges with one number
+/// each. So they are not looked through, and what is used up in the middle stays as an empty range: to close the
+/// gap for each message would make the tool slower than the brokers it measures.
 fn take(ranges: &mut VecDeque<Range<u64>>, sequence: u64) -> bool {
-    let Some(index) = ranges.iter().position(|range| range.contains(&sequence)) else {
+    let Some(index) = place_in(ranges, sequence) else {
         return false;
     };
-    let Some(range) = ranges.remove(index) else {
+    let Some(range) = ranges.get_mut(index) else {
         return false;
     };
-    let parts = [sequence + 1..range.end, range.start..sequence];
-    for part in parts.into_iter().filter(|part| !part.is_empty()) {
-        ranges.insert(index, part);
+    let behind = sequence + 1..range.end;
+    if sequence == range.start {
+        range.start = behind.start;
+        drop_used_up(ranges);
+    } else {
+        range.end = sequence;
+        if !behind.is_empty() {
+            ranges.insert(index + 1, behind);
+        }
     }
     true
+}
+
+/// The first range of a list is never an empty one.
+fn drop_used_up(ranges: &mut VecDeque<Range<u64>>) {
+    while ranges.front().is_some_and(Range::is_empty) {
+        ranges.pop_front();
+    }
 }
 
 /// A broker that drops half of everything must not make the tool's memory grow without end.
@@ -261,6 +285,10 @@ impl Window {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use crate::number::{Random, length};
+
     use super::{Arrival, Flow, MISSING_RANGES_MAX, Order, Window};
 
     fn arrivals(flow: &mut Flow, order: Order, sequences: &[u64]) -> Vec<Arrival> {
@@ -344,6 +372,30 @@ mod tests {
             arrivals(&mut flow, Order::Free, &[5, 4, 6]),
             [Arrival::Duplicate, Arrival::InOrder, Arrival::Unexpected]
         );
+    }
+
+    /// A broker of two shards replays each second message, then the others; and some come twice or were never owed.
+    #[test]
+    fn any_order_is_crossed_off_as_a_set_would() {
+        let mut random = Random::new(1);
+        for _ in 0..200 {
+            let mut flow = Flow::default();
+            let mut owed = BTreeSet::new();
+            let mut end = 0;
+            for _ in 0..=random.below(3) {
+                let start = end + random.below(3) as u64;
+                end = start + 1 + random.below(40) as u64;
+                flow.expect(start..end);
+                owed.extend(start..end);
+            }
+            for _ in 0..300 {
+                let sequence = random.below(length(end) + 2) as u64;
+                let arrival = flow.arrive(sequence, Order::Free, &mut Vec::new());
+                assert_eq!(arrival == Arrival::InOrder, owed.remove(&sequence));
+                assert_eq!(flow.owed(), owed.len() as u64);
+                assert!(owed.iter().all(|&owed| flow.is_owed(owed)));
+            }
+        }
     }
 
     #[test]

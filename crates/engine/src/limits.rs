@@ -76,7 +76,7 @@ pub struct Limits {
     /// `route_cache_restarts`.
     pub route_cache_entries_max: usize,
     /// Retained messages that one shard sends another in one answer; the rest is asked for when these have been sent.
-    /// Counter: `retained_chunks_cut`. An answer wakes two shards, and holds no copies, only references: 256 take 2 KiB.
+    /// Counter: `retained_chunks_cut`. An answer wakes two shards, and holds no copies, only references: 1,024 take 8 KiB.
     pub retained_chunk_messages: usize,
     /// Acknowledgements of one connection that wait for another shard or for the disk; beyond, it is not read until half of
     /// them have gone. A v5 client is held to its Receive Maximum before. Counter: `publishers_held`.
@@ -109,7 +109,7 @@ impl Default for Limits {
             group_queue_bytes_max: 16 << 20,
             memory_budget_bytes: 1 << 30,
             route_cache_entries_max: 16_384,
-            retained_chunk_messages: 256,
+            retained_chunk_messages: 1_024,
             held_answers_max: 1_024,
         }
     }
