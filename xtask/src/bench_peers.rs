@@ -2,9 +2,10 @@
 //! `docs/benchmarks.md` from what came out.
 //!
 //! Map: [`rows`] lists what is run, [`peers`] knows how each broker is started, [`page`] writes the table and the
-//! plots, [`durable`] is the part about storage, [`libraries`] that about client libraries. Here is the loop: for each
+//! plots, [`durable`] is the part about storage, [`crossing`] that about shards, [`libraries`] that about client libraries. Here is the loop: for each
 //! run, each row, each broker: start it on one core, load it from another, stop it.
 
+mod crossing;
 mod durable;
 mod libraries;
 mod page;
@@ -56,6 +57,9 @@ pub(crate) fn run(project: &Project, words: &[&str]) -> Result<(), Failure> {
                 println!("run {run}: {}: {}: {shown}", row.name, peer.name);
                 results.push(Outcome::new(peer, row.name, json));
             }
+        }
+        if options.wants(crossing::NAME) && !options.has_had_enough(run, &[crossing::NAME]) {
+            crossing::run(project, &martlet, &peers, &options, &mut results);
         }
         for peer in &durable {
             if options.has_had_enough(run, &[durable::NAME]) {

@@ -96,6 +96,21 @@ mod tests {
         assert_eq!(owner_of_group("$share/g/a/#", 1), 0);
     }
 
+    /// `xtask bench-peers` measures with them what crossing costs.
+    #[test]
+    fn the_pairs_of_the_benchmark_live_where_it_says() {
+        for (prefix, crosses) in [("home-4995-", false), ("away-426143-", true)] {
+            let mut homes = [0_u32; 2];
+            for pair in 0..16 {
+                let publisher = shard_of(&format!("{prefix}{pair}"), 2);
+                let subscriber = shard_of(&format!("{prefix}{}", 16 + pair), 2);
+                assert_eq!(publisher != subscriber, crosses, "{prefix}{pair}");
+                homes[publisher] += 1;
+            }
+            assert!(homes[0].abs_diff(homes[1]) <= 2, "{prefix} {homes:?}");
+        }
+    }
+
     const GOLDEN: [(&str, u64, u8); 4] = [
         ("", 0xefd0_1f60_ba99_2926, 239),
         ("a", 0x82a2_a958_a9be_ce5b, 130),

@@ -7,9 +7,10 @@ use crate::files::Project;
 use crate::steps::Failure;
 
 use super::Outcome;
+use super::crossing::LOADS;
 use super::durable::COLUMNS;
 use super::libraries::QOS;
-use super::peers::Peer;
+use super::peers::{MARTLET, Peer, TWO_SHARDS};
 use super::rows::{Metric, Row, number};
 
 /// Everything that the page says.
@@ -59,10 +60,45 @@ impl Page<'_> {
             self.write_table(&mut text, rows.filter(|row| row.group == Some(group)));
             let _ = write!(text, "\n![{group}](benchmarks/growth-{}.svg)\n", index + 1);
         }
+        self.write_crossing(&mut text);
         self.write_durable(&mut text);
         self.write_libraries(&mut text);
         self.write_commands(&mut text);
         text
+    }
+
+    fn write_crossing(&self, text: &mut String) {
+        let cost = |peer: &str, row: &str| {
+            median(
+                self.named(peer, row)
+                    .filter_map(|json| Metric::Cpu.figure(json)),
+            )
+        };
+        let mut lines = String::new();
+        for load in &LOADS {
+            let (none, all) = (load.at_home.row, load.crossing.row);
+            let (Some(one), Some(home), Some(away)) = (
+                cost(MARTLET, none),
+                cost(TWO_SHARDS, none),
+                cost(TWO_SHARDS, all),
+            ) else {
+                continue;
+            };
+            let _ = writeln!(
+                lines,
+                "| {} | {} | {} | {} | {:.3} | {:.2} |",
+                load.name,
+                shown(one),
+                shown(home),
+                shown(away),
+                away - home,
+                away / one,
+            );
+        }
+        if !lines.is_empty() {
+            text.push_str(CROSSING_HEAD);
+            text.push_str(&lines);
+        }
     }
 
     fn write_durable(&self, text: &mut String) {
@@ -180,7 +216,7 @@ impl Page<'_> {
                 .map_or_else(String::new, |target| format!("≤ {target}"));
             let ratio = self
                 .median(row, "mosquitto")
-                .zip(self.median(row, "Martlet"))
+                .zip(self.median(row, MARTLET))
                 .filter(|(_, martlet)| *martlet > 0.0)
                 .map_or_else(String::new, |(other, martlet)| {
                     format!("{:.1}", other / martlet)
@@ -201,6 +237,12 @@ impl Page<'_> {
         );
         for row in self.rows {
             let _ = writeln!(text, "{:<45} {}", row.name, row.arguments);
+        }
+        let ways = LOADS
+            .iter()
+            .flat_map(|load| [&load.at_home, &load.crossing]);
+        for way in ways.filter(|way| self.results.iter().any(|result| result.row == way.row)) {
+            let _ = writeln!(text, "{:<45} {}", way.row, way.arguments);
         }
         for column in COLUMNS.iter().filter(|_| !self.durable.is_empty()) {
             let _ = writeln!(text, "{:<45} {}", column.row, column.arguments);
@@ -351,6 +393,15 @@ is CPU time of the broker's process, user and system, for each delivered message
 far steadier than throughput. The broker has one core, `martlet bench` another; 64 bytes of payload and no persistence
 unless the row says otherwise. Lost messages, if any, are shown beside the figure.
 
+";
+const CROSSING_HEAD: &str = "
+## Crossing shards
+
+16 pairs. Their client identifiers are chosen so that with two shards no pair, or each pair, has its publisher on one shard and
+its subscriber on the other; half of the pairs would cross by chance. CPU of the broker for each message, in µs.
+
+| | one shard | two, none crosses | two, all cross | a crossing | two, all cross ÷ one |
+|---|---|---|---|---|---|
 ";
 const DURABLE_HEAD: &str = "
 ## Durability

@@ -34,7 +34,7 @@ impl Peer {
     /// Martlet, and all that are installed or were asked for.
     pub(crate) fn all(martlet: &str, asked: &[(String, String)]) -> Vec<Self> {
         let mut peers = vec![Self {
-            name: "Martlet".to_owned(),
+            name: MARTLET.to_owned(),
             version: version(martlet, "--version"),
             command: format!(
                 "{martlet} broker --listen 127.0.0.1:{{port}} --shards 1 --durability memory"
@@ -308,6 +308,8 @@ fn version(program: &str, flag: &str) -> String {
     text.lines().next().unwrap_or_default().trim().to_owned()
 }
 
+/// The name of Martlet on one core.
+pub(crate) const MARTLET: &str = "Martlet";
 /// The name of Martlet with a shard on each of two cores.
 pub(crate) const TWO_SHARDS: &str = "Martlet, 2 shards";
 /// How long a start may take; one that has much to load included.
