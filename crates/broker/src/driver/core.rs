@@ -137,6 +137,8 @@ pub(super) struct Core {
     pub(super) reads_paused: bool,
     /// The tick's end is ahead: what is found now leaves with it.
     pub(super) flush_pending: bool,
+    /// When the tick under way began, or the last one.
+    pub(super) tick_began: Time,
     /// When the timer goes off.
     pub(super) timer_armed: Option<Time>,
     pub(super) counters: DriverCounters,
@@ -190,6 +192,7 @@ impl Core {
             tick_bytes: 0,
             reads_paused: false,
             flush_pending: false,
+            tick_began: Time::default(),
             timer_armed: None,
             counters: DriverCounters::default(),
         }

@@ -47,6 +47,8 @@ counters! {
     rings_full,
     /// How often nothing was read because other shards did not keep up.
     reads_paused,
+    /// How often the shard's thread stood still for so long that no client's silence meanwhile was counted.
+    held_up,
     /// How often so much was under way from this shard that no shard read anything.
     overfull,
     /// Sockets given to their home shard.

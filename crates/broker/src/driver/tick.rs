@@ -7,9 +7,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use martlet_engine::Time;
 use tokio::time::{Instant, Sleep};
 
 use super::core::{Core, Local};
+use super::limits::HELD_UP_MS;
 
 /// Does the ticks of a shard, one each time it is polled.
 ///
@@ -53,6 +55,7 @@ impl Core {
     fn give_turns(&mut self) {
         // The end of this tick follows: nobody needs to ask for it.
         self.flush_pending = true;
+        self.tick_began = self.shared.now();
         let mut turns = std::mem::take(&mut self.turns);
         self.ready.take(&mut turns);
         for id in turns.drain(..) {
@@ -65,6 +68,7 @@ impl Core {
     /// Does what is due, sends what has collected, and says to when the timer is to be set, if it has to be.
     fn end_tick(&mut self, fired: bool) -> Option<Duration> {
         let now = self.shared.now();
+        self.excuse_if_held_up(now);
         if self.shard.next_deadline().is_some_and(|due| due <= now) {
             self.shard.on_timer(now, &mut self.fx);
         }
@@ -89,6 +93,28 @@ impl Core {
                 Some(Duration::from_millis(millis))
             }
         }
+    }
+}
+
+impl Core {
+    /// If this thread stood still for long, what clients sent meanwhile may not have been read yet: from now on they have
+    /// their Keep Alive again. A machine that was suspended, or had too much to do, must not drop its clients for that.
+    fn excuse_if_held_up(&mut self, now: Time) {
+        let expected = self
+            .timer_armed
+            .map_or(self.tick_began, |armed| armed.min(self.tick_began));
+        let late_ms = now.millis_since(expected);
+        // While reads are paused, nobody is blamed anyway, and that has to stay so.
+        if late_ms < HELD_UP_MS || self.reads_paused {
+            return;
+        }
+        self.counters.held_up += 1;
+        self.shard.on_reads_resumed(now);
+        tracing::warn!(
+            shard = self.index,
+            late_ms,
+            "held up: this thread did not run; the clients' Keep Alive counts from now on"
+        );
     }
 }
 

@@ -83,10 +83,27 @@ impl Bench {
         self.core.end_tick(false);
     }
 
+    /// Lets the clock go on; the real one does, too.
+    fn jump(&mut self, by: Duration) {
+        let old = &self.core.shared;
+        self.core.shared = Arc::new(Shared {
+            start: old.start.checked_sub(by).unwrap(),
+            mailboxes: Vec::new(),
+            auth: None,
+            connections: AtomicUsize::new(0),
+            connections_max: old.connections_max,
+            store: None,
+        });
+    }
+
     /// A connected client.
     async fn connected(&mut self, id: &str) -> Client {
+        self.connected_by(&connect(id)).await
+    }
+
+    async fn connected_by(&mut self, connect: &[u8]) -> Client {
         let (mut client, stream) = self.pair().await;
-        client.write_all(&connect(id)).unwrap();
+        client.write_all(connect).unwrap();
         stream.readable().await.unwrap();
         self.open(stream);
         self.tick();
@@ -292,6 +309,37 @@ async fn a_connection_opened_in_the_tick_in_which_another_ends_does_not_take_its
         tokio::task::yield_now().await;
     }
     expect(&mut beginning, b"\x20\x02\x00\x00");
+}
+
+/// A suspended machine, or one with too much to do, must not drop all its clients when it goes on.
+#[tokio::test(flavor = "current_thread")]
+async fn what_came_while_the_thread_stood_still_is_read_before_anybody_is_called_silent() {
+    let mut bench = Bench::new().await;
+    let mut packet = connect("steady");
+    packet[11] = 1; // Keep Alive
+    let mut client = bench.connected_by(&packet).await;
+    bench.tick();
+    client.write_all(b"\xC0\x00").unwrap();
+    bench.jump(Duration::from_secs(10));
+    // It stood still after it had looked for what there was to be read.
+    bench.core.end_tick(true);
+    assert_eq!(bench.core.shard.connection_count(), 1);
+    assert_eq!(bench.core.counters.held_up, 1);
+    bench.ready(1).await;
+    bench.tick();
+    expect(&mut client, b"\xD0\x00");
+
+    // While the thread runs, silence counts.
+    let mut steps = 0;
+    while bench.core.shard.connection_count() == 1 {
+        bench.jump(Duration::from_millis(100));
+        let now = bench.core.shared.now();
+        let fired = bench.core.timer_armed.is_some_and(|armed| armed <= now);
+        bench.core.give_turns();
+        bench.core.end_tick(fired);
+        steps += 1;
+        assert!(steps < 1_000, "it is never called silent");
+    }
 }
 
 /// An idle shard has nothing to do, and no timer that would wake it to find that out.
