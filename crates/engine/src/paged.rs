@@ -41,6 +41,11 @@ impl<T> Paged<T> {
         self.pages.push(page);
     }
 
+    /// Takes the last page away, with all that is in it.
+    pub(crate) fn pop_page(&mut self) -> Vec<T> {
+        self.pages.pop().unwrap_or_default()
+    }
+
     #[inline]
     pub(crate) fn get(&self, index: usize) -> Option<&T> {
         self.pages.get(index / PAGE_LEN)?.get(index % PAGE_LEN)
@@ -65,7 +70,7 @@ impl<T> Paged<T> {
 }
 
 /// Values of one page. A power of two.
-const PAGE_LEN: usize = 512;
+pub(crate) const PAGE_LEN: usize = 512;
 /// Values that the first page has room for at first.
 const FIRST_LEN: usize = 4;
 

@@ -2,18 +2,43 @@
 //!
 //! Sessions and connections live here. A key names a slot *and* the generation of its tenant, so a key kept in a
 //! timer, in the dirty list or in a peer's message finds nothing, rather than a stranger, after the slot was reused.
+//!
+//! ```text
+//! slots    | a . b c | . . d . | . . . . |      pages of the paged vector; `.` is vacant
+//! pages    | 3 used  | 1 used  | 0 used -> given back, since the page in front of it has room enough
+//! ```
+//! The lowest page with room is filled first, so what a storm has left behind empties from its end.
 
+use alloc::vec::Vec;
 use core::fmt;
 use core::num::NonZeroU32;
 
-use crate::paged::Paged;
+use crate::paged::{PAGE_LEN, Paged};
 
 /// Values of one kind in reused slots; indices stay dense, so side tables may be plain vectors.
 pub(crate) struct Slab<T> {
     slots: Paged<Slot<T>>,
-    /// Head of the list of vacant slots, or [`END`].
-    vacant: u32,
+    /// What is known of each page of `slots`.
+    pages: Vec<Page>,
+    /// No page before this one has a vacant slot.
+    first_with_room: usize,
+    /// The generation that a new slot begins with: no key of a slot that was given back has it, or a later one.
+    newest: NonZeroU32,
     len: usize,
+}
+
+#[derive(Clone, Copy)]
+struct Page {
+    /// Head of the list of its vacant slots, or [`END`].
+    vacant: u32,
+    /// How many of its slots have a tenant.
+    used: u32,
+}
+
+impl Page {
+    const fn is_sparse(self) -> bool {
+        self.used as usize <= PAGE_LEN / 2
+    }
 }
 
 /// Names one value for as long as it lives; never names another one afterwards.
@@ -29,7 +54,9 @@ impl<T> Slab<T> {
     pub(crate) const fn new() -> Self {
         Self {
             slots: Paged::new(),
-            vacant: END,
+            pages: Vec::new(),
+            first_with_room: 0,
+            newest: FIRST_GENERATION,
             len: 0,
         }
     }
@@ -39,31 +66,48 @@ impl<T> Slab<T> {
         self.len
     }
 
-    /// Stores a value, in the slot that was freed last if there is one.
+    /// Stores a value, in the slot of the lowest page with room that was freed last, if there is one.
     pub(crate) fn insert(&mut self, value: T) -> Key {
         self.len += 1;
-        let reused = self.vacant;
-        if let Some(slot) = self.slots.get_mut(reused as usize)
+        // A million values are 2,000 pages of 8 bytes; mostly it is the first that is looked at.
+        let full = |page: &Page| page.vacant == END;
+        let behind = self.pages.iter().skip(self.first_with_room);
+        self.first_with_room += behind.take_while(|page| full(page)).count();
+        if let Some(page) = self.pages.get_mut(self.first_with_room)
+            && let index = page.vacant
+            && let Some(slot) = self.slots.get_mut(index as usize)
             && let Tenant::Vacant { next } = slot.tenant
         {
-            self.vacant = next;
+            page.vacant = next;
+            page.used += 1;
             slot.tenant = Tenant::Occupied(value);
             return Key {
-                index: reused,
+                index,
                 generation: slot.generation,
             };
         }
+        self.push(value)
+    }
+
+    fn push(&mut self, value: T) -> Key {
         let index = u32::try_from(self.slots.len()).unwrap_or(END);
         // The limits on connections and sessions lie far below; going on would hand out one key twice.
         assert!(index != END, "a slab holds fewer than 2^32 - 1 values");
+        if self.slots.len().is_multiple_of(PAGE_LEN) {
+            self.pages.push(Page {
+                vacant: END,
+                used: 0,
+            });
+        }
+        if let Some(last) = self.pages.last_mut() {
+            last.used += 1;
+        }
+        let generation = self.newest;
         self.slots.push(Slot {
-            generation: FIRST_GENERATION,
+            generation,
             tenant: Tenant::Occupied(value),
         });
-        Key {
-            index,
-            generation: FIRST_GENERATION,
-        }
+        Key { index, generation }
     }
 
     /// Takes the value out; the key (and every copy of it) is dead from now on.
@@ -72,11 +116,34 @@ impl<T> Slab<T> {
         if slot.generation != key.generation || matches!(slot.tenant, Tenant::Vacant { .. }) {
             return None;
         }
-        let gone = core::mem::replace(&mut slot.tenant, Tenant::Vacant { next: self.vacant });
+        let at = key.index as usize / PAGE_LEN;
+        let page = self.pages.get_mut(at)?;
+        let gone = core::mem::replace(&mut slot.tenant, Tenant::Vacant { next: page.vacant });
         slot.generation = slot.generation.checked_add(1).unwrap_or(FIRST_GENERATION);
-        self.vacant = key.index;
+        page.vacant = key.index;
+        page.used -= 1;
+        let sparse = page.is_sparse();
+        self.first_with_room = self.first_with_room.min(at);
         self.len -= 1;
+        if sparse {
+            self.give_back_pages();
+        }
         gone.into_value()
+    }
+
+    /// Gives back the last pages as long as nobody lives there and half a page in front of them is vacant: less, and one
+    /// who comes and goes would make and give back a page each time.
+    fn give_back_pages(&mut self) {
+        while let [.., before, last] = self.pages.as_slice()
+            && last.used == 0
+            && before.is_sparse()
+        {
+            let gone = self.slots.pop_page();
+            let generations = gone.iter().map(|slot| slot.generation);
+            self.newest = generations.fold(self.newest, Ord::max);
+            self.pages.pop();
+        }
+        self.first_with_room = self.first_with_room.min(self.pages.len());
     }
 
     pub(crate) fn get(&self, key: Key) -> Option<&T> {
@@ -192,7 +259,7 @@ const FIRST_GENERATION: NonZeroU32 = NonZeroU32::MIN;
 
 #[cfg(test)]
 mod tests {
-    use super::{Key, Slab};
+    use super::{Key, PAGE_LEN, Slab};
     use alloc::collections::BTreeMap;
     use alloc::vec::Vec;
     use core::num::NonZeroU32;
@@ -209,6 +276,50 @@ mod tests {
         assert_eq!(slab.get_mut(first), None);
         assert_eq!(slab.remove(first), None);
         assert_eq!(slab.get(second), Some(&"second"));
+    }
+
+    /// A storm of clients has come and gone; a few are left.
+    #[test]
+    fn what_a_storm_has_taken_is_given_back() {
+        let mut slab = Slab::new();
+        let keys: Vec<Key> = (0..10 * PAGE_LEN).map(|n| slab.insert(n)).collect();
+        assert_eq!(slab.slots.capacity(), 10 * PAGE_LEN);
+        let (stay, go) = keys.split_at(PAGE_LEN / 2);
+        for key in go {
+            slab.remove(*key).unwrap();
+        }
+        assert_eq!(slab.slots.capacity(), PAGE_LEN);
+        // Not one key of them answers to those who come now.
+        let new: Vec<Key> = (0..10 * PAGE_LEN).map(|n| slab.insert(n)).collect();
+        assert!(go.iter().all(|key| slab.get(*key).is_none()));
+        assert!(new.iter().all(|key| slab.get(*key).is_some()));
+        assert!((0..).zip(stay).all(|(n, key)| slab.get(*key) == Some(&n)));
+    }
+
+    /// Optimisation: somebody at the edge of a page does not make a page each time.
+    #[test]
+    fn a_page_is_not_given_back_for_one_vacant_slot() {
+        let mut slab = Slab::new();
+        let full: Vec<Key> = (0..2 * PAGE_LEN).map(|n| slab.insert(n)).collect();
+        let one = slab.insert(0);
+        slab.remove(one);
+        assert_eq!(slab.slots.capacity(), 3 * PAGE_LEN);
+        for key in &full[PAGE_LEN..] {
+            assert_eq!(slab.remove(*key).is_some(), slab.get(*key).is_none());
+        }
+        // Both pages at the end are vacant, and the first one is full: one of them is kept.
+        assert_eq!(slab.slots.capacity(), 2 * PAGE_LEN);
+    }
+
+    #[test]
+    fn the_lowest_page_with_room_is_filled_first() {
+        let mut slab = Slab::new();
+        let keys: Vec<Key> = (0..4 * PAGE_LEN).map(|n| slab.insert(n)).collect();
+        for index in [3 * PAGE_LEN + 1, PAGE_LEN + 7, 5] {
+            slab.remove(keys[index]);
+        }
+        let taken = [(); 4].map(|()| slab.insert(0).index as usize);
+        assert_eq!(taken, [5, PAGE_LEN + 7, 3 * PAGE_LEN + 1, 4 * PAGE_LEN]);
     }
 
     #[test]
@@ -229,6 +340,29 @@ mod tests {
     }
 
     proptest! {
+        /// Many come and go at a time, over several pages.
+        #[test]
+        fn keys_stay_true_while_pages_come_and_go(
+            crowds in prop::collection::vec((any::<bool>(), 1..3 * PAGE_LEN, any::<usize>()), 1..12),
+        ) {
+            let (mut slab, mut here, mut gone) = (Slab::new(), Vec::new(), Vec::new());
+            for (come, count, start) in crowds {
+                for step in 0..count {
+                    if come || here.is_empty() {
+                        here.push((slab.insert(step), step));
+                    } else {
+                        let (key, value) = here.swap_remove((start / 7 + step * 31) % here.len());
+                        prop_assert_eq!(slab.remove(key), Some(value));
+                        gone.push(key);
+                    }
+                }
+                prop_assert_eq!(slab.len(), here.len());
+                prop_assert!(here.iter().all(|(key, value)| slab.get(*key) == Some(value)));
+                prop_assert!(gone.iter().all(|key| slab.get(*key).is_none()));
+                prop_assert_eq!(slab.iter().count(), here.len());
+            }
+        }
+
         #[test]
         fn behaves_like_a_map(operations in prop::collection::vec((any::<bool>(), 0_usize..40), 1..200)) {
             let mut slab = Slab::new();
