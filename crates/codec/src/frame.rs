@@ -66,6 +66,22 @@ pub fn decode(input: &[u8], rules: Rules) -> Result<Decoded<'_>, DecodeError> {
     decode_any(input, rules)
 }
 
+/// How long the first packet of `input` says to be, fixed header included; nothing else of it is looked at.
+///
+/// `None` as long as the length itself is not whole, and if it is no length.
+///
+/// ```
+/// assert_eq!(martlet_codec::packet_len(&[0x30, 0x80, 0x01, 7]), Some(3 + 128));
+/// assert_eq!(martlet_codec::packet_len(&[0x30, 0x80]), None);
+/// ```
+#[must_use]
+pub fn packet_len(input: &[u8]) -> Option<usize> {
+    match VariableByteInteger::parse(input.get(1..)?) {
+        VariableByteInteger::Whole { value, length, .. } => Some(1 + length + value as usize),
+        VariableByteInteger::Incomplete | VariableByteInteger::TooLong => None,
+    }
+}
+
 /// As [`decode`], for every packet and every fault.
 pub(crate) fn decode_any(input: &[u8], rules: Rules) -> Result<Decoded<'_>, DecodeError> {
     let Some((&first, behind_first)) = input.split_first() else {

@@ -68,7 +68,7 @@ pub use connect::{Connect, ConnectPeek, Will, peek_connect};
 pub use disconnect::{Auth, Disconnect};
 pub use error::{DecodeError, DecodeErrorKind, EncodeError};
 pub use field::Field;
-pub use frame::{Decoded, Rules, decode};
+pub use frame::{Decoded, Rules, decode, packet_len};
 pub use packet::Packet;
 pub use properties::{
     Properties, PropertiesBuf, PropertiesIter, RawPropertiesIter, SubscriptionIdentifiers,

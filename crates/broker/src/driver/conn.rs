@@ -11,7 +11,7 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::io::{self, Read};
+use std::io::{self, Read as _};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::task::{Context, Waker};
@@ -25,6 +25,7 @@ use super::core::{Core, Mail, Permit};
 use super::limits::{
     CLOSED_MAX, LINGER_BYTES, READ_BUDGET_BYTES, TAIL_IN_SCRATCH_BYTES, TICK_BYTES,
 };
+use super::tail::{Tail, read_behind_tail};
 use crate::layer::{ByteLayer, Plain};
 
 /// A connection of this shard.
@@ -47,17 +48,6 @@ pub(super) struct Conn {
     /// Gives the connection a turn.
     signal: Waker,
     permit: Permit,
-}
-
-/// In a box: most connections have none at any moment, and it costs them one word.
-#[derive(Debug)]
-struct Tail(Vec<u8>);
-
-impl Tail {
-    /// An empty tail owns no memory: an idle connection holds no buffer.
-    fn of(bytes: Vec<u8>) -> Option<Box<Self>> {
-        (!bytes.is_empty()).then(|| Box::new(Self(bytes)))
-    }
 }
 
 /// Where a connection stands; see the diagram of the module.
@@ -99,6 +89,9 @@ impl Conn {
         self.wake();
     }
 }
+
+/// What a read has brought: how many bytes, and whether the socket is empty now.
+type Read = (usize, bool);
 
 /// What a step of a turn comes to.
 enum Step {
@@ -236,52 +229,82 @@ impl Core {
     fn read(&mut self, conn: &Rc<Conn>) -> Step {
         let mut tail = conn.take_tail();
         let step = self.read_behind(&mut tail, conn);
-        conn.tail.set(Tail::of(tail));
+        if tail.is_empty() {
+            self.spare.take_back(tail);
+            let bytes = self.spare.bytes() as u64;
+            self.counters.spare_bytes_max = self.counters.spare_bytes_max.max(bytes);
+        } else {
+            conn.tail.set(Tail::of(tail));
+        }
         step
     }
 
     fn read_behind(&mut self, tail: &mut Vec<u8>, conn: &Rc<Conn>) -> Step {
-        // A short tail goes to the front of the scratch buffer; behind a long one the new bytes are appended.
-        let in_scratch = tail.len() <= TAIL_IN_SCRATCH_BYTES;
-        let offset = if in_scratch { tail.len() } else { 0 };
-        let room = self.scratch.get_mut(offset..).unwrap_or_default();
-        let room_len = room.len().min(READ_BUDGET_BYTES);
-        let room = room.get_mut(..room_len).unwrap_or_default();
         self.counters.reads += 1;
-        let (count, emptied) = match read_socket(&conn.stream, room) {
-            Ok((0, _)) => return self.transport_closed(conn, TransportClose::Eof),
-            Ok(read) => read,
+        let in_scratch = tail.len() <= TAIL_IN_SCRATCH_BYTES;
+        let read = if in_scratch {
+            self.read_to_scratch(tail.len(), conn)
+        } else {
+            self.read_to_tail(tail, conn)
+        };
+        let (arrived, emptied) = match read {
+            Ok(Some(read)) => read,
+            Ok(None) => return self.transport_closed(conn, TransportClose::Eof),
             Err(error) => {
                 return step_of(&error)
                     .unwrap_or_else(|| self.transport_closed(conn, TransportClose::Error));
             }
         };
-        let wire = room.get_mut(..count).unwrap_or_default();
-        let mut layer = conn.layer.take();
-        let ingested = layer.ingest(wire);
-        conn.layer.set(layer);
-        let Ok(arrived) = ingested else {
-            return self.transport_closed(conn, TransportClose::Error);
-        };
-        self.tick_bytes += count;
-        self.counters.reads_cut += u64::from(!emptied);
         let now = self.shared.now();
         if in_scratch {
+            let offset = tail.len();
             if let Some(front) = self.scratch.get_mut(..offset) {
                 front.copy_from_slice(tail);
             }
             let all = self.scratch.get(..offset + arrived).unwrap_or_default();
             let consumed = self.shard.on_bytes(conn.id, all, now, &mut self.fx);
-            tail.clear();
-            tail.extend_from_slice(all.get(consumed..).unwrap_or_default());
+            self.spare
+                .keep(tail, all.get(consumed..).unwrap_or_default());
         } else {
-            let arrived = self.scratch.get(..arrived).unwrap_or_default();
-            tail.extend_from_slice(arrived);
             let consumed = self.shard.on_bytes(conn.id, tail, now, &mut self.fx);
             tail.drain(..consumed.min(tail.len()));
         }
         self.counters.tails_kept += u64::from(!tail.is_empty());
         self.after_bytes(conn, emptied)
+    }
+
+    /// Reads into the scratch buffer, behind room for a short tail: how many bytes of the protocol, and whether the
+    /// socket is empty now. `None`: nothing comes any more.
+    fn read_to_scratch(&mut self, tail_len: usize, conn: &Conn) -> io::Result<Option<Read>> {
+        let room = self.scratch.get_mut(tail_len..).unwrap_or_default();
+        let room_len = room.len().min(READ_BUDGET_BYTES);
+        let room = room.get_mut(..room_len).unwrap_or_default();
+        let (count, emptied) = read_socket(&conn.stream, room)?;
+        self.tick_bytes += count;
+        if count == 0 {
+            return Ok(None);
+        }
+        self.counters.reads_cut += u64::from(!emptied);
+        let arrived = peel(conn, room.get_mut(..count).unwrap_or_default())?;
+        Ok(Some((arrived, emptied)))
+    }
+
+    /// As [`Core::read_to_scratch`], but straight behind a long tail.
+    fn read_to_tail(&mut self, tail: &mut Vec<u8>, conn: &Conn) -> io::Result<Option<Read>> {
+        let before = tail.len();
+        let memory = tail.capacity();
+        let room = self.spare.make_room(tail);
+        self.counters.tails_grown += u64::from(memory != tail.capacity());
+        self.counters.reads_in_place += 1;
+        let (count, emptied) = read_behind_tail(&conn.stream, tail, room)?;
+        self.tick_bytes += count;
+        if count == 0 {
+            return Ok(None);
+        }
+        self.counters.reads_cut += u64::from(count == READ_BUDGET_BYTES);
+        let arrived = peel(conn, tail.get_mut(before..).unwrap_or_default())?;
+        tail.truncate(before + arrived);
+        Ok(Some((arrived, emptied)))
     }
 
     /// Presents the kept bytes again: the engine has asked for it, or they came with a hand-over.
@@ -363,6 +386,14 @@ fn step_of(error: &io::Error) -> Option<Step> {
     } else {
         None
     }
+}
+
+/// Leaves the bytes of the protocol at the front of what came from the wire, and says how many they are.
+fn peel(conn: &Conn, wire: &mut [u8]) -> io::Result<usize> {
+    let mut layer = conn.layer.take();
+    let arrived = layer.ingest(wire);
+    conn.layer.set(layer);
+    arrived.map_err(io::Error::other)
 }
 
 /// One read: how many bytes, and whether the socket is empty now.

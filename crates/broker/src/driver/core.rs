@@ -22,6 +22,7 @@ use super::counters::DriverCounters;
 use super::lanes::Lanes;
 use super::limits::{SCRATCH_BYTES, TICK_BYTES};
 use super::ready::Ready;
+use super::tail::Spare;
 use crate::auth::AuthLine;
 use crate::storage::StoreLine;
 
@@ -119,6 +120,8 @@ pub(super) struct Core {
     pub(super) slots: Vec<Option<Rc<Conn>>>,
     /// The one buffer that all sockets are read into.
     pub(super) scratch: Box<[u8]>,
+    /// Memory for the next large packet.
+    pub(super) spare: Spare,
     /// Connections to be written again: writable after a short write, or with more than one tick's worth.
     pub(super) rewrite: Vec<ConnId>,
     /// The list being worked through by a flush; kept for its memory.
@@ -183,6 +186,7 @@ impl Core {
             shared,
             slots: Vec::new(),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
+            spare: Spare::default(),
             rewrite: Vec::new(),
             writing: Vec::new(),
             lingering: HashMap::new(),

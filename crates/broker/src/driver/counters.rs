@@ -55,6 +55,12 @@ counters! {
     handovers,
     /// Torn tails kept for the next read.
     tails_kept,
+    /// Reads of the rest of a large packet, straight behind what there was of it.
+    reads_in_place,
+    /// How often what there was of a large packet had to be moved, for memory for more.
+    tails_grown,
+    /// The most memory that was kept for the next large packet.
+    spare_bytes_max,
     /// Connections closed at accept because there were as many as there may be.
     connections_refused,
     /// How often accepting was paused because of an error of the system.

@@ -12,8 +12,8 @@
 //!                             closes, one write per dirty connection
 //! ```
 //! Map: `run` is the thread, `core` what it owns, `tick` the task that does the ticks, `ready` who has a turn in
-//! it, `conn` one connection, `flush` the end of the tick, `lanes` the rings between shards, `accept` the listening sockets,
-//! `limits` the driver's bounds, `counters` what shows them.
+//! it, `conn` one connection, `tail` the packet that it is in the middle of, `flush` the end of the tick, `lanes` the rings
+//! between shards, `accept` the listening sockets, `limits` the driver's bounds, `counters` what shows them.
 
 mod accept;
 mod conn;
@@ -24,6 +24,7 @@ mod lanes;
 mod limits;
 mod ready;
 mod run;
+mod tail;
 mod tick;
 
 pub use self::core::ShardReport;

@@ -69,3 +69,19 @@ fn an_emptied_socket_is_not_read_again_to_find_out() {
     let reads = total(&broker, |shard| shard.driver.reads) - before;
     assert_eq!(reads, 100);
 }
+
+/// Optimisation: what is behind the first read of a large packet goes straight to where the packet is put together, which is
+/// moved a few times for its sixteen reads and more.
+#[test]
+fn a_large_packet_is_read_in_place() {
+    let broker = broker(1);
+    let mut client = Client::v3(&broker, "large");
+    client.send(&[publish("t", &vec![7; 1_000_000]), b"\xc0\x00".to_vec()].concat());
+    client.expect(b"\xd0\x00");
+    assert!(total(&broker, |shard| shard.driver.reads_in_place) >= 15);
+    let grown = total(&broker, |shard| shard.driver.tails_grown);
+    // The first read brings 64 KiB, or whatever had come by then; from there to all of it it is a few times five.
+    assert!((1..=5).contains(&grown), "{grown}");
+    // The next one finds the memory of this one.
+    assert!(total(&broker, |shard| shard.driver.spare_bytes_max) > 1_000_000);
+}
