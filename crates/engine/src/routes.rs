@@ -62,22 +62,27 @@ impl Route {
 
 /// Routes by topic, valid as long as no subscription changes.
 ///
-/// Two halves: when the young one is full it becomes the old one, and what is asked for again moves over. So the
-/// topics in use stay when there are more than fit.
+/// One that is asked for again is marked. When there is no room for another one, what has no mark is forgotten, and the marks
+/// are taken off: topics in use stay, and they cost one look-up each while all of them fit.
 #[derive(Debug)]
 pub(crate) struct RouteCache {
-    young: HashTable<Arc<Route>>,
-    old: HashTable<Arc<Route>>,
+    routes: HashTable<Entry>,
     hasher: foldhash::fast::FixedState,
     /// Of the subscriptions and of the interest map, when the cache was begun.
     generations: (u64, u64),
 }
 
+#[derive(Debug)]
+struct Entry {
+    route: Arc<Route>,
+    /// Asked for since there was no room the last time.
+    is_used: bool,
+}
+
 impl RouteCache {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
-            young: HashTable::new(),
-            old: HashTable::new(),
+            routes: HashTable::new(),
             hasher: foldhash::fast::FixedState::with_seed(seed),
             generations: (0, 0),
         }
@@ -87,37 +92,42 @@ impl RouteCache {
         self.hasher.hash_one(topic)
     }
 
-    fn get(&mut self, hash: u64, topic: &[u8]) -> Option<Arc<Route>> {
-        let same = |route: &Arc<Route>| route.topic.as_bytes() == topic;
-        if let Some(route) = self.young.find(hash, same) {
-            return Some(route.clone());
-        }
-        if self.old.is_empty() {
-            return None;
-        }
-        let (route, _) = self.old.find_entry(hash, same).ok()?.remove();
-        self.put(hash, route.clone());
-        Some(route)
+    fn get(&mut self, hash: u64, topic: &[u8]) -> Option<&Arc<Route>> {
+        let same = |entry: &Entry| entry.route.topic.as_bytes() == topic;
+        let entry = self.routes.find_mut(hash, same)?;
+        entry.is_used = true;
+        Some(&entry.route)
     }
 
-    fn put(&mut self, hash: u64, route: Arc<Route>) {
+    /// Returns whether others had to be forgotten.
+    fn put(&mut self, hash: u64, route: Arc<Route>, entries_max: usize) -> bool {
+        let is_full = self.routes.len() >= entries_max;
+        if is_full {
+            // Some of those in use, too, if they are nearly all: or the next topic would look through them again.
+            let mut places = entries_max / 4 * 3;
+            self.routes.retain(|entry| {
+                let stays = core::mem::take(&mut entry.is_used) && places > 0;
+                places -= usize::from(stays);
+                stays
+            });
+        }
         let hasher = &self.hasher;
-        self.young
-            .insert_unique(hash, route, |route| hasher.hash_one(route.topic.as_bytes()));
+        let entry = Entry {
+            route,
+            is_used: false,
+        };
+        self.routes.insert_unique(hash, entry, |entry| {
+            hasher.hash_one(entry.route.topic.as_bytes())
+        });
+        is_full
     }
 
-    /// Forgets what is wrong now, and what was not asked for in a long time if there is no room: then it returns true.
-    fn make_room(&mut self, generations: (u64, u64), entries_max: usize) -> bool {
+    /// Forgets what is wrong now.
+    fn begin(&mut self, generations: (u64, u64)) {
         if self.generations != generations {
             self.generations = generations;
-            self.young.clear();
-            self.old.clear();
-        } else if self.young.len() >= entries_max.div_ceil(2) {
-            core::mem::swap(&mut self.young, &mut self.old);
-            self.young.clear();
-            return true;
+            self.routes.clear();
         }
-        false
     }
 }
 
@@ -140,14 +150,11 @@ impl Shard {
     /// The route of a topic, from the cache if it is there.
     pub(crate) fn lookup(&mut self, topic: Topic<'_>) -> Arc<Route> {
         let generations = self.generations();
-        let entries_max = self.config.limits.route_cache_entries_max;
-        if self.routes.make_room(generations, entries_max) {
-            self.counters.route_cache_restarts += 1;
-        }
+        self.routes.begin(generations);
         let hash = self.routes.hash(topic.as_bytes());
         if let Some(route) = self.routes.get(hash, topic.as_bytes()) {
             self.counters.route_cache_hits += 1;
-            return route;
+            return route.clone();
         }
         let topic = topic.as_str();
         self.counters.route_cache_misses += 1;
@@ -180,7 +187,9 @@ impl Shard {
             mask,
             durable,
         });
-        self.routes.put(hash, route.clone());
+        let entries_max = self.config.limits.route_cache_entries_max;
+        let forgot = self.routes.put(hash, route.clone(), entries_max);
+        self.counters.route_cache_restarts += u64::from(forgot);
         route
     }
 }

@@ -41,6 +41,11 @@ pub const SCENARIOS: &[Scenario] = &[
         run: |n| fan_out_many(n, QoS::AtMostOnce),
     },
     Scenario {
+        name: "flow_qos1_to_500",
+        operations: 500 * 8,
+        run: flow_qos1_many,
+    },
+    Scenario {
         name: "publish_qos0_across_shards",
         operations: BATCH,
         run: |n| across(n, QoS::AtMostOnce),
@@ -79,6 +84,11 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "match_20000_wildcard_filters",
         operations: 1_000,
         run: wildcard,
+    },
+    Scenario {
+        name: "publish_to_10000_topics",
+        operations: 10_000,
+        run: many_topics,
     },
     Scenario {
         name: "retained_replay",
@@ -171,6 +181,34 @@ fn fan_out_many(rounds: u32, qos: QoS) -> u64 {
     let input = publishes(Version::V311, &[TOPIC; 8], qos, false, &PAYLOAD);
     for _ in 0..rounds {
         world.feed(publisher, &input);
+    }
+    world.written
+}
+
+/// Five hundred receivers, and their acknowledgements.
+fn flow_qos1_many(rounds: u32) -> u64 {
+    let mut world = World::new();
+    let subscribers: Vec<_> = (0..500)
+        .map(|n| world.connect(Version::V311, &format!("sub-{n}")))
+        .collect();
+    for conn in &subscribers {
+        world.subscribe(*conn, Version::V311, TOPIC, QoS::AtLeastOnce);
+    }
+    let publisher = world.connect(Version::V311, "pub");
+    let input = publishes(
+        Version::V311,
+        &[TOPIC; 8],
+        QoS::AtLeastOnce,
+        false,
+        &PAYLOAD,
+    );
+    for answers in answers(rounds, 8, &[Packet::PubAck]) {
+        world.feed(publisher, &input);
+        for answer in answers {
+            for conn in &subscribers {
+                world.feed(*conn, &answer);
+            }
+        }
     }
     world.written
 }
@@ -396,6 +434,35 @@ fn wildcard(rounds: u32) -> u64 {
         .collect();
     for (_, input) in (0..rounds).zip(inputs.iter().cycle()) {
         world.feed(publisher, input);
+    }
+    world.written
+}
+
+/// Topics whose routes are known, with three receivers each.
+fn many_topics(rounds: u32) -> u64 {
+    let mut world = World::new();
+    for n in 0..1_000 {
+        let conn = world.connect(Version::V311, &format!("sub-{n}"));
+        for k in 0..3 {
+            let filter = format!("site/{}/+/value", (n + 333 * k) % 1_000);
+            world.subscribe(conn, Version::V311, &filter, QoS::AtMostOnce);
+        }
+    }
+    let publisher = world.connect(Version::V311, "pub");
+    let inputs: Vec<Vec<u8>> = (0..10)
+        .map(|line| {
+            let topics: Vec<String> = (0..1_000)
+                .map(|site| format!("site/{}/l{line}/value", site * 7 % 1_000))
+                .collect();
+            let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+            publishes(Version::V311, &topics, QoS::AtMostOnce, false, &PAYLOAD)
+        })
+        .collect();
+    // Once before: here they are found out.
+    for _ in 0..=rounds {
+        for input in &inputs {
+            world.feed(publisher, input);
+        }
     }
     world.written
 }

@@ -354,3 +354,51 @@ fn topics_in_use_stay_in_the_route_cache() {
         (101, 100)
     );
 }
+
+/// Optimisation: topics that fit into the route cache are computed once, in whatever order they come.
+#[test]
+fn as_many_topics_as_fit_are_never_computed_again() {
+    let limits = crate::Limits {
+        route_cache_entries_max: 16,
+        ..crate::Limits::default()
+    };
+    let mut w = World::with(1, &limits, &crate::Policy::default());
+    let p = w.connect(Version::V5, "p", true);
+    for round in 0..10 {
+        for n in 0..16 {
+            let topic = std::format!("t/{}", (n * 5 + round) % 16);
+            w.publish(p, &topic, QoS::AtMostOnce, 0, false, "x");
+        }
+    }
+    let counters = w.shards[0].counters();
+    assert_eq!(
+        (counters.route_cache_misses, counters.route_cache_restarts),
+        (16, 0)
+    );
+}
+
+/// More topics in use than fit: the cache is looked through once in a while, not for each of them.
+#[test]
+fn a_route_cache_that_is_too_small_is_not_looked_through_for_each_topic() {
+    let limits = crate::Limits {
+        route_cache_entries_max: 16,
+        ..crate::Limits::default()
+    };
+    let mut w = World::with(1, &limits, &crate::Policy::default());
+    let p = w.connect(Version::V5, "p", true);
+    for _ in 0..50 {
+        for n in 0..20 {
+            // Twice in turn, so that each is in use when there is no room.
+            for topic in [n, 20] {
+                let topic = std::format!("t/{topic}");
+                w.publish(p, &topic, QoS::AtMostOnce, 0, false, "x");
+            }
+        }
+    }
+    let counters = w.shards[0].counters();
+    let restarts = counters.route_cache_restarts;
+    assert!(
+        restarts > 0 && restarts <= counters.route_cache_misses / 4,
+        "{restarts}"
+    );
+}
