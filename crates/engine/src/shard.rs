@@ -250,6 +250,13 @@ impl Shard {
             .map(|connection| &mut connection.outbox)
     }
 
+    /// Whether a client has published: such a one may wait for an answer before it sends more.
+    #[must_use]
+    pub fn has_published(&self, conn: ConnId) -> bool {
+        let connection = self.connections.get(conn.0);
+        connection.is_some_and(|connection| connection.route.is_some())
+    }
+
     /// Some of the outbox was written: there may be room for what waits.
     pub fn on_flushed(&mut self, conn: ConnId, now: Time, fx: &mut Effects) {
         let Some(connection) = self.connections.get_mut(conn.0) else {

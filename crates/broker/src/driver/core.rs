@@ -124,8 +124,10 @@ pub(super) struct Core {
     pub(super) spare: Spare,
     /// Connections to be written again: writable after a short write, or with more than one tick's worth.
     pub(super) rewrite: Vec<ConnId>,
-    /// The list being worked through by a flush; kept for its memory.
-    pub(super) writing: Vec<ConnId>,
+    /// Connections that have something to be written, in the order in which they are.
+    pub(super) waiting: VecDeque<ConnId>,
+    /// The list being sorted by a flush; kept for its memory.
+    pub(super) dirty: Vec<ConnId>,
     /// Closed connections that may still read their last packet.
     pub(super) lingering: HashMap<ConnId, Rc<Conn>>,
     /// When they are cut, the first one first; some may be gone already.
@@ -134,7 +136,7 @@ pub(super) struct Core {
     pub(super) ready: Arc<Ready>,
     /// The list of them being worked through; kept for its memory.
     pub(super) turns: Vec<ConnId>,
-    /// Bytes that came from connections and other shards since the last flush.
+    /// Bytes that came from connections and other shards since nothing was waiting to be written.
     pub(super) tick_bytes: usize,
     /// The rings to other shards are full: publishers are not read.
     pub(super) reads_paused: bool,
@@ -188,7 +190,8 @@ impl Core {
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             spare: Spare::default(),
             rewrite: Vec::new(),
-            writing: Vec::new(),
+            waiting: VecDeque::new(),
+            dirty: Vec::new(),
             lingering: HashMap::new(),
             cuts: VecDeque::new(),
             ready: Arc::default(),
@@ -224,9 +227,14 @@ impl Core {
             (Some(_), None) => true,
             (None, _) => false,
         };
-        if earlier || !self.fx.is_empty() || !self.rewrite.is_empty() {
+        if earlier || !self.has_nothing_to_send() {
             self.request_flush();
         }
+    }
+
+    /// Whether the end of a tick would find nothing.
+    pub(super) fn has_nothing_to_send(&self) -> bool {
+        self.fx.is_empty() && self.rewrite.is_empty() && self.waiting.is_empty()
     }
 
     /// Lets the shard's task run, which ends the tick.

@@ -35,6 +35,8 @@ counters! {
     short_writes,
     /// Connections with more to write than one tick writes to one of them.
     writes_put_off,
+    /// Connections that a tick left for the next one, because there were many to be written.
+    writes_waiting,
     /// Batches that came from other shards.
     batches_received,
     /// Of these, the ones that came while a tick was under way, and left together with it.

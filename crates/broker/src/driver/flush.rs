@@ -13,16 +13,18 @@ use tokio::net::TcpStream;
 
 use super::conn::{Conn, State};
 use super::core::Core;
-use super::limits::{CLOSED_MAX, LINGER_MS, LINGERING_MAX, WRITE_SLICES, WRITES_PER_FLUSH};
+use super::limits::{
+    CLOSED_MAX, LINGER_MS, LINGERING_MAX, TICK_BYTES, WRITE_SLICES, WRITES_PER_FLUSH,
+    WRITES_PER_TICK,
+};
 use crate::layer::ByteLayer;
 
 impl Core {
     /// Carries out every effect that has collected.
     pub(super) fn flush(&mut self) {
         self.flush_pending = false;
-        self.tick_bytes = 0;
-        let nothing = self.fx.is_empty() && self.rewrite.is_empty();
-        if nothing && !self.waits_for_room() {
+        if self.has_nothing_to_send() && !self.waits_for_room() {
+            self.tick_bytes = 0;
             return;
         }
         self.counters.flushes += 1;
@@ -40,7 +42,7 @@ impl Core {
             }
         }
         self.write_dirty(now);
-        if !self.fx.is_empty() || !self.rewrite.is_empty() {
+        if !self.has_nothing_to_send() {
             self.request_flush();
         }
     }
@@ -171,18 +173,48 @@ impl Core {
         }
     }
 
+    /// Writes what the tick has for its connections; for many of them only a part, the rest in the next ticks, in order.
+    ///
+    /// To write five hundred sockets takes milliseconds. What publishers send meanwhile is read between the parts and leaves
+    /// with what is waiting still: larger writes, and fewer. They send only when they have their answers, so these go first.
+    /// Nothing waits once [`TICK_BYTES`] have been read since all was written, so that outboxes fill no further for it.
     fn write_dirty(&mut self, now: Time) {
-        let mut writing = std::mem::take(&mut self.writing);
-        writing.append(&mut self.rewrite);
-        writing.append(&mut self.fx.dirty);
-        for id in writing.drain(..) {
-            // A blocked socket is written when it can take something, not once a tick to find out that it cannot.
-            let ready = self.conn(id).filter(|conn| !conn.write_blocked.get());
-            if let Some(conn) = ready.map(Rc::clone) {
-                self.write_conn(id, &conn, now);
+        let waiting = self.waiting.len() + self.rewrite.len() + self.fx.dirty.len();
+        let mut room = usize::MAX;
+        self.waiting.extend(self.rewrite.drain(..));
+        if waiting <= WRITES_PER_TICK || self.tick_bytes >= TICK_BYTES {
+            self.waiting.extend(self.fx.dirty.drain(..));
+        } else {
+            let mut dirty = std::mem::take(&mut self.dirty);
+            std::mem::swap(&mut dirty, &mut self.fx.dirty);
+            let mut answered = 0;
+            for id in dirty.drain(..) {
+                if self.shard.has_published(id) {
+                    answered += 1;
+                    self.write_if_ready(id, now);
+                } else {
+                    self.waiting.push_back(id);
+                }
             }
+            self.dirty = dirty;
+            room = WRITES_PER_TICK.max(answered);
         }
-        self.writing = writing;
+        for _ in 0..room {
+            let Some(id) = self.waiting.pop_front() else {
+                self.tick_bytes = 0;
+                return;
+            };
+            self.write_if_ready(id, now);
+        }
+        self.counters.writes_waiting += self.waiting.len() as u64;
+    }
+
+    /// A blocked socket is written when it can take something, not once a tick to find out that it cannot.
+    fn write_if_ready(&mut self, id: ConnId, now: Time) {
+        let ready = self.conn(id).filter(|conn| !conn.write_blocked.get());
+        if let Some(conn) = ready.map(Rc::clone) {
+            self.write_conn(id, &conn, now);
+        }
     }
 
     fn write_conn(&mut self, id: ConnId, conn: &Rc<Conn>, now: Time) {

@@ -33,6 +33,11 @@ pub(super) const TAIL_SPARE_BYTES: usize = 2 << 20;
 /// As for [`TAIL_GROWTH`], for memory that is kept anyway: a read of 64 KiB may take all of it.
 pub(super) const SPARE_GROWTH: usize = 32;
 
+/// Connections that are written at the end of one tick, if not nearly all of them are answered publishers; the others are
+/// in the next ones, before that much is read as [`TICK_BYTES`] says. With [`TICKS_PER_POLL`] some hundred microseconds of writing
+/// until publishers are heard again. Counter: `writes_waiting`.
+pub(super) const WRITES_PER_TICK: usize = 32;
+
 /// Slices of one `writev`. No counter: the rest goes with the next one of the same tick.
 pub(super) const WRITE_SLICES: usize = 64;
 

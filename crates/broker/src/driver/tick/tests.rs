@@ -12,7 +12,7 @@ use tokio::task::coop::unconstrained;
 
 use super::super::core::{Core, Permit, Shared};
 use super::super::lanes::Lanes;
-use super::super::limits::{CLOSED_MAX, READ_BUDGET_BYTES, TICK_BYTES};
+use super::super::limits::{CLOSED_MAX, READ_BUDGET_BYTES, TICK_BYTES, WRITES_PER_TICK};
 use crate::interest::SharedInterest;
 
 struct Bench {
@@ -76,6 +76,23 @@ impl Bench {
         for conn in self.core.slots.iter().flatten().take(count) {
             conn.stream.readable().await.unwrap();
         }
+    }
+
+    /// Waits until a connection has something to be read, and gives it its turn.
+    async fn take_turn(&mut self, index: usize) {
+        let before = self.core.counters.reads;
+        while self.core.counters.reads == before {
+            let conn = self.core.slots[index].as_ref().unwrap();
+            conn.stream.readable().await.unwrap();
+            tokio::task::yield_now().await;
+            self.core.give_turns();
+        }
+    }
+
+    /// A tick in which a connection is read.
+    async fn tick_for(&mut self, index: usize) {
+        self.take_turn(index).await;
+        self.core.end_tick(false);
     }
 
     fn tick(&mut self) {
@@ -278,6 +295,80 @@ async fn a_tick_takes_from_another_shard_no_more_than_its_share() {
 fn id_on(shard: usize, name: &str) -> String {
     let mut ids = (0..).map(|n| format!("{name}{n}"));
     ids.find(|id| shard_of(id, 2) == shard).unwrap()
+}
+
+/// Subscribers of "t", three ticks' worth of writes, and a publisher.
+async fn many_subscribers(bench: &mut Bench) -> (Vec<Client>, Client) {
+    let mut subscribers = Vec::new();
+    for number in 0..3 * WRITES_PER_TICK {
+        let mut client = bench.connected(&format!("s{number}")).await;
+        client.write_all(b"\x82\x06\x00\x01\x00\x01t\x00").unwrap();
+        bench.tick_for(number).await;
+        expect(&mut client, b"\x90\x03\x00\x01\x00");
+        subscribers.push(client);
+    }
+    let publisher = bench.connected("p").await;
+    (subscribers, publisher)
+}
+
+/// Optimisation: what comes while many sockets are written goes along with what they have not got yet, because
+/// publishers have their answers before; and everybody gets everything in order.
+#[tokio::test(flavor = "current_thread")]
+async fn of_many_writes_a_tick_does_a_part_and_answers_come_first() {
+    const PART: u64 = WRITES_PER_TICK as u64;
+    unconstrained(async {
+        let mut bench = Bench::new().await;
+        let (mut subscribers, mut publisher) = many_subscribers(&mut bench).await;
+        let before = bench.core.counters;
+        let done = |bench: &Bench| {
+            let now = bench.core.counters;
+            let waiting = now.writes_waiting - before.writes_waiting;
+            (now.writes - before.writes, waiting)
+        };
+        publisher.write_all(b"\x32\x06\x00\x01t\x00\x021").unwrap();
+        bench.tick_for(subscribers.len()).await;
+        assert_eq!(done(&bench), (1 + PART, 2 * PART));
+        expect(&mut publisher, b"\x40\x02\x00\x02");
+
+        publisher.write_all(b"\x32\x06\x00\x01t\x00\x032").unwrap();
+        bench.tick_for(subscribers.len()).await;
+        expect(&mut publisher, b"\x40\x02\x00\x03");
+        while !bench.core.has_nothing_to_send() {
+            bench.tick();
+        }
+        // Two thirds got both messages in one write.
+        assert_eq!(done(&bench).0, 2 + 4 * PART);
+        for subscriber in &mut subscribers {
+            expect(subscriber, b"\x30\x04\x00\x01t1\x30\x04\x00\x01t2");
+        }
+    })
+    .await;
+}
+
+/// Outboxes fill only so far while others are written: then all are.
+#[tokio::test(flavor = "current_thread")]
+async fn nothing_waits_longer_than_a_tick_may_bring_in() {
+    unconstrained(async {
+        let mut bench = Bench::new().await;
+        let (mut subscribers, mut publisher) = many_subscribers(&mut bench).await;
+        publisher.write_all(b"\x30\x04\x00\x01t1").unwrap();
+        bench.tick_for(subscribers.len()).await;
+        assert_eq!(bench.core.waiting.len(), 2 * WRITES_PER_TICK);
+        let before = bench.core.counters;
+        let burst = b"\x30\x0d\x00\x01u0123456789".repeat(1_000);
+        while bench.core.counters.ticks_cut == before.ticks_cut {
+            assert_eq!(bench.core.waiting.len(), 2 * WRITES_PER_TICK);
+            publisher.write_all(&burst).unwrap();
+            bench.take_turn(subscribers.len()).await;
+        }
+        assert!(bench.core.waiting.is_empty());
+        let writes = bench.core.counters.writes - before.writes;
+        assert_eq!(writes, 2 * WRITES_PER_TICK as u64);
+        for subscriber in &mut subscribers {
+            expect(subscriber, b"\x30\x04\x00\x01t1");
+        }
+    })
+    .await;
 }
 
 /// The engine gives the index of a connection that it has closed to the next one, also before its end is done.
