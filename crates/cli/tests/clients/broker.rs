@@ -31,6 +31,12 @@ pub(crate) fn run(command: &mut Command, input: &str) -> Output {
     output
 }
 
+/// Tries with a longer wait what a busy machine did not bring about in a short one.
+pub(crate) fn with_some_wait<T>(attempt: impl FnMut(&str) -> Option<T>) -> T {
+    let outcome = ["300ms", "3s", "30s"].into_iter().find_map(attempt);
+    outcome.unwrap()
+}
+
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
