@@ -26,6 +26,35 @@ pub struct Ack<'a> {
     pub properties: Properties<'a>,
 }
 
+/// Acknowledgements of one type that say nothing but yes, one behind the other; at least one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShortAcks<'a> {
+    packet_type: PacketType,
+    packets: &'a [[u8; Ack::SHORT_LEN]],
+}
+
+impl<'a> ShortAcks<'a> {
+    /// PUBACK, PUBREC, PUBREL or PUBCOMP.
+    #[must_use]
+    pub const fn packet_type(&self) -> PacketType {
+        self.packet_type
+    }
+
+    /// The packets as they came.
+    #[must_use]
+    pub const fn packets(&self) -> &'a [[u8; Ack::SHORT_LEN]] {
+        self.packets
+    }
+
+    /// What they acknowledge.
+    #[inline]
+    pub fn ids(&self) -> impl Iterator<Item = PacketId> + use<'a> {
+        self.packets
+            .iter()
+            .filter_map(|&[.., high, low]| PacketId::new(u16::from_be_bytes([high, low])))
+    }
+}
+
 impl<'a> Ack<'a> {
     /// An acknowledgement that says nothing but yes.
     #[must_use]
@@ -59,6 +88,24 @@ impl<'a> Ack<'a> {
             _ => return None,
         };
         Some((packet_type, PacketId::new(u16::from_be_bytes([high, low]))?))
+    }
+
+    /// The same for as many of one type as stand one behind the other: peers acknowledge what they have read at once.
+    #[inline]
+    #[must_use]
+    pub fn decode_short_run(input: &'a [u8], rules: Rules) -> Option<ShortAcks<'a>> {
+        let (packet_type, _) = Self::decode_short(input, rules)?;
+        let (packets, _) = input.as_chunks::<{ Ack::SHORT_LEN }>();
+        let &[first, ..] = packets.first()?;
+        let same = |packet: &&[u8; Ack::SHORT_LEN]| {
+            let [kind, length, high, low] = **packet;
+            kind == first && length == 2 && high | low != 0
+        };
+        let count = packets.iter().take_while(same).count();
+        Some(ShortAcks {
+            packet_type,
+            packets: packets.get(..count)?,
+        })
     }
 
     /// This as a packet of one of the four types.

@@ -62,7 +62,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use ack::Ack;
+pub use ack::{Ack, ShortAcks};
 pub use connack::ConnAck;
 pub use connect::{Connect, ConnectPeek, Will, peek_connect};
 pub use disconnect::{Auth, Disconnect};
@@ -75,7 +75,7 @@ pub use properties::{
     UserProperties,
 };
 pub use property::{Place, Property, PropertyId};
-pub use publish::{Publish, PublishHead};
+pub use publish::{Publish, PublishHead, Repeated};
 pub use reason::ReasonCode;
 pub use suback::{ReasonCodes, SubAck};
 pub use subscribe::{

@@ -85,31 +85,14 @@ impl<'a> Publish<'a> {
         rules: Rules,
         known: Option<&'a str>,
     ) -> Option<(Self, usize)> {
-        let &[first, low, ref behind @ ..] = input else {
-            return None;
-        };
-        let qos = QoS::from_bits(first >> 1 & 0b11)?;
+        let Simple {
+            first,
+            qos,
+            topic,
+            mut body,
+            length,
+        } = Simple::split(input, rules)?;
         let dup = first & DUP != 0;
-        if first >> 4 != PUBLISH_TYPE || (dup && qos == QoS::AtMostOnce) {
-            return None;
-        }
-        let (body_len, behind) = if low < 0x80 {
-            (usize::from(low), behind)
-        } else {
-            let (&high, behind) = behind.split_first()?;
-            if high == 0 || high >= 0x80 {
-                return None;
-            }
-            (usize::from(low & 0x7F) | usize::from(high) << 7, behind)
-        };
-        let length = input.len() - behind.len() + body_len;
-        let body = behind.get(..body_len)?;
-        if length > rules.max_packet_size as usize {
-            return None;
-        }
-        let (topic_len, body) = body.split_first_chunk()?;
-        let topic_len = usize::from(u16::from_be_bytes(*topic_len));
-        let (topic, mut body) = body.split_at_checked(topic_len)?;
         let topic = match known {
             Some(known) if known.as_bytes() == topic => TopicName::from_accepted(known),
             Some(_) | None => TopicName::from_bytes(topic)?,
@@ -139,6 +122,48 @@ impl<'a> Publish<'a> {
             payload: body,
         };
         Some((publish, length))
+    }
+
+    /// Whether this is the beginning of a PUBLISH.
+    #[inline]
+    #[must_use]
+    pub const fn begins(input: &[u8]) -> bool {
+        matches!(input, [first, ..] if *first >> 4 == PUBLISH_TYPE)
+    }
+
+    /// The shortest way, for a PUBLISH that repeats the topic of one that was accepted before and has neither RETAIN nor
+    /// properties: what is its own. `None`: it is something else.
+    #[inline]
+    #[must_use]
+    pub fn decode_repeated(input: &'a [u8], rules: Rules, known: &str) -> Option<Repeated<'a>> {
+        let Simple {
+            first,
+            qos,
+            topic,
+            mut body,
+            length,
+        } = Simple::split(input, rules)?;
+        if first & RETAIN != 0 || topic != known.as_bytes() {
+            return None;
+        }
+        let mut packet_id = None;
+        if qos != QoS::AtMostOnce {
+            let (id, rest) = body.split_first_chunk()?;
+            packet_id = Some(PacketId::new(u16::from_be_bytes(*id))?);
+            body = rest;
+        }
+        if rules.version.is_v5() {
+            let (0, rest) = body.split_first()? else {
+                return None;
+            };
+            body = rest;
+        }
+        Some(Repeated {
+            qos,
+            packet_id,
+            payload: body,
+            length,
+        })
     }
 
     pub(crate) fn check(&self, version: Version) -> Result<(), EncodeError> {
@@ -186,6 +211,67 @@ impl<'a> Publish<'a> {
             shared_properties: &[],
             payload_len: self.payload.len(),
         }
+    }
+}
+
+/// What is its own of a PUBLISH that repeats a known topic, see [`Publish::decode_repeated`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeated<'a> {
+    /// The QoS of this transmission.
+    pub qos: QoS,
+    /// The packet identifier; there is one exactly if the QoS is not 0.
+    pub packet_id: Option<PacketId>,
+    /// The message itself.
+    pub payload: &'a [u8],
+    /// The length of the whole packet.
+    pub length: usize,
+}
+
+/// A whole PUBLISH of up to 16 KiB, its Remaining Length in the shortest form, up to its topic.
+struct Simple<'a> {
+    first: u8,
+    qos: QoS,
+    topic: &'a [u8],
+    /// What stands behind the topic.
+    body: &'a [u8],
+    /// Of the whole packet.
+    length: usize,
+}
+
+impl<'a> Simple<'a> {
+    #[inline]
+    fn split(input: &'a [u8], rules: Rules) -> Option<Self> {
+        let &[first, low, ref behind @ ..] = input else {
+            return None;
+        };
+        let qos = QoS::from_bits(first >> 1 & 0b11)?;
+        if first >> 4 != PUBLISH_TYPE || (first & DUP != 0 && qos == QoS::AtMostOnce) {
+            return None;
+        }
+        let (body_len, behind) = if low < 0x80 {
+            (usize::from(low), behind)
+        } else {
+            let (&high, behind) = behind.split_first()?;
+            if high == 0 || high >= 0x80 {
+                return None;
+            }
+            (usize::from(low & 0x7F) | usize::from(high) << 7, behind)
+        };
+        let length = input.len() - behind.len() + body_len;
+        let body = behind.get(..body_len)?;
+        if length > rules.max_packet_size as usize {
+            return None;
+        }
+        let (topic_len, body) = body.split_first_chunk()?;
+        let topic_len = usize::from(u16::from_be_bytes(*topic_len));
+        let (topic, body) = body.split_at_checked(topic_len)?;
+        Some(Self {
+            first,
+            qos,
+            topic,
+            body,
+            length,
+        })
     }
 }
 

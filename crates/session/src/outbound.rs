@@ -97,6 +97,20 @@ impl<T> Outbound<T> {
         })
     }
 
+    /// How many more messages it allows, as [`Outbound::can_send`].
+    #[must_use]
+    pub fn room(&self) -> usize {
+        let Some(window) = &self.window else {
+            return usize::from(self.receive_maximum);
+        };
+        if window.resend_count > 0 {
+            return 0;
+        }
+        let identifiers = u32::from(u16::MAX).saturating_sub(window.open_count);
+        let room = self.receive_maximum.saturating_sub(window.in_flight);
+        usize::from(room).min(identifiers as usize)
+    }
+
     /// Takes a packet identifier for a new message (`exactly_once`: QoS 2, else QoS 1).
     /// `None` if [`Outbound::can_send`] is false.
     //= mqtt5 4.3.2-3
@@ -188,8 +202,12 @@ impl<T> Outbound<T> {
     }
 
     /// PUBACK: the message that it finishes, `None` if no such identifier waits for one.
+    #[inline]
     pub fn on_puback(&mut self, id: PacketId) -> Option<T> {
         let window = self.window.as_mut()?;
+        if let Some(finished) = window.finish_first(id, State::AwaitPubAck) {
+            return finished.message;
+        }
         let (at, entry) = window.find(id)?;
         if entry.state != State::AwaitPubAck {
             return None;
@@ -233,10 +251,14 @@ impl<T> Outbound<T> {
     }
 
     /// PUBCOMP: whether the identifier was waiting for it.
+    #[inline]
     pub fn on_pubcomp(&mut self, id: PacketId) -> bool {
         let Some(window) = &mut self.window else {
             return false;
         };
+        if window.finish_first(id, State::AwaitPubComp).is_some() {
+            return true;
+        }
         match window.find(id) {
             Some((at, entry)) if entry.state == State::AwaitPubComp => {
                 window.finish(at);

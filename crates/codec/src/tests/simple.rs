@@ -2,8 +2,10 @@
 
 use super::rules;
 use crate::frame::decode_any;
-use crate::{Packet, PacketId};
-use crate::{PropertiesBuf, Property, Publish, QoS, Rules, Sender, TopicName, Version, decode};
+use crate::{
+    Ack, Decoded, Packet, PacketId, PacketType, PropertiesBuf, Property, Publish, QoS, Rules,
+    Sender, TopicName, Version, decode,
+};
 use std::vec;
 use std::vec::Vec;
 
@@ -94,6 +96,81 @@ fn a_known_topic_is_taken_where_it_stands_and_changes_nothing() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn what_is_its_own_of_a_repeated_publish_is_what_the_long_way_says() {
+    for version in [Version::V31, Version::V311, Version::V5] {
+        let rules = rules(version, Sender::Client);
+        let mut count = 0;
+        for packet in packets(version) {
+            for at in 0..packet.len().min(40) {
+                for value in [
+                    packet[at], 0x00, 0x01, 0x2B, 0x30, 0x31, 0x32, 0x3A, 0x80, 0xFF,
+                ] {
+                    let mut mutated = packet.clone();
+                    mutated[at] = value;
+                    assert_eq!(Publish::begins(&mutated), mutated[0] >> 4 == 3);
+                    for known in ["t", "site/1"] {
+                        let Some(repeated) = Publish::decode_repeated(&mutated, rules, known)
+                        else {
+                            continue;
+                        };
+                        let Ok(Decoded::Packet { packet, length }) = decode_any(&mutated, rules)
+                        else {
+                            panic!("{mutated:02X?} is wrong");
+                        };
+                        let Packet::Publish(publish) = packet else {
+                            panic!("{mutated:02X?} is no PUBLISH");
+                        };
+                        assert_eq!(publish.topic.map(TopicName::as_str), Some(known));
+                        assert!(!publish.retain && publish.properties.is_empty());
+                        assert_eq!(
+                            (publish.qos, publish.packet_id, publish.payload, length),
+                            (
+                                repeated.qos,
+                                repeated.packet_id,
+                                repeated.payload,
+                                repeated.length
+                            )
+                        );
+                        count += 1;
+                    }
+                }
+            }
+        }
+        assert!(count > 100, "{version:?}: {count}");
+    }
+}
+
+#[test]
+fn a_run_of_acknowledgements_ends_where_something_else_begins() {
+    let rules = rules(Version::V5, Sender::Client);
+    let run = |bytes: &[u8]| {
+        let run = Ack::decode_short_run(bytes, rules)?;
+        let ids: Vec<u16> = run.ids().map(PacketId::get).collect();
+        assert_eq!(ids.len(), run.packets().len());
+        assert_eq!(run.packets().as_flattened(), &bytes[..4 * ids.len()]);
+        Some((run.packet_type(), ids))
+    };
+    let one = [0x40, 2, 0, 1];
+    // What stands behind it, how long the run is with that, and whether that begins another one.
+    let behind: [(&[u8], usize, bool); 7] = [
+        (&[0x40, 2, 1, 0], 2, true),
+        (&[0x40, 2, 1], 1, false),
+        (&[0x40, 2, 0, 0], 1, false),
+        (&[0x40, 3, 0, 2, 0], 1, false),
+        (&[0x50, 2, 0, 2], 1, true),
+        (&[0x41, 2, 0, 2], 1, false),
+        (&[], 1, false),
+    ];
+    for (behind, count, begins) in behind {
+        let all = [&one, behind].concat();
+        let (kind, ids) = run(&all).unwrap();
+        assert_eq!(kind, PacketType::PubAck);
+        assert_eq!(ids, [1, 256][..count]);
+        assert_eq!(run(behind).is_some(), begins, "{behind:02X?}");
     }
 }
 

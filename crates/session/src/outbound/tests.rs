@@ -47,6 +47,37 @@ fn the_window_closes_at_the_receive_maximum_and_opens_with_each_final_ack() {
     assert!(outbound.can_send());
 }
 
+#[test]
+fn there_is_room_for_as_many_as_can_be_sent() {
+    let mut outbound = Outbound::default();
+    outbound.start_connection(5);
+    let mut open = alloc::collections::VecDeque::new();
+    for step in 0..40 {
+        let mut sent = 0;
+        let room = outbound.room();
+        while sent < room.min(step % 4) {
+            open.extend(outbound.send(sent % 2 == 0, "m"));
+            sent += 1;
+        }
+        assert_eq!(outbound.room(), room - sent);
+        assert_eq!(outbound.room() > 0, outbound.can_send());
+        if step % 3 == 0
+            && let Some(id) = open.pop_front()
+        {
+            let exactly_once = outbound.on_puback(id).is_none();
+            assert_eq!(
+                exactly_once,
+                outbound.on_pubrec(id, true) == PubRec::Refused("m")
+            );
+        }
+    }
+    outbound.start_connection(5);
+    assert!(!open.is_empty());
+    assert_eq!(outbound.room(), 0, "those before go first");
+    while outbound.next_resend().is_some() {}
+    assert_eq!(outbound.room(), 5 - open.len());
+}
+
 //= mqtt5 4.4.0-1 test
 //= mqtt311 4.4.0-1 test
 #[test]
@@ -162,6 +193,15 @@ fn acks_of_the_wrong_kind_are_unknown() {
     assert!(!outbound.on_pubcomp(id(2)));
     assert_eq!(outbound.on_puback(id(9)), None);
     assert_eq!(outbound.open_count(), 2);
+    assert!(!outbound.on_pubcomp(id(1)), "the first one, at QoS 1");
+    assert_eq!(outbound.on_puback(id(1)), Some("a"));
+    assert_eq!(outbound.on_puback(id(2)), None, "now the first one");
+    assert!(!outbound.on_pubcomp(id(2)), "before PUBREC");
+    assert_eq!(outbound.on_pubrec(id(2), false), PubRec::Release(Some("b")));
+    assert_eq!(outbound.on_puback(id(2)), None, "behind PUBREC");
+    assert!(outbound.on_pubcomp(id(2)));
+    assert!(!outbound.on_pubcomp(id(2)));
+    assert_eq!(outbound.open_count(), 0);
 }
 
 #[test]

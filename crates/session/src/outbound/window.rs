@@ -115,6 +115,20 @@ impl<T> Window<T> {
         (entry.state != State::Done).then_some((at, entry))
     }
 
+    /// Finishes the entry in front if it is this one, sent on this connection: the way of a peer that acknowledges in order.
+    #[inline]
+    pub(super) fn finish_first(&mut self, id: PacketId, state: State) -> Option<Entry<T>> {
+        let first = self.entries.front()?;
+        if first.id != id || first.state != state || !first.sent {
+            return None;
+        }
+        let first = self.entries.pop_front()?;
+        self.open_count = self.open_count.saturating_sub(1);
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.forget_first_done();
+        Some(first)
+    }
+
     pub(super) fn finish(&mut self, at: usize) {
         let Some(entry) = self.entries.get_mut(at) else {
             return;
@@ -133,19 +147,25 @@ impl<T> Window<T> {
         }
         if at == 0 {
             self.entries.pop_front();
-            while self
-                .entries
-                .front()
-                .is_some_and(|entry| entry.state == State::Done)
-            {
-                self.entries.pop_front();
-            }
-            if self.entries.is_empty() && self.entries.capacity() > KEPT_CAPACITY {
-                self.entries = VecDeque::new();
-            }
+            self.forget_first_done();
         } else if self.entries.len() > 2 * self.open_count as usize + COMPACT_SLACK {
             // One message that the peer never acknowledges must not keep all later ones in the list.
             self.forget_done();
+        }
+    }
+
+    /// What is finished may not stand in front.
+    #[inline]
+    fn forget_first_done(&mut self) {
+        while self
+            .entries
+            .front()
+            .is_some_and(|entry| entry.state == State::Done)
+        {
+            self.entries.pop_front();
+        }
+        if self.entries.is_empty() && self.entries.capacity() > KEPT_CAPACITY {
+            self.entries = VecDeque::new();
         }
     }
 
