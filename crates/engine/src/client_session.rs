@@ -116,7 +116,13 @@ impl ClientSession {
     /// Whether something for it is only in the store.
     pub(crate) fn needs_store(&self) -> bool {
         let mut in_flight = self.outbound.messages();
-        self.queue.has_stored() || in_flight.any(|delivery| delivery.message.is_none())
+        let is_stored = |delivery: &Delivery| delivery.message.is_none() && delivery.body.is_some();
+        self.queue.has_stored() || in_flight.any(is_stored)
+    }
+
+    /// Whether it ends with its connection: what was sent once is never sent again.
+    pub(crate) const fn is_passing(&self) -> bool {
+        self.expiry_s == 0 && self.stored_as.is_none()
     }
 
     /// When the will is due, if it waits for that.

@@ -20,7 +20,8 @@ use crate::time::Time;
 /// A message in a session's queue or in flight to it.
 #[derive(Debug, Clone)]
 pub(crate) struct Delivery {
-    /// `None`: it is held by its body's id, and has to be looked up.
+    /// `None`: it is held by its body's id, and has to be looked up; or, without one, it was sent to a session that ends with
+    /// its connection, and nobody will ask for it again.
     pub(crate) message: Option<Message>,
     /// Its body in the store, if this delivery is recorded there.
     pub(crate) body: Option<BodyId>,

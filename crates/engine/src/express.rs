@@ -192,10 +192,10 @@ impl Shard {
             if let Some(durable) = &mut self.durable {
                 body = durable.body_for(session, publication, (qos, false), Step::Send, fx);
             }
-            let message = publication.kept();
-            self.memory_bytes += message.size();
+            // Who cannot come back for it needs no copy of it.
+            let is_kept = body.is_some() || !session.is_passing();
             let delivery = Delivery {
-                message: Some(message),
+                message: is_kept.then(|| publication.kept()),
                 body,
                 terms: Terms {
                     qos,
@@ -204,6 +204,7 @@ impl Shard {
                     group: None,
                 },
             };
+            self.memory_bytes += delivery.held_bytes();
             packet_id = session.outbound.send(qos == QoS::ExactlyOnce, delivery);
             if let (Some(body), Some(durable)) = (body, &mut self.durable) {
                 let sent = (body, StoredTerms::bare(qos, retain));

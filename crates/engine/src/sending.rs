@@ -206,11 +206,13 @@ impl Shard {
                 group: None,
                 ..terms
             };
+            let is_kept = body.is_some() || terms.group.is_some() || !session.is_passing();
             let delivery = Delivery {
-                message: Some(publication.message().clone()),
+                message: is_kept.then(|| publication.message().clone()),
                 body,
                 terms: core::mem::replace(&mut terms, wire),
             };
+            self.memory_bytes += delivery.held_bytes();
             packet_id = session.outbound.send(exactly_once, delivery);
             if packet_id.is_none() {
                 debug_assert!(false, "the caller has checked the window");
@@ -222,7 +224,6 @@ impl Shard {
                 durable.record_sending(session, to, from, sent, packet_id, fx);
                 held_for_good = recorded.group.filter(|_| exactly_once);
             }
-            self.memory_bytes += publication.message().size();
         }
         //= mqtt5 3.3.1-1
         //= mqtt5 3.3.1-2
