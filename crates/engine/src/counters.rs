@@ -61,6 +61,10 @@ counters! {
     group_messages_at_once,
     /// Acknowledgements of such messages that the shared subscription heard of at once.
     group_credits_at_once,
+    /// How often PUBLISH packets to one topic that stood one behind the other were dealt with together, be it only one.
+    publish_runs,
+    /// How often acknowledgements that stood one behind the other were dealt with together, be it only one.
+    acknowledgement_runs,
     /// Connections and CONNECTs refused because of a limit.
     connections_refused,
     /// CONNECTs refused for the length of their client identifier.

@@ -43,6 +43,22 @@ impl<'a> Publication<'a> {
         }
     }
 
+    /// One that somebody may keep already; for [`Publication::into_kept`] to be asked for it.
+    pub(crate) fn with_message(
+        parts: MessageParts<'a>,
+        template: Template<'a>,
+        message: Option<Message>,
+    ) -> Self {
+        let mut publication = Self::with_template(parts, Some(template));
+        publication.message = message;
+        publication
+    }
+
+    /// The message, if somebody keeps it.
+    pub(crate) fn into_kept(self) -> Option<Message> {
+        self.message
+    }
+
     pub(crate) fn of(message: &'a Message) -> Self {
         Self {
             parts: message.parts(),

@@ -1,14 +1,12 @@
 //! Bytes of a client: one packet after the other.
 //!
 //! What a broker mostly gets takes a short way: a PUBLISH to the topic of the connection's last message, and
-//! acknowledgements that say yes. What all packets of one read have in common ([`Online`], the last route) is looked
-//! up once and handed down.
+//! acknowledgements that say yes (`runs.rs`). What all packets of one read have in common ([`Online`], the last route) is
+//! looked up once and handed down.
 
 use alloc::sync::Arc;
 
-use martlet_codec::{
-    Ack, Decoded, Packet, PacketId, PacketType, Publish, Rules, Sender, Version, decode,
-};
+use martlet_codec::{Ack, Decoded, Packet, Publish, Rules, Sender, Version, decode};
 
 use crate::connection::{Connection, Phase};
 use crate::effects::{ConnId, Effects};
@@ -52,10 +50,23 @@ impl Shard {
         let connection = self.connections.get_mut(conn.0);
         // Out of the connection for as long as it is read: its topic is compared with those that come.
         let mut route = connection.and_then(|connection| connection.route.take());
-        while let Some(rest) = bytes.get(consumed..).filter(|rest| !rest.is_empty())
-            && let Some(length) = self.next_packet(conn.0, rest, &mut route, now, fx)
-        {
+        let is_plain = |route: &Option<Arc<Route>>| route.as_ref().is_some_and(|r| r.is_all_plain);
+        // Whether its messages may be taken in runs, and whether it stays with its topic, as far as we know.
+        let mut repeats = is_plain(&route);
+        while let Some(rest) = bytes.get(consumed..).filter(|rest| !rest.is_empty()) {
+            if repeats && let Some(known) = &route {
+                let length = self.next_repeats(conn.0, rest, known, now, fx);
+                consumed += length;
+                if length > 0 {
+                    continue;
+                }
+            }
+            let before = route.as_ref().map(Arc::as_ptr);
+            let Some(length) = self.next_packet(conn.0, rest, &mut route, now, fx) else {
+                break;
+            };
             consumed += length;
+            repeats = is_plain(&route) && route.as_ref().map(Arc::as_ptr) == before;
         }
         if let Some(connection) = self.connections.get_mut(conn.0) {
             connection.route = route;
@@ -66,7 +77,7 @@ impl Shard {
         consumed
     }
 
-    /// Deals with the first packet. `None`: nothing is consumed, and nothing more will be now.
+    /// Deals with the first packet, and those behind it that are like it. `None`: nothing is consumed, and nothing more will be now.
     fn next_packet(
         &mut self,
         conn: Key,
@@ -99,12 +110,11 @@ impl Shard {
             let flow = self.on_publish(client, &publish, raw(length), now, fx);
             (flow, length)
         } else if let Some(client) = client
-            && let Some(ack) = Ack::decode_short(bytes, rules)
+            && let Some(acks) = Ack::decode_short_run(bytes, rules)
         {
             connection.keep_alive.on_packet(now.as_millis());
-            self.counters.packets_received += 1;
-            self.on_short_ack(client, ack, now, fx);
-            (Flow::Taken, Ack::SHORT_LEN)
+            let taken = self.on_short_acks(client, acks, now, fx);
+            (Flow::Taken, taken * Ack::SHORT_LEN)
         } else {
             match decode(bytes, rules) {
                 Ok(Decoded::Incomplete { .. }) => return None,
@@ -128,24 +138,31 @@ impl Shard {
         }
     }
 
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "the decoder knows four, and the fourth stands for the rest"
-    )]
-    fn on_short_ack(
+    /// As many PUBLISH packets to the topic of the last one as may be taken at once; 0 if there is none.
+    fn next_repeats(
         &mut self,
-        client: Online,
-        (packet_type, packet_id): (PacketType, PacketId),
+        conn: Key,
+        bytes: &[u8],
+        route: &Route,
         now: Time,
         fx: &mut Effects,
-    ) {
-        let ack = Ack::success(packet_id);
-        match packet_type {
-            PacketType::PubAck => self.on_puback(client.session, &ack, now, fx),
-            PacketType::PubRec => self.on_pubrec(client, &ack, now, fx),
-            PacketType::PubRel => self.on_pubrel(client, &ack, now, fx),
-            _ => self.on_pubcomp(client.session, &ack, now, fx),
+    ) -> usize {
+        if !Publish::begins(bytes) || !self.takes_repeats(route) {
+            return 0;
         }
+        let Some(connection) = self.connections.get(conn) else {
+            return 0;
+        };
+        let Some(client) = Online::of(conn, connection).filter(|_| connection.parked.is_none())
+        else {
+            return 0;
+        };
+        let rules = Rules {
+            version: client.version,
+            sender: Sender::Client,
+            max_packet_size: self.config.limits.packet_bytes_max,
+        };
+        self.on_repeats(client, bytes, rules, route, now, fx)
     }
 
     fn on_packet(

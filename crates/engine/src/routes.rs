@@ -28,6 +28,8 @@ pub(crate) struct Route {
     pub(crate) mask: u64,
     /// Of these, the ones where that may have to be stored; none if there is no store.
     pub(crate) durable: u64,
+    /// There are `plain` sessions, and nobody else, here or elsewhere.
+    pub(crate) is_all_plain: bool,
 }
 
 impl Route {
@@ -143,6 +145,11 @@ impl Shard {
         route.topic().as_bytes() == topic && route.generations == self.generations()
     }
 
+    /// Whether a route is still right, whatever its topic.
+    pub(crate) fn is_current(&self, route: &Route) -> bool {
+        route.generations == self.generations()
+    }
+
     fn generations(&self) -> (u64, u64) {
         (self.subscriptions.generation(), self.interest.generation())
     }
@@ -179,9 +186,11 @@ impl Shard {
             Some(_) => self.interest.durable_shards(topic),
             None => 0,
         };
+        let is_all_plain = others.is_empty() && !plain.is_empty() && mask & !self.own_bit() == 0;
         let route = Arc::new(Route {
             topic: topic.into(),
             generations,
+            is_all_plain,
             plain,
             targets: others,
             mask,

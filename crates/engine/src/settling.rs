@@ -117,11 +117,8 @@ impl Shard {
 
     /// The delivery is done: the box of its tag will do for another one.
     fn keep_tag(&mut self, delivery: Delivery) {
-        if let Some(mut tag) = delivery.terms.group
-            && self.scratch.tags.len() < TAGS_KEPT
-        {
-            tag.stored = None;
-            self.scratch.tags.push(tag);
+        if let Some(tag) = delivery.terms.group {
+            self.scratch.keep_tag(tag);
         }
     }
 
@@ -136,46 +133,51 @@ impl Shard {
             self.send_to(tag.owner, done, fx);
             return;
         }
-        if tag.owner == self.config.index
-            && let Some(group) = self.groups.get_mut(tag.group)
+        self.credit(tag.owner, tag.group, session, 1, fx);
+    }
+
+    /// The same for so many, none of which is in a store.
+    pub(crate) fn credit(
+        &mut self,
+        owner: usize,
+        group: Key,
+        session: Key,
+        more: u32,
+        fx: &mut Effects,
+    ) {
+        let here = owner == self.config.index;
+        if here
+            && let Some(group) = self.groups.get_mut(group)
             && group.queue.is_empty()
         {
             // Nothing waits that the credit would set in motion.
-            group.credit(tag.owner, session, 1);
-            self.counters.group_credits_at_once += 1;
+            group.credit(owner, session, more);
+            self.counters.group_credits_at_once += u64::from(more);
             return;
         }
-        if tag.owner != self.config.index
-            && let Some(batch) = fx.peers.get_mut(tag.owner)
-            && let Some(PeerMessage(Peer::GroupCredit {
-                group,
-                session: same,
-                count,
-            })) = batch.last_mut()
-            && (*group, *same) == (tag.group, session)
+        let last = if here {
+            self.inbox.back_mut()
+        } else {
+            let batch = fx.peers.get_mut(owner);
+            batch
+                .and_then(|batch| batch.last_mut())
+                .map(|PeerMessage(peer)| peer)
+        };
+        if let Some(Peer::GroupCredit {
+            group: same_group,
+            session: same_session,
+            count,
+        }) = last
+            && (*same_group, *same_session) == (group, session)
         {
-            *count += 1;
-            return;
-        }
-        if tag.owner == self.config.index
-            && let Some(Peer::GroupCredit {
-                group,
-                session: same,
-                count,
-            }) = self.inbox.back_mut()
-            && (*group, *same) == (tag.group, session)
-        {
-            *count += 1;
+            *count += more;
             return;
         }
         let credit = Peer::GroupCredit {
-            group: tag.group,
+            group,
             session,
-            count: 1,
+            count: more,
         };
-        self.send_to(tag.owner, credit, fx);
+        self.send_to(owner, credit, fx);
     }
 }
-
-/// Boxes of tags that are kept: as many as a few members have in flight, some kilobytes.
-const TAGS_KEPT: usize = 256;

@@ -11,11 +11,12 @@
 //! | `authentication.rs` | AUTH, verdicts |
 //! | `closing.rs` | DISCONNECT, faults, wills, session end, shutdown |
 //! | `publishing.rs`, `answering.rs` | PUBLISH from a client, and PUBACK or PUBREC for it |
+//! | `repeats.rs` | many PUBLISH to one topic at once |
 //! | `routing.rs`, `relaying.rs` | who gets a message: route cache, local targets, other shards; retained ones |
 //! | `parts.rs` | a publish that several shards have a part in |
 //! | `express.rs`, `sending.rs` | a message to one session: window, queue, outbox |
 //! | `pumping.rs` | what waits for a session moves on: re-sends, queue |
-//! | `settling.rs` | acknowledgements from receivers |
+//! | `settling.rs`, `runs.rs` | acknowledgements from receivers; many of one kind at once |
 //! | `subscribing.rs` | SUBSCRIBE, UNSUBSCRIBE |
 //! | `retaining.rs` | storing retained messages, replaying them to new subscriptions |
 //! | `grouping.rs`, `membership.rs` | shared subscriptions: the groups, their members |
@@ -52,9 +53,11 @@ use crate::outbox::Outbox;
 use crate::packing::Pack;
 use crate::peers::{Peer, PeerMessage};
 use crate::relay::Joins;
+use crate::repeats::Repeat;
 use crate::report::CloseCause;
 use crate::retained::Retained;
 use crate::routes::{Route, RouteCache};
+use crate::runs::Credit;
 use crate::slab::{Key, Slab};
 use crate::subscribing::PendingSubAck;
 use crate::subscriptions::Subscriptions;
@@ -144,6 +147,10 @@ pub(crate) struct Scratch {
     /// Boxes for the tags of shared subscriptions' messages.
     #[expect(clippy::vec_box, reason = "messages keep them in boxes")]
     pub(crate) tags: Vec<Box<GroupTag>>,
+    /// The messages of a run.
+    pub(crate) repeats: Vec<Repeat>,
+    /// What shared subscriptions are to hear of at the end of a run of acknowledgements.
+    pub(crate) credits: Vec<Credit>,
     /// Empty packs of other shards.
     #[expect(clippy::vec_box, reason = "they come in boxes and leave in them")]
     pub(crate) packs: Vec<Box<Pack>>,

@@ -4,6 +4,8 @@ use martlet_codec::{
     Ack, Decoded, Packet, PacketId, Properties, QoS, ReasonCode, Rules, Sender, Version, decode,
 };
 
+use martlet_engine::ConnId;
+
 use crate::pair::Pair;
 use crate::world::{World, bytes, connect_bytes, publishes};
 
@@ -59,6 +61,11 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "flow_qos1",
         operations: 32,
         run: flow_qos1,
+    },
+    Scenario {
+        name: "flow_qos1_kept",
+        operations: 32,
+        run: flow_qos1_kept,
     },
     Scenario {
         name: "flow_qos2",
@@ -285,6 +292,17 @@ pub(crate) fn answers(
 fn flow_qos1(rounds: u32) -> u64 {
     let mut world = World::new();
     let subscriber = world.connect(Version::V311, "sub");
+    acknowledged(rounds, world, subscriber)
+}
+
+/// To a session that may come back: what it has not acknowledged is kept for it.
+fn flow_qos1_kept(rounds: u32) -> u64 {
+    let mut world = World::new();
+    let subscriber = world.connect_to_stay(Version::V311, "sub");
+    acknowledged(rounds, world, subscriber)
+}
+
+fn acknowledged(rounds: u32, mut world: World, subscriber: ConnId) -> u64 {
     world.subscribe(subscriber, Version::V311, TOPIC, QoS::AtLeastOnce);
     let publisher = world.connect(Version::V311, "pub");
     let input = publishes(

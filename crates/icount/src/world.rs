@@ -81,10 +81,19 @@ impl World {
     }
 
     pub(crate) fn connect(&mut self, version: Version, client_id: &str) -> ConnId {
+        self.connect_with(&connect_bytes(version, client_id))
+    }
+
+    /// A client whose session outlives its connection.
+    pub(crate) fn connect_to_stay(&mut self, version: Version, client_id: &str) -> ConnId {
+        self.connect_with(&connect_as(version, client_id, false))
+    }
+
+    fn connect_with(&mut self, connect: &[u8]) -> ConnId {
         let Some(conn) = self.shard.on_open(self.now, &mut self.effects) else {
             unreachable!("the connection limit is far away");
         };
-        self.feed(conn, &connect_bytes(version, client_id));
+        self.feed(conn, connect);
         conn
     }
 
@@ -145,9 +154,13 @@ impl World {
 
 /// CONNECT.
 pub(crate) fn connect_bytes(version: Version, client_id: &str) -> Vec<u8> {
+    connect_as(version, client_id, true)
+}
+
+fn connect_as(version: Version, client_id: &str, clean_start: bool) -> Vec<u8> {
     let connect = Connect {
         version,
-        clean_start: true,
+        clean_start,
         keep_alive_s: 60,
         properties: Properties::EMPTY,
         client_id,

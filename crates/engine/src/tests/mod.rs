@@ -9,5 +9,6 @@ mod late;
 mod limits;
 mod packs;
 mod retained;
+mod runs;
 mod sessions;
 mod world;

@@ -1,0 +1,290 @@
+//! Packets that come in runs: they mean what they mean one by one, and are dealt with together.
+
+use martlet_codec::{
+    Ack, Packet, PacketId, Property, Publish, QoS, SubscriptionOptions, TopicName, Version,
+};
+use std::string::{String, ToString};
+use std::vec::Vec;
+
+use super::world::{Client, World};
+use crate::Limits;
+
+fn encode(packet: &Packet<'_>, version: Version) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    packet.encode(version, &mut bytes).unwrap();
+    bytes
+}
+
+fn publish(version: Version, topic: &str, qos: QoS, id: u16, payload: &str) -> Vec<u8> {
+    let packet = Packet::Publish(Publish {
+        dup: false,
+        qos,
+        retain: false,
+        topic: Some(TopicName::new(topic).unwrap()),
+        packet_id: (qos != QoS::AtMostOnce).then(|| PacketId::new(id).unwrap()),
+        properties: martlet_codec::Properties::EMPTY,
+        payload: payload.as_bytes(),
+    });
+    encode(&packet, version)
+}
+
+fn acks(
+    version: Version,
+    ids: impl IntoIterator<Item = u16>,
+    make: fn(Ack<'static>) -> Packet<'static>,
+) -> Vec<Vec<u8>> {
+    ids.into_iter()
+        .map(|id| encode(&make(Ack::success(PacketId::new(id).unwrap())), version))
+        .collect()
+}
+
+/// The identifiers in what a client got of one kind.
+fn ids(got: &[String], prefix: &str, flag: &str) -> Vec<u16> {
+    got.iter()
+        .filter(|line| line.starts_with(prefix) && line.contains(flag))
+        .filter_map(|line| line.split('#').nth(1)?.split(' ').next()?.parse().ok())
+        .collect()
+}
+
+/// Optimisation: twenty PUBLISH packets of one read are one copy, twenty acknowledgements of one read one step.
+#[test]
+fn what_comes_in_one_read_is_dealt_with_at_once() {
+    for version in [Version::V311, Version::V5] {
+        let mut w = World::new(1);
+        let s = w.connect(version, "s", true);
+        let p = w.connect(version, "p", true);
+        w.subscribe(s, "t", QoS::ExactlyOnce);
+        // The route is looked up for the first one.
+        w.send_bytes(p, &publish(version, "t", QoS::AtMostOnce, 0, "first"));
+        w.received(s);
+        w.received(p);
+        for (round, qos) in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce]
+            .into_iter()
+            .enumerate()
+        {
+            let before = *w.shards[0].counters();
+            let run: Vec<u8> = (1..=20)
+                .flat_map(|n| publish(version, "t", qos, n, &n.to_string()))
+                .collect();
+            w.send_bytes(p, &run);
+            let counters = *w.shards[0].counters();
+            assert_eq!(counters.publish_runs - before.publish_runs, 1);
+            assert_eq!(counters.packets_received - before.packets_received, 20);
+            assert_eq!(counters.publishes_received - before.publishes_received, 20);
+            assert_eq!(counters.express_deliveries - before.express_deliveries, 20);
+            let got = w.received(s);
+            let first = if round == 2 { 21 } else { 1 };
+            let expected: Vec<String> = (0..20)
+                .map(|n| match qos {
+                    QoS::AtMostOnce => std::format!("PUBLISH t={} q0", n + 1),
+                    QoS::AtLeastOnce | QoS::ExactlyOnce => {
+                        std::format!("PUBLISH t={} q{} #{}", n + 1, qos as u8, first + n)
+                    }
+                })
+                .collect();
+            assert_eq!(got, expected);
+            assert_eq!(w.received(p).len(), if round == 0 { 0 } else { 20 });
+            let before = counters.acknowledgement_runs;
+            let mut steps = 0;
+            let mut answer = |w: &mut World, from: Client, first, kind: fn(Ack<'static>) -> _| {
+                let all = acks(version, first..first + 20, kind).concat();
+                w.send_bytes(from, &all);
+                steps += 1;
+            };
+            match qos {
+                QoS::AtMostOnce => {}
+                QoS::AtLeastOnce => answer(&mut w, s, 1, Packet::PubAck),
+                QoS::ExactlyOnce => {
+                    answer(&mut w, s, 21, Packet::PubRec);
+                    answer(&mut w, s, 21, Packet::PubComp);
+                    answer(&mut w, p, 1, Packet::PubRel);
+                    assert_eq!(ids(&w.received(s), "PUBREL", "").len(), 20);
+                    assert_eq!(ids(&w.received(p), "PUBCOMP", "").len(), 20);
+                }
+            }
+            let after = w.shards[0].counters().acknowledgement_runs;
+            assert_eq!(after - before, steps);
+        }
+        assert_eq!(w.shards[0].memory_bytes(), 0);
+    }
+}
+
+/// Optimisation: nobody keeps a copy of what was sent to a session that ends with its connection.
+#[test]
+fn what_a_passing_session_was_sent_is_not_kept() {
+    for (clean, kept) in [(true, false), (false, true)] {
+        let mut w = World::new(1);
+        let s = w.connect(Version::V311, "s", clean);
+        let p = w.connect(Version::V311, "p", true);
+        w.subscribe(s, "t", QoS::AtLeastOnce);
+        let payload = "x".repeat(900);
+        for id in 1..=3 {
+            w.publish(p, "t", QoS::AtLeastOnce, id, false, &payload);
+        }
+        w.received(s);
+        assert_eq!(w.shards[0].memory_bytes() > 900, kept);
+        w.drop_connection(s);
+        let s = w.connect(Version::V311, "s", clean);
+        assert_eq!(w.payloads(s).len(), if kept { 3 } else { 0 });
+        for bytes in acks(Version::V311, 1..=3, Packet::PubAck) {
+            w.send_bytes(s, &bytes);
+        }
+        assert_eq!(w.shards[0].memory_bytes(), 0);
+    }
+}
+
+/// A world with receivers of all sorts, in which packets come in runs or one by one.
+struct Twin {
+    w: World,
+    in_runs: bool,
+    receivers: Vec<Client>,
+    publishers: Vec<Client>,
+}
+
+impl Twin {
+    fn new(in_runs: bool) -> Self {
+        let limits = Limits {
+            in_flight_to_client_max: 16,
+            session_queue_messages_max: 30,
+            ..Limits::default()
+        };
+        let mut w = World::with(1, &limits, &crate::Policy::default());
+        let mut receivers = Vec::new();
+        for (n, version) in [Version::V311, Version::V5, Version::V311, Version::V5]
+            .into_iter()
+            .enumerate()
+        {
+            for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+                let id = std::format!("s{n}{}", qos as u8);
+                let narrow = [Property::ReceiveMaximum(5)];
+                let properties: &[_] = if version.is_v5() && n == 1 {
+                    &narrow
+                } else {
+                    &[]
+                };
+                let client = w.connect_with(version, &id, n < 2, properties);
+                w.subscribe(client, if n == 3 { "a/+" } else { "a/b" }, qos);
+                w.received(client);
+                receivers.push(client);
+            }
+        }
+        // One that has asked for something of its own, but nowhere else.
+        let own = w.connect(Version::V5, "own", true);
+        let mut options = SubscriptionOptions::with_qos(QoS::AtLeastOnce);
+        options.no_local = true;
+        w.subscribe_with(own, "a/c", options);
+        w.received(own);
+        receivers.push(own);
+        let mut publishers = Vec::new();
+        for version in [Version::V311, Version::V5] {
+            let id = std::format!("p{version:?}");
+            let client = w.connect(version, &id, true);
+            w.received(client);
+            publishers.push(client);
+        }
+        Self {
+            w,
+            in_runs,
+            receivers,
+            publishers,
+        }
+    }
+
+    fn feed(&mut self, client: Client, packets: &[Vec<u8>]) {
+        if self.in_runs {
+            self.w.send_bytes(client, &packets.concat());
+            return;
+        }
+        for packet in packets {
+            self.w.send_bytes(client, packet);
+        }
+    }
+
+    /// Everybody acknowledges what it got. Returns that, kind by kind: only between kinds the order may be another one.
+    fn acknowledge(&mut self) -> Vec<Vec<String>> {
+        let mut all = Vec::new();
+        for client in self
+            .receivers
+            .clone()
+            .into_iter()
+            .chain(self.publishers.clone())
+        {
+            let got = self.w.received(client);
+            let mut answers = Vec::new();
+            for (prefix, flag, kind) in [
+                ("PUBLISH", " q1 ", Packet::PubAck as fn(_) -> _),
+                ("PUBLISH", " q2 ", Packet::PubRec),
+                ("PUBREC", "", Packet::PubRel),
+                ("PUBREL", "", Packet::PubComp),
+            ] {
+                let mut ids = ids(&got, prefix, flag);
+                // Some come twice, and some nobody has asked for.
+                if ids.len() % 3 == 1 {
+                    ids.insert(ids.len() / 2, 60_000);
+                    ids.push(ids[0]);
+                }
+                answers.extend(acks(client.version, ids, kind));
+            }
+            self.feed(client, &answers);
+            for prefix in ["PUBLISH", "PUBACK", "PUBREC", "PUBREL", "PUBCOMP"] {
+                let lines = got.iter().filter(|line| line.starts_with(prefix));
+                all.push(lines.cloned().collect());
+            }
+        }
+        all
+    }
+}
+
+/// Whatever the receivers, the windows and the order of what comes: runs change nothing but the work.
+#[test]
+fn a_run_says_what_its_packets_say() {
+    let mut twins = [Twin::new(true), Twin::new(false)];
+    let mut random = 1_u32;
+    let mut next = |below: u32| {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (random >> 16) % below
+    };
+    let mut id = 0_u16;
+    for round in 0..60 {
+        for publisher in 0..2 {
+            let client = twins[0].publishers[publisher];
+            let mut qos = QoS::AtMostOnce;
+            let mut packets = Vec::new();
+            for _ in 0..next(40) {
+                if next(6) == 0 {
+                    qos = QoS::from_bits(u8::try_from(next(3)).unwrap()).unwrap();
+                }
+                // An identifier comes twice now and then.
+                id += u16::from(next(12) != 0);
+                let topic = ["a/b", "a/b", "a/b", "a/b", "a/b", "a/c", "nobody"]
+                    [usize::try_from(next(7)).unwrap()];
+                let payload = std::format!("{round}-{}", packets.len());
+                let payload = payload.repeat(if next(30) == 0 { 400 } else { 1 });
+                packets.push(publish(client.version, topic, qos, id.max(1), &payload));
+            }
+            for twin in &mut twins {
+                let client = twin.publishers[publisher];
+                twin.feed(client, &packets);
+            }
+        }
+        for _ in 0..next(4) {
+            let [a, b] = &mut twins;
+            assert_eq!(a.acknowledge(), b.acknowledge(), "round {round}");
+        }
+    }
+    for _ in 0..400 {
+        let [a, b] = &mut twins;
+        assert_eq!(a.acknowledge(), b.acknowledge());
+    }
+    let [runs, single] = &twins;
+    let (runs, single) = (&runs.w.shards[0], &single.w.shards[0]);
+    assert_eq!(runs.memory_bytes(), single.memory_bytes());
+    assert_eq!(runs.memory_bytes(), 0, "all is acknowledged");
+    let (mut all, each) = (*runs.counters(), *single.counters());
+    assert!(all.publish_runs < each.publish_runs && all.acknowledgement_runs > 0);
+    assert!(all.acknowledgement_runs < each.acknowledgement_runs);
+    assert!(each.queued > 0 && each.dropped_queue_full > 0);
+    all.publish_runs = each.publish_runs;
+    all.acknowledgement_runs = each.acknowledgement_runs;
+    assert_eq!(all, each);
+}
