@@ -123,7 +123,7 @@ fn bytes_each(count: usize, make: impl FnOnce()) -> usize {
 
 #[test]
 fn subscriptions_sessions_and_retained_messages_take_few_bytes() {
-    let mut world = World::new();
+    let mut world = World::with_few_routes();
     let clients: Vec<_> = (0..1_000)
         .map(|n| world.connect(Version::V311, &format!("client-{n:06}")))
         .collect();

@@ -31,6 +31,15 @@ impl World {
         })
     }
 
+    /// Few routes are remembered: what all of them take is bounded, and would count for what is looked at otherwise.
+    #[cfg(test)]
+    pub(crate) fn with_few_routes() -> Self {
+        Self::with(Limits {
+            route_cache_entries_max: 64,
+            ..Limits::default()
+        })
+    }
+
     fn with(limits: Limits) -> Self {
         let config = ShardConfig {
             index: 0,
