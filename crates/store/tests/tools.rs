@@ -21,6 +21,7 @@ use martlet_store::tools::{BackupError, DumpForm, backup, dump, repair, verify};
 use martlet_store::{FaultKind, OpenError, RealDisk, Store};
 use tempfile::TempDir;
 
+use support::faulty::Faulty;
 use support::{content, damage_middle, filled, maintain, open, overwrite, segments, settings};
 
 fn looked_at(folder: &Path) -> martlet_store::Recovery {
@@ -235,6 +236,44 @@ impl Drop for StopAtEnd<'_> {
     fn drop(&mut self) {
         self.0.store(true, SeqCst);
     }
+}
+
+/// A read is not one moment: it may miss what is being written, and see what was written behind that.
+#[test]
+fn what_is_missing_once_is_looked_at_again() {
+    let folder = TempDir::new().unwrap();
+    let mut churn = filled(folder.path(), 4, 100);
+    churn.payload_bytes_max = 2_000;
+    let (mut log, _) = open(folder.path());
+    while log.stats().segments < 4 {
+        log.append(&churn.batch(6)).unwrap();
+        log.sync().unwrap();
+    }
+    log.close().unwrap();
+    let disk = || Faulty::new(RealDisk::new(folder.path()));
+    for torn in [0, 1] {
+        let mut disk = disk();
+        disk.orders.torn.store(torn, SeqCst);
+        let recovery = verify(&mut disk, &mut |_| {}).unwrap();
+        assert!(recovery.faults.is_empty(), "{:?}", recovery.faults);
+        assert_eq!(disk.orders.torn.load(SeqCst), 0, "it was seen");
+
+        disk.orders.torn.store(torn, SeqCst);
+        let copy = TempDir::new().unwrap();
+        let mut to = RealDisk::new(copy.path());
+        let done = backup(&mut disk, &mut to, &mut |_| {}).unwrap();
+        drop(to);
+        assert!(!done.recovery.has_loss(), "{:?}", done.recovery.faults);
+        assert!(content(copy.path()) == churn.model);
+        assert_eq!(disk.orders.torn.load(SeqCst), 0, "it was seen");
+    }
+    // What is missing each time is missing, and the rest is copied.
+    let mut disk = disk();
+    disk.orders.torn.store(usize::MAX, SeqCst);
+    assert!(verify(&mut disk, &mut |_| {}).unwrap().has_loss());
+    let copy = TempDir::new().unwrap();
+    let done = backup(&mut disk, &mut RealDisk::new(copy.path()), &mut |_| {}).unwrap();
+    assert!(done.recovery.has_loss());
 }
 
 /// A copy holds what was stable when it was begun, and no more than what was when it ended, with nothing left out in between,

@@ -59,7 +59,8 @@ pub enum RepairError {
 }
 
 /// What there is, looked at without a change. A segment may become another one under our eyes, if the store is in use: then
-/// everything is looked at once more.
+/// everything is looked at once more. So it is where something is lost, until that is seen twice in the same places: a read is
+/// not one moment, so it may miss what is being written, and see what was written behind that.
 fn look<D: Disk>(
     disk: &mut D,
     watch: &mut dyn FnMut(Progress),
@@ -74,18 +75,26 @@ fn look_at_log<D: Disk>(
     disk: &mut D,
     watch: &mut dyn FnMut(Progress),
 ) -> Result<(Survey, Recovery), OpenError> {
+    let mut lost_before = None;
     let mut tries = 0;
     loop {
         let before = names(disk)?;
         let result = look_once(disk, &before, watch);
         tries += 1;
-        let is_whole = result
-            .as_ref()
-            .is_ok_and(|(_, recovery)| !recovery.has_loss());
-        if is_whole || tries == LOOKS_MAX || names(disk)? == before {
+        let lost = result.as_ref().ok().map(|(_, recovery)| losses(recovery));
+        if lost.as_ref().is_some_and(Vec::is_empty) || tries == LOOKS_MAX {
             return result;
         }
+        if names(disk)? == before && (lost.is_none() || lost == lost_before) {
+            return result;
+        }
+        lost_before = lost;
     }
+}
+
+fn losses(recovery: &Recovery) -> Vec<Fault> {
+    let lost = recovery.faults.iter().filter(|fault| fault.kind.is_loss());
+    lost.cloned().collect()
 }
 
 /// A newer format is read by nobody here. Without a good `FORMAT` the segments say what they are.

@@ -28,6 +28,9 @@ pub(crate) struct Orders {
     pub(crate) error: Arc<AtomicUsize>,
     /// Whoever reads the byte at this offset of log/00000002.seg gets EIO, if not 0, until it is renamed.
     pub(crate) unreadable: Arc<AtomicUsize>,
+    /// So many reads of log/00000002.seg find zeros from byte 8,192 to 12,288: a write comes there behind the read, and another one
+    /// further on in front of it.
+    pub(crate) torn: Arc<AtomicUsize>,
     /// Whether a call has failed.
     pub(crate) failed: Arc<AtomicBool>,
     /// Which one, by the name of the system call.
@@ -107,7 +110,17 @@ impl Disk for Faulty {
         if file.bad && bad != 0 && (offset..offset + buffer.len() as u64).contains(&bad) {
             return Err(io::Error::other("planted"));
         }
-        self.disk.read_at(&file.file, buffer, offset)
+        let read = self.disk.read_at(&file.file, buffer, offset)?;
+        let end = offset + read as u64;
+        if file.bad && offset <= TORN.start && end >= TORN.end {
+            let torn = self.orders.torn.load(SeqCst);
+            if torn > 0 {
+                self.orders.torn.store(torn - 1, SeqCst);
+                let from = usize::try_from(TORN.start - offset).unwrap();
+                buffer[from..from + TORN_BYTES].fill(0);
+            }
+        }
+        Ok(read)
     }
 
     fn write_at(&mut self, file: &Self::File, bytes: &[u8], offset: u64) -> io::Result<usize> {
@@ -150,3 +163,6 @@ impl Disk for Faulty {
         self.disk.remove(path)
     }
 }
+
+const TORN: std::ops::Range<u64> = 8_192..8_192 + TORN_BYTES as u64;
+const TORN_BYTES: usize = 4_096;

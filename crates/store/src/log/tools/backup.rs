@@ -3,6 +3,8 @@
 //! Segments are copied from the oldest to the youngest, frame by frame, each checked. In the meantime the broker may
 //! - *append*: the copy ends where the last segment ended when it was read;
 //! - *go on in a new segment*: if that begins behind a gap, the one before has got more since it was read, and is read again;
+//! - *write while we read*: a read is not one moment, and may miss what is being written but see what was written behind it.
+//!   What is missing in the middle is read again, and only missing if it is so a second time;
 //! - *give up the oldest and use its file again*: its header is different then, and the copy of it is thrown away. What was
 //!   needed of it is in a younger segment that is still to be copied, and so is the mark that says so.
 //!
@@ -109,14 +111,16 @@ struct Copy<'a, D, E> {
 struct Copied {
     header: SegmentHeader,
     first_sequence: Option<u64>,
+    /// The numbers of the frames behind which others are missing, in the segment.
+    gaps: Vec<u64>,
     /// Up to where the log had been read behind it.
     behind: Horizon,
 }
 
 impl<D: Disk, E: Disk> Copy<'_, D, E> {
     fn all(&mut self, watch: &mut dyn FnMut(Progress)) -> Result<(), BackupError> {
-        // Segments that were read once more when there were frames behind them: what is missing then is missing in the store.
-        let mut settled = Vec::new();
+        // The gaps that were seen: those that are there when their places are read again are in the store.
+        let mut seen: Vec<u64> = Vec::new();
         for _ in 0..LOOKS_MAX * LOOKS_MAX {
             let mut generations: Vec<u64> = names(self.from)
                 .map_err(BackupError::From)?
@@ -137,11 +141,13 @@ impl<D: Disk, E: Disk> Copy<'_, D, E> {
                 });
                 self.segment(generation)?;
             }
-            match self.gap(&settled) {
+            let gaps = self.gaps();
+            let new = gaps.iter().find(|(_, behind)| !seen.contains(behind));
+            let new = new.map(|(place, _)| *place);
+            seen.extend(gaps.iter().map(|(_, behind)| behind));
+            match new {
                 Some(place) => {
-                    let again = self.copied.split_off(place);
-                    settled.extend(again.first().map(|copied| copied.header.generation));
-                    for copied in again {
+                    for copied in self.copied.split_off(place) {
                         self.remove(&copied.header)?;
                     }
                 }
@@ -152,22 +158,20 @@ impl<D: Disk, E: Disk> Copy<'_, D, E> {
         Err(BackupError::TooFast)
     }
 
-    /// The first segment that was shorter when it was read than it is now: the next one does not go on where it ends.
-    fn gap(&self, settled: &[u64]) -> Option<usize> {
-        let mut before: Option<(usize, &Copied)> = None;
+    /// Where frames are missing: the segment to read again, and the number of the frame in front. A segment that was shorter
+    /// when it was read than it is now is one of these: the next one does not go on where it ends.
+    fn gaps(&self) -> Vec<(usize, u64)> {
+        let mut gaps = Vec::new();
+        let mut before: Option<(usize, u64)> = None;
         for (place, copied) in self.copied.iter().enumerate() {
             let Some(first) = copied.first_sequence else {
                 continue;
             };
-            if let Some((place, before)) = before
-                && before.behind.sequence + 1 < first
-                && !settled.contains(&before.header.generation)
-            {
-                return Some(place);
-            }
-            before = Some((place, copied));
+            gaps.extend(before.filter(|(_, behind)| behind + 1 < first));
+            gaps.extend(copied.gaps.iter().map(|behind| (place, *behind)));
+            before = Some((place, copied.behind.sequence));
         }
-        None
+        gaps
     }
 
     /// Copies a segment, unless it is none any more.
@@ -220,6 +224,12 @@ impl<D: Disk, E: Disk> Copy<'_, D, E> {
             self.copied.push(Copied {
                 header: copy,
                 first_sequence: spans.first().map(|span| span.first_sequence),
+                gaps: spans
+                    .iter()
+                    .zip(spans.iter().skip(1))
+                    .filter(|(span, next)| span.last_sequence + 1 < next.first_sequence)
+                    .map(|(span, _)| span.last_sequence)
+                    .collect(),
                 behind,
             });
             return Ok(());
