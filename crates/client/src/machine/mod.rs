@@ -14,10 +14,9 @@
 //! outside collects in [`Machine::take_events`], what is to be written in [`Machine::take_output`].
 //!
 //! Map: `connecting` makes and loses connections, `sending` queues and sends messages, `resending` does it again, `answering`
-//! takes their acknowledgements, `receiving` reads packets, `routing` finds the streams of a message,
-//! `subscribing` keeps the server's subscriptions as the streams want them, `inherited` frees the identifiers of a process before,
-//! `closing` flushes and ends, `timing` knows when to call again. `queue`, `stream`, `subscriptions`, `unacked`, `fingerprint`, `epochs`,
-//! `backoff` are the data structures, `wire` the encoders.
+//! takes their acknowledgements, `receiving` reads packets, `routing` finds the streams of a message, `subscribing` keeps the
+//! server's subscriptions as the streams want them, `inherited` frees the identifiers of a process before, `closing` flushes and
+//! ends, `timing` knows when to call again. The others are the data structures, and `wire` the encoders.
 
 mod answering;
 mod backoff;
@@ -61,7 +60,6 @@ pub(crate) use wire::{Scratch, Sending as SendingAs, publish as write_publish};
 
 use backoff::Backoff;
 use epochs::Epochs;
-use fingerprint::Fingerprint;
 use queue::{Outgoing, Queue};
 use routing::Routes;
 use stream::Streams;
@@ -198,7 +196,7 @@ pub struct Machine {
     releasing: VecDeque<Releasing>,
     /// What a process before has left in the session, if it was another's.
     inherited: Option<inherited::Inherited>,
-    inbound: Inbound<Fingerprint>,
+    inbound: Inbound<fingerprint::Fingerprint>,
     unacked: Unacked,
     queue: Queue,
     epochs: Epochs,
