@@ -3,7 +3,6 @@
 use martlet_codec::{
     Ack, Decoded, Packet, PacketId, Properties, QoS, ReasonCode, Rules, Sender, Version, decode,
 };
-
 use martlet_engine::ConnId;
 
 use crate::pair::Pair;
