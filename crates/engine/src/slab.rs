@@ -70,9 +70,11 @@ impl<T> Slab<T> {
     pub(crate) fn insert(&mut self, value: T) -> Key {
         self.len += 1;
         // A million values are 2,000 pages of 8 bytes; mostly it is the first that is looked at.
-        let full = |page: &Page| page.vacant == END;
-        let behind = self.pages.iter().skip(self.first_with_room);
-        self.first_with_room += behind.take_while(|page| full(page)).count();
+        while let Some(page) = self.pages.get(self.first_with_room)
+            && page.vacant == END
+        {
+            self.first_with_room += 1;
+        }
         if let Some(page) = self.pages.get_mut(self.first_with_room)
             && let index = page.vacant
             && let Some(slot) = self.slots.get_mut(index as usize)
@@ -122,10 +124,10 @@ impl<T> Slab<T> {
         slot.generation = slot.generation.checked_add(1).unwrap_or(FIRST_GENERATION);
         page.vacant = key.index;
         page.used -= 1;
-        let sparse = page.is_sparse();
         self.first_with_room = self.first_with_room.min(at);
         self.len -= 1;
-        if sparse {
+        // What becomes of a page changes only with itself and the one in front of it.
+        if self.pages.len() > 1 && at + 2 >= self.pages.len() {
             self.give_back_pages();
         }
         gone.into_value()
