@@ -140,7 +140,7 @@ impl Shard {
             assigned: assigned.then_some(&*client_id),
             auth_data,
         };
-        if fx.store.len() != records {
+        if fx.store.len() != records || (!session_present && self.may_come_back(session)) {
             self.withhold(conn, fx);
         }
         // Nothing was written to it before, and the session speaks behind it.

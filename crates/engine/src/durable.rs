@@ -108,6 +108,8 @@ struct Slot {
     kept: KeptIndex,
     /// The durable groups.
     groups: Vec<Key>,
+    /// The last batch in which a session ended.
+    ended: StoreTicket,
 }
 
 impl Durable {
@@ -118,6 +120,7 @@ impl Durable {
             sessions: HashMap::with_hasher(state.clone()),
             kept: KeptIndex::new(state.clone()),
             groups: Vec::new(),
+            ended: StoreTicket(0),
         });
         Some(Self {
             config: config.store?,

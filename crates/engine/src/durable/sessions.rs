@@ -100,6 +100,7 @@ impl Shard {
             }
         }
         fx.store.push(&Record::SessionEnded { session: id });
+        durable.slot(id.slot()).ended = fx.store.newest();
         let mut buffer = core::mem::take(&mut self.scratch.filter);
         for filter in session.filters.iter() {
             let text = self.subscriptions.text(filter, &mut buffer);
@@ -108,6 +109,16 @@ impl Shard {
         }
         self.scratch.filter = buffer;
         self.end_doubts(key, fx);
+    }
+
+    /// Whether a crash now could bring back an earlier session of this client, which has ended, perhaps on a connection before,
+    /// but not in the store yet. Or one of another client of its slot: they are not told apart.
+    pub(crate) fn may_come_back(&self, key: Key) -> bool {
+        let (Some(durable), Some(session)) = (&self.durable, self.sessions.get(key)) else {
+            return false;
+        };
+        let slot = durable.slots.get(usize::from(slot_of(&session.client_id)));
+        slot.is_some_and(|slot| !durable.is_stable(slot.ended))
     }
 
     /// The session has lost its connection, and goes on without.

@@ -65,6 +65,20 @@ fn pubrec_and_pubcomp_wait_for_the_identifier_of_a_persistent_session() {
     assert_eq!(world.received(publisher), ["PUBACK #8 00"]);
 }
 
+/// The second CONNECT has nothing to record, but what the first one ended could still come back.
+#[test]
+fn connack_waits_for_the_end_of_a_session_that_an_earlier_connect_has_asked_for() {
+    let mut world = durable_and_held();
+    pair(&mut world);
+    let first = world.connect(Version::V311, "sub", true);
+    let second = world.connect(Version::V311, "sub", true);
+    assert_eq!(after_sync(&mut world, second), ["CONNACK 00 present=false"]);
+    assert_eq!(world.received(first), NOTHING);
+    // What is stable stays so: the next one waits for nothing.
+    let third = world.connect(Version::V311, "sub", true);
+    assert_eq!(world.received(third), ["CONNACK 00 present=false"]);
+}
+
 #[test]
 fn a_retained_message_is_stored_before_its_answer() {
     let mut world = durable_and_held();
