@@ -1,12 +1,19 @@
 //! Finds the session of a client identifier.
+//!
+//! Map: `client_slots` says which shard has it; `client_session` is a session, `connection` and `rare` what a connection has.
+
+pub(crate) mod client_session;
+pub(crate) mod client_slots;
+pub(crate) mod connection;
+pub(crate) mod rare;
 
 use core::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
-use crate::client_session::ClientSession;
-use crate::slab::{Key, Slab};
+use crate::clients::client_session::ClientSession;
+use crate::collections::slab::{Key, Slab};
 
 /// An index over the sessions of a shard. Five bytes for each: the identifiers themselves stand in the sessions.
 #[derive(Debug)]
@@ -61,8 +68,8 @@ const KEPT_CAPACITY: usize = 1024;
 #[cfg(test)]
 mod tests {
     use super::{Clients, FixedState};
-    use crate::client_session::ClientSession;
-    use crate::slab::Slab;
+    use crate::clients::client_session::ClientSession;
+    use crate::collections::slab::Slab;
     use alloc::format;
     use alloc::vec::Vec;
     use martlet_codec::Version;

@@ -51,13 +51,13 @@ use core::num::NonZeroU64;
 use hashbrown::HashMap;
 use martlet_codec::PacketId;
 
-use crate::client_slots::SLOT_COUNT;
+use crate::clients::client_slots::SLOT_COUNT;
+use crate::collections::slab::Key;
 use crate::config::{ShardConfig, StoreConfig, StorePressure};
 use crate::effects::{Effects, StoreTicket};
-use crate::parts::{Doubt, SlotSet};
+use crate::peering::parts::{Doubt, SlotSet};
 use crate::publication::Publication;
 use crate::record::{Body, BodyId, NUMBERS_PER_COUNT, Record, SessionId, WallTime};
-use crate::slab::Key;
 use crate::time::Time;
 
 use cache::BodyCache;

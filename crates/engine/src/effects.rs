@@ -6,11 +6,11 @@ use alloc::vec::Vec;
 
 use martlet_codec::Version;
 
-use crate::outbox::Outbox;
-use crate::peers::PeerMessage;
+use crate::collections::slab::Key;
+use crate::peering::peers::PeerMessage;
 use crate::record::{BodyId, Record};
 use crate::report::CloseReport;
-use crate::slab::Key;
+use crate::sending::outbox::Outbox;
 
 /// Names a connection of one shard. Dense and reused; the generation tells the users of one index apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -11,6 +11,10 @@
 //!                  └─────────── Return ─────────┘ connection lost: QoS 1 unacknowledged, and all not yet sent
 //! ```
 //! A QoS 2 message that was sent stays with its member's session [MQTT-4.8.2-4] and ends with it [MQTT-4.8.2-5].
+//!
+//! Map: `membership` is what the shard of a member does.
+
+pub(crate) mod membership;
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
@@ -18,18 +22,18 @@ use alloc::vec::Vec;
 
 use martlet_codec::QoS;
 
-use crate::delivery::GroupTag;
+use crate::collections::slab::Key;
 use crate::effects::Effects;
-use crate::interest::InterestKey;
 use crate::message::Message;
-use crate::packing::Purpose;
-use crate::peers::Peer;
+use crate::peering::packing::Purpose;
+use crate::peering::peers::Peer;
 use crate::publication::Publication;
 use crate::record::BodyId;
 use crate::routing::effective_qos;
+use crate::routing::interest::InterestKey;
+use crate::routing::subscriptions::SubscriptionOptions;
+use crate::sending::delivery::GroupTag;
 use crate::shard::{Shard, Subscriber};
-use crate::slab::Key;
-use crate::subscriptions::SubscriptionOptions;
 use crate::time::Time;
 
 /// One shared subscription.

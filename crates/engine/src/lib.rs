@@ -33,66 +33,31 @@ extern crate alloc;
 extern crate std;
 
 mod acl;
-mod answering;
-mod authentication;
-mod buffers;
-mod client_session;
-mod client_slots;
 mod clients;
-mod closing;
+mod collections;
 mod config;
-mod connecting;
-mod connection;
 mod counters;
-mod delivery;
 mod durable;
 mod effects;
-mod express;
-mod filters;
 mod grouping;
-mod interest;
 mod limits;
-mod membership;
 mod message;
-mod outbox;
-mod packing;
-mod paged;
-mod parts;
+mod packets;
 mod peering;
-mod peers;
 mod publication;
-mod publishing;
-mod pumping;
-mod queue;
-mod rare;
-mod reading;
 mod record;
-mod refusing;
-mod relay;
-mod relaying;
-mod repeats;
-mod replay;
 mod report;
-mod retained;
 mod retaining;
-mod routes;
 mod routing;
-mod runs;
 mod sending;
-mod settling;
 mod shard;
-mod slab;
-mod subscribing;
-mod subscriptions;
 #[cfg(test)]
 mod tests;
 mod time;
 mod timing;
-mod wheel;
-mod writing;
 
 pub use acl::{Acl, AllowAll, ClientInfo};
-pub use client_slots::{SLOT_COUNT, owner_of_group, owner_of_topic, shard_of, slot_of};
+pub use clients::client_slots::{SLOT_COUNT, owner_of_group, owner_of_topic, shard_of, slot_of};
 pub use config::{Authentication, Policy, SHARDS_MAX, ShardConfig, StoreConfig, StorePressure};
 pub use counters::Counters;
 pub use durable::FetchedBody;
@@ -100,15 +65,15 @@ pub use effects::{
     AuthKind, AuthQuestion, AuthTicket, Closed, ConnId, Connected, Effects, Handover, StoreBatch,
     StoreTicket, Verdict,
 };
-pub use interest::{Interest, InterestKey, LocalInterest, prefixes_of};
 pub use limits::Limits;
 pub use message::{Message, MessageParts, Origin, Topic};
-pub use outbox::Outbox;
-pub use peers::PeerMessage;
+pub use peering::peers::PeerMessage;
 pub use record::{
     Body, BodyChange, BodyId, BodySummary, Ids, Record, RecordError, Records, SessionId,
     StoredOptions, StoredTerms, WallTime,
 };
 pub use report::{CloseCause, CloseReport, Drops, Violation};
+pub use routing::interest::{Interest, InterestKey, LocalInterest, prefixes_of};
+pub use sending::outbox::Outbox;
 pub use shard::{Shard, TransportClose};
 pub use time::Time;

@@ -1,14 +1,23 @@
 //! Batches from other shards, and from this shard to itself.
+//!
+//! Map: `peers` are the messages, `packing` puts small ones together; `relay` and `relaying` are the way of retained messages over
+//! the shard of their topic, `parts` a publish that several shards have a part in.
+
+pub(crate) mod packing;
+pub(crate) mod parts;
+pub(crate) mod peers;
+pub(crate) mod relay;
+pub(crate) mod relaying;
 
 use alloc::vec::Vec;
 
-use crate::delivery::GroupTag;
 use crate::effects::Effects;
-use crate::peers::Peer;
+use crate::peering::peers::Peer;
+use crate::peering::relay::{Mark, Place};
+use crate::peering::relaying::RetainedRelay;
 use crate::publication::Publication;
-use crate::relay::{Mark, Place};
-use crate::relaying::RetainedRelay;
 use crate::retaining::ChunkFor;
+use crate::sending::delivery::GroupTag;
 use crate::shard::Shard;
 use crate::time::Time;
 

@@ -2,10 +2,10 @@
 
 use alloc::boxed::Box;
 
-use crate::express::Template;
 use crate::message::{Message, MessageParts};
-use crate::parts::{Asker, TakenHere};
+use crate::peering::parts::{Asker, TakenHere};
 use crate::record::BodyId;
+use crate::sending::express::Template;
 
 /// A message on its way through the shard: borrowed, until somebody has to keep it.
 #[derive(Debug)]

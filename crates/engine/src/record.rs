@@ -25,7 +25,7 @@ use core::num::NonZeroU64;
 
 use martlet_codec::{PacketId, QoS, Version};
 
-use crate::client_slots::slot_of;
+use crate::clients::client_slots::slot_of;
 
 pub use decode::{Ids, RecordError, Records};
 pub use summary::BodySummary;

@@ -1,14 +1,19 @@
 //! Storing retained messages, and giving them out chunk by chunk.
+//!
+//! Map: `retained` is the table, `replay` gives it out.
+
+pub(crate) mod replay;
+pub(crate) mod retained;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::client_slots::slot_of;
+use crate::clients::client_slots::slot_of;
+use crate::collections::slab::Key;
 use crate::effects::Effects;
-use crate::peers::Peer;
+use crate::peering::peers::Peer;
 use crate::publication::Publication;
 use crate::shard::{Shard, TimerKey};
-use crate::slab::Key;
 use crate::time::Time;
 use crate::timing::SWEEP_INTERVAL_MS;
 

@@ -1,20 +1,27 @@
 //! Who gets a message: sessions and groups of this shard, and which other shards.
+//!
+//! Map: `filters` of one session, `subscriptions` of all (exact and wildcard), `routes` found already, `interest` of the other shards.
+
+pub(crate) mod filters;
+pub(crate) mod interest;
+pub(crate) mod routes;
+pub(crate) mod subscriptions;
 
 use core::num::NonZeroU64;
 
 use martlet_codec::QoS;
 
-use crate::delivery::{SubscriptionIds, Terms};
+use crate::collections::slab::Key;
 use crate::effects::Effects;
 use crate::message::Message;
-use crate::packing::Purpose;
-use crate::parts::Ask;
-use crate::peers::Peer;
+use crate::peering::packing::Purpose;
+use crate::peering::parts::Ask;
+use crate::peering::peers::Peer;
 use crate::publication::Publication;
-use crate::routes::Route;
+use crate::routing::routes::Route;
+use crate::routing::subscriptions::SubscriptionOptions;
+use crate::sending::delivery::{SubscriptionIds, Terms};
 use crate::shard::{Shard, Subscriber};
-use crate::slab::Key;
-use crate::subscriptions::SubscriptionOptions;
 use crate::time::Time;
 
 /// What is known of a message's fate when it was routed.

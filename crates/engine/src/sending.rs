@@ -2,27 +2,40 @@
 //!
 //! Order: what waits in the queue goes before anything new, whatever the QoS. Retained messages for new
 //! subscriptions have no place in the queue; they take turns with it.
+//!
+//! Map: `express` is the short way of a small message; `queue` what waits, `pumping` how it moves on; `delivery` is a PUBLISH with
+//! its terms; `writing`, `outbox` and `buffers` are the way to the connection.
+
+pub(crate) mod buffers;
+pub(crate) mod delivery;
+pub(crate) mod express;
+pub(crate) mod outbox;
+pub(crate) mod pumping;
+pub(crate) mod queue;
+pub(crate) mod writing;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use martlet_codec::{PropertiesBuf, QoS};
 
-use crate::connection::Connection;
-use crate::delivery::{Attempt, Delivery, GroupTag, SubscriptionIds, Terms, write_publish};
+use crate::clients::connection::Connection;
+use crate::collections::slab::Key;
 use crate::durable::{Source, Step, record_last_queued, stored_terms};
 use crate::effects::Effects;
 use crate::message::Message;
-use crate::outbox::CHAIN_THRESHOLD;
-use crate::peers::Peer;
+use crate::peering::peers::Peer;
 use crate::publication::Publication;
-use crate::queue::Pushed;
-use crate::replay::{ChunkRequest, Replay};
+use crate::retaining::replay::{ChunkRequest, Replay};
 use crate::routing::effective_qos;
+use crate::sending::delivery::{
+    Attempt, Delivery, GroupTag, SubscriptionIds, Terms, write_publish,
+};
+use crate::sending::outbox::CHAIN_THRESHOLD;
+use crate::sending::queue::Pushed;
+use crate::sending::writing::give_buffer;
 use crate::shard::Shard;
-use crate::slab::Key;
 use crate::time::Time;
-use crate::writing::give_buffer;
 
 /// What became of a message for a session.
 #[derive(Debug)]
@@ -367,6 +380,6 @@ fn fits(
     if connection.packet_bytes_max == u32::MAX {
         return true;
     }
-    crate::delivery::packet_len(connection.version(), &publication.parts, terms, now, own)
+    delivery::packet_len(connection.version(), &publication.parts, terms, now, own)
         <= connection.packet_bytes_max as usize
 }

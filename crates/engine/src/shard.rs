@@ -6,23 +6,23 @@
 //!
 //! | file | events |
 //! |---|---|
-//! | `reading.rs` | bytes of a client, one packet after the other |
-//! | `connecting.rs`, `refusing.rs` | CONNECT, takeover, session start, CONNACK |
-//! | `authentication.rs` | AUTH, verdicts |
-//! | `closing.rs` | DISCONNECT, faults, wills, session end, shutdown |
-//! | `publishing.rs`, `answering.rs` | PUBLISH from a client, and PUBACK or PUBREC for it |
-//! | `repeats.rs` | many PUBLISH to one topic at once |
-//! | `routing.rs`, `relaying.rs` | who gets a message: route cache, local targets, other shards; retained ones |
-//! | `parts.rs` | a publish that several shards have a part in |
-//! | `express.rs`, `sending.rs` | a message to one session: window, queue, outbox |
-//! | `pumping.rs` | what waits for a session moves on: re-sends, queue |
-//! | `settling.rs`, `runs.rs` | acknowledgements from receivers; many of one kind at once |
-//! | `subscribing.rs` | SUBSCRIBE, UNSUBSCRIBE |
+//! | `packets/reading.rs` | bytes of a client, one packet after the other |
+//! | `packets/connecting.rs`, `packets/refusing.rs` | CONNECT, takeover, session start, CONNACK |
+//! | `packets/authentication.rs` | AUTH, verdicts |
+//! | `packets/closing.rs` | DISCONNECT, faults, wills, session end, shutdown |
+//! | `packets/publishing.rs`, `packets/answering.rs` | PUBLISH from a client, and PUBACK or PUBREC for it |
+//! | `packets/repeats.rs` | many PUBLISH to one topic at once |
+//! | `routing.rs`, `peering/relaying.rs` | who gets a message: route cache, local targets, other shards; retained ones |
+//! | `peering/parts.rs` | a publish that several shards have a part in |
+//! | `sending/express.rs`, `sending.rs` | a message to one session: window, queue, outbox |
+//! | `sending/pumping.rs` | what waits for a session moves on: re-sends, queue |
+//! | `packets/settling.rs`, `packets/runs.rs` | acknowledgements from receivers; many of one kind at once |
+//! | `packets/subscribing.rs` | SUBSCRIBE, UNSUBSCRIBE |
 //! | `retaining.rs` | storing retained messages, replaying them to new subscriptions |
-//! | `grouping.rs`, `membership.rs` | shared subscriptions: the groups, their members |
-//! | `peering.rs`, `packing.rs` | batches from other shards, and packs of small messages in them |
+//! | `grouping.rs`, `grouping/membership.rs` | shared subscriptions: the groups, their members |
+//! | `peering.rs`, `peering/packing.rs` | batches from other shards, and packs of small messages in them |
 //! | `durable.rs` | records, tickets, recovery |
-//! | `timing.rs`, `writing.rs` | timers; bytes into outboxes |
+//! | `timing.rs`, `sending/writing.rs` | timers; bytes into outboxes |
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -37,33 +37,33 @@ use martlet_codec::{PropertiesBuf, Version};
 use martlet_session::KeepAlive;
 
 use crate::acl::Acl;
-use crate::answering::AwaitedParts;
-use crate::buffers::Buffers;
-use crate::client_session::ClientSession;
 use crate::clients::Clients;
+use crate::clients::client_session::ClientSession;
+use crate::clients::connection::Connection;
+use crate::collections::slab::{Key, Slab};
+use crate::collections::wheel::Wheel;
 use crate::config::{SHARDS_MAX, ShardConfig};
-use crate::connection::Connection;
 use crate::counters::Counters;
-use crate::delivery::GroupTag;
 use crate::durable::Durable;
 use crate::effects::{ConnId, Effects};
 use crate::grouping::Group;
-use crate::interest::Interest;
-use crate::outbox::Outbox;
-use crate::packing::Pack;
-use crate::peers::{Peer, PeerMessage};
-use crate::relay::Joins;
-use crate::repeats::Repeat;
+use crate::packets::answering::AwaitedParts;
+use crate::packets::repeats::Repeat;
+use crate::packets::runs::Credit;
+use crate::packets::subscribing::PendingSubAck;
+use crate::peering::packing::Pack;
+use crate::peering::peers::{Peer, PeerMessage};
+use crate::peering::relay::Joins;
 use crate::report::CloseCause;
-use crate::retained::Retained;
-use crate::routes::{Route, RouteCache};
-use crate::runs::Credit;
-use crate::slab::{Key, Slab};
-use crate::subscribing::PendingSubAck;
-use crate::subscriptions::Subscriptions;
+use crate::retaining::retained::Retained;
+use crate::routing::interest::Interest;
+use crate::routing::routes::{Route, RouteCache};
+use crate::routing::subscriptions::Subscriptions;
+use crate::sending::buffers::Buffers;
+use crate::sending::delivery::GroupTag;
+use crate::sending::outbox::Outbox;
 use crate::time::Time;
 use crate::timing::Reading;
-use crate::wheel::Wheel;
 
 /// One shard of the broker. See the module documentation for the map of its parts.
 pub struct Shard {

@@ -1,10 +1,10 @@
 //! Timers: keep alive, CONNECT and authentications in time, wills and session ends, pauses, the sweep for expired retained messages.
 
-use crate::connection::Phase;
+use crate::clients::connection::Phase;
+use crate::collections::slab::Key;
 use crate::effects::{ConnId, Effects};
 use crate::report::CloseCause;
 use crate::shard::{Shard, TimerKey};
-use crate::slab::Key;
 use crate::time::Time;
 
 /// Whether the driver reads connections at all.

@@ -1,7 +1,7 @@
 //! The part about crossing shards: pairs whose two clients live on one shard, and pairs whose clients do not.
 //!
 //! A client's shard is a hash of its identifier, which never changes, so a prefix can be found by trying that puts each of
-//! sixteen pairs where it is wanted (`shard_of` in `crates/engine/src/client_slots.rs`, and its test, which knows these
+//! sixteen pairs where it is wanted (`shard_of` in `crates/engine/src/clients/client_slots.rs`, and its test, which knows these
 //! prefixes, too).
 
 use crate::files::Project;

@@ -5,7 +5,7 @@
 //!                                         ▲               │ wanted
 //!                                         └─── answer ◀── asked for
 //! ```
-//! Whoever holds a message by its body's id ([`Delivery::message`](crate::delivery::Delivery) is `None`) looks here
+//! Whoever holds a message by its body's id ([`Delivery::message`](crate::sending::delivery::Delivery) is `None`) looks here
 //! first. What is in nobody's hands any more goes at once if it is stable; of the rest the oldest untouched ones go when there
 //! are more bytes than there may be. What was read back has room of its own until it is used: whoever drains its queue beside
 //! thousands of others would else read everything many times. A body is asked for once, however many wait for it.
@@ -16,11 +16,11 @@ use alloc::vec::Vec;
 use hashbrown::hash_map::Entry;
 use hashbrown::{HashMap, HashSet};
 
+use crate::collections::slab::Key;
 use crate::config::StoreConfig;
 use crate::effects::StoreTicket;
 use crate::message::Message;
 use crate::record::BodyId;
-use crate::slab::Key;
 
 /// The bodies that a shard has in memory, and those that it waits for.
 #[derive(Debug)]

@@ -4,11 +4,11 @@ use alloc::vec::Vec;
 
 use martlet_session::Stage;
 
-use crate::client_session::ClientSession;
+use crate::clients::client_session::ClientSession;
+use crate::collections::slab::Key;
 use crate::effects::Effects;
 use crate::record::{Record, SessionId};
 use crate::shard::{Shard, Subscriber};
-use crate::slab::Key;
 use crate::time::Time;
 
 use super::deliveries::{push_queued, stored_terms};

@@ -3,14 +3,14 @@
 use martlet_codec::PacketId;
 use martlet_codec::QoS;
 
-use crate::client_session::ClientSession;
-use crate::connection::{Connection, Waits};
-use crate::delivery::Terms;
+use crate::clients::client_session::ClientSession;
+use crate::clients::connection::{Connection, Waits};
+use crate::collections::slab::Key;
 use crate::effects::Effects;
 use crate::publication::Publication;
 use crate::record::{BodyId, Ids, Record, SessionId, StoredTerms};
+use crate::sending::delivery::Terms;
 use crate::shard::Shard;
-use crate::slab::Key;
 
 use super::Durable;
 

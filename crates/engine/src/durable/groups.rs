@@ -19,17 +19,17 @@ use alloc::vec::Vec;
 
 use martlet_codec::QoS;
 
-use crate::client_slots::{owner_of_group, slot_of};
-use crate::delivery::GroupTag;
+use crate::clients::client_slots::{owner_of_group, slot_of};
+use crate::collections::slab::Key;
 use crate::effects::{Effects, StoreTicket};
 use crate::grouping::{Group, GroupJoin, Waiting, plain_filter};
-use crate::interest::InterestKey;
 use crate::message::Message;
-use crate::peers::{GroupEnd, Peer, StoredOffer};
+use crate::peering::peers::{GroupEnd, Peer, StoredOffer};
 use crate::publication::Publication;
 use crate::record::{BodyId, Record};
+use crate::routing::interest::InterestKey;
+use crate::sending::delivery::GroupTag;
 use crate::shard::Shard;
-use crate::slab::Key;
 use crate::time::Time;
 
 use super::Durable;

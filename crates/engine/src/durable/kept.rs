@@ -7,12 +7,12 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
-use crate::client_slots::slot_of;
+use crate::clients::client_slots::slot_of;
 use crate::effects::Effects;
 use crate::message::Message;
 use crate::publication::Publication;
 use crate::record::{BodyId, Record};
-use crate::retained::Retained;
+use crate::retaining::retained::Retained;
 use crate::shard::Shard;
 
 /// The retained messages of one slot with their bodies.

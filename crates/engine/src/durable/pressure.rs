@@ -3,12 +3,12 @@
 
 use martlet_codec::{Publish, QoS};
 
+use crate::clients::connection::Parked;
+use crate::collections::slab::Key;
 use crate::config::StorePressure;
-use crate::connection::Parked;
 use crate::effects::{ConnId, Effects};
 use crate::grouping::Group;
 use crate::shard::{Shard, Subscriber};
-use crate::slab::Key;
 use crate::time::Time;
 
 /// What to do with a PUBLISH.

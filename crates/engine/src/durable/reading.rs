@@ -6,13 +6,13 @@
 
 use alloc::vec::Vec;
 
+use crate::collections::slab::Key;
 use crate::config::StoreConfig;
 use crate::effects::Effects;
 use crate::message::{Message, MessageParts, Origin};
-use crate::queue::{STORED_BYTES, Stamp};
 use crate::record::{Body, BodyId, BodySummary, WallTime};
+use crate::sending::queue::{STORED_BYTES, Stamp};
 use crate::shard::Shard;
-use crate::slab::Key;
 use crate::time::Time;
 
 use super::Durable;

@@ -3,11 +3,11 @@
 use alloc::vec::Vec;
 use core::num::NonZeroU64;
 
+use crate::collections::slab::Key;
 use crate::effects::Effects;
-use crate::interest::InterestKey;
-use crate::peers::Peer;
+use crate::peering::peers::Peer;
+use crate::routing::interest::InterestKey;
 use crate::shard::{Shard, TimerKey};
-use crate::slab::Key;
 use crate::time::Time;
 use crate::timing::SWEEP_INTERVAL_MS;
 

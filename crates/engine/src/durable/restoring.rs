@@ -9,19 +9,19 @@ use hashbrown::{HashMap, HashSet};
 use martlet_codec::{PacketId, QoS, Version};
 use martlet_session::Stage;
 
-use crate::client_session::{ClientSession, Membership, Will};
-use crate::client_slots::owner_of_topic;
+use crate::clients::client_session::{ClientSession, Membership, Will};
+use crate::clients::client_slots::owner_of_topic;
+use crate::collections::slab::Key;
 use crate::config::SHARDS_MAX;
-use crate::delivery::{Delivery, GroupTag, SubscriptionIds, Terms};
 use crate::message::Message;
-use crate::parts::Doubt;
-use crate::queue::{STORED_BYTES, Stamp};
+use crate::packets::subscribing::stop_refusing;
+use crate::peering::parts::Doubt;
 use crate::record::{BodyId, BodySummary, Record, SessionId, StoredOptions, StoredTerms};
-use crate::replay::Replay;
+use crate::retaining::replay::Replay;
+use crate::routing::subscriptions::SubscriptionOptions;
+use crate::sending::delivery::{Delivery, GroupTag, SubscriptionIds, Terms};
+use crate::sending::queue::{STORED_BYTES, Stamp};
 use crate::shard::{Shard, Subscriber};
-use crate::slab::Key;
-use crate::subscribing::stop_refusing;
-use crate::subscriptions::SubscriptionOptions;
 
 use super::Durable;
 use super::groups::RestoredGroups;

@@ -5,15 +5,15 @@ use core::num::NonZeroU64;
 
 use martlet_codec::QoS;
 
-use crate::client_session::{ClientSession, Will};
-use crate::client_slots::slot_of;
+use crate::clients::client_session::{ClientSession, Will};
+use crate::clients::client_slots::slot_of;
+use crate::collections::slab::Key;
 use crate::effects::Effects;
-use crate::interest::InterestKey;
-use crate::queue::STORED_BYTES;
 use crate::record::{Body, Record, SessionId, StoredOptions};
+use crate::routing::interest::InterestKey;
+use crate::routing::subscriptions::SubscriptionOptions;
+use crate::sending::queue::STORED_BYTES;
 use crate::shard::Shard;
-use crate::slab::Key;
-use crate::subscriptions::SubscriptionOptions;
 
 impl ClientSession {
     /// Its name in the store; `None` unless it is durable.

@@ -2,12 +2,12 @@
 
 use core::num::NonZeroU64;
 
-use crate::connection::Connection;
+use crate::clients::connection::Connection;
+use crate::collections::slab::Key;
 use crate::effects::{ConnId, Effects, StoreTicket};
-use crate::parts::Ask;
-use crate::peers::Peer;
+use crate::peering::parts::Ask;
+use crate::peering::peers::Peer;
 use crate::shard::Shard;
-use crate::slab::Key;
 use crate::time::Time;
 
 use super::Durable;

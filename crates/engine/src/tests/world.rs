@@ -13,8 +13,8 @@ use martlet_codec::{
     SubscriptionOptions, TopicFilter, TopicName, Version, decode,
 };
 
-use crate::client_slots::shard_of;
-use crate::interest::prefixes_of;
+use crate::clients::client_slots::shard_of;
+use crate::routing::interest::prefixes_of;
 use crate::{
     AllowAll, AuthQuestion, BodyId, Closed, ConnId, Effects, FetchedBody, Interest, InterestKey,
     Limits, Policy, Record, Records, Shard, ShardConfig, StoreConfig, StoreTicket, Time, Verdict,

@@ -6,7 +6,7 @@ use martlet_codec::{
 
 use super::super::world::{Client, World, id_on, topic_on};
 use super::durable;
-use crate::peers::Peer;
+use crate::peering::peers::Peer;
 use crate::{Body, BodyId, MessageParts, Origin, Record, slot_of};
 
 /// A subscriber with a session that lasts, and a publisher without one.

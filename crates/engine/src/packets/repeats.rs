@@ -1,0 +1,415 @@
+//! PUBLISH packets to one topic, one behind the other: what publishers with something to say send.
+//!
+//! ```text
+//! read buffer | PUBLISH t | PUBLISH t | PUBLISH t | PUBLISH u ...      a run of three
+//!                 |            |            |
+//! outbox      | PUBLISH t | PUBLISH t | PUBLISH t |                    one copy; identifiers are put right in it
+//! ```
+//! A run goes to its receivers as one piece, receiver by receiver, and its acknowledgements are written behind it as one piece. What the
+//! whole run has in common (may the client publish, where does it go, is there a store) is asked once. Only what
+//! needs nothing but copies is taken in runs, and a receiver that cannot have the whole run at once gets the rest
+//! of it message by message, as everybody does whose messages do not come in runs.
+
+use alloc::vec::Vec;
+
+use martlet_codec::{Ack, PacketId, Publish, QoS, ReasonCode, Rules};
+use martlet_session::InboundPublish;
+
+use crate::clients::client_session::ClientSession;
+use crate::clients::connection::Waits;
+use crate::collections::slab::Key;
+use crate::effects::{ConnId, Effects};
+use crate::message::{Form, Message, MessageParts, Origin};
+use crate::packets::reading::Online;
+use crate::publication::Publication;
+use crate::routing::routes::Route;
+use crate::sending::delivery::{Delivery, SubscriptionIds, Terms};
+use crate::sending::express::{FIRST_BYTE, Template};
+use crate::sending::outbox::CHAIN_THRESHOLD;
+use crate::sending::queue::Pushed;
+use crate::sending::writing::{AckKind, give_buffer};
+use crate::shard::Shard;
+use crate::time::Time;
+
+/// A message of a run.
+#[derive(Debug)]
+pub(crate) struct Repeat {
+    /// Where its packet stands in the run.
+    start: usize,
+    end: usize,
+    payload_len: usize,
+    packet_id: Option<PacketId>,
+    /// Once somebody keeps it.
+    message: Option<Message>,
+}
+
+/// What all messages of a run have in common.
+#[derive(Debug, Clone, Copy)]
+struct Run<'a> {
+    client: Online,
+    topic: &'a str,
+    qos: QoS,
+    form: Form,
+    origin: Origin,
+    /// There is only one receiver.
+    is_for_one: bool,
+    /// The packets.
+    bytes: &'a [u8],
+}
+
+impl<'a> Run<'a> {
+    fn packet(self, repeat: &Repeat) -> &'a [u8] {
+        self.bytes.get(repeat.start..repeat.end).unwrap_or_default()
+    }
+
+    fn parts(self, repeat: &Repeat) -> MessageParts<'a> {
+        let packet = self.packet(repeat);
+        let payload_at = packet.len().saturating_sub(repeat.payload_len);
+        MessageParts {
+            topic: self.topic.into(),
+            shared_properties: &[],
+            payload: packet.get(payload_at..).unwrap_or_default(),
+            qos: self.qos,
+            retain: false,
+            expires_at: None,
+            origin: self.origin,
+        }
+    }
+}
+
+impl Shard {
+    /// Whether messages to where this route goes may be taken in runs.
+    #[inline]
+    pub(crate) fn takes_repeats(&self, route: &Route) -> bool {
+        route.is_all_plain && self.durable.is_none() && self.acl_is_open && self.joins.is_empty()
+    }
+
+    /// Takes the PUBLISH packets that repeat the topic of the client's last one, as far as they need nothing but copies. Returns
+    /// how many bytes that were; 0: the first packet has to go the long way. To be asked if [`Shard::takes_repeats`].
+    pub(crate) fn on_repeats(
+        &mut self,
+        client: Online,
+        bytes: &[u8],
+        rules: Rules,
+        route: &Route,
+        now: Time,
+        fx: &mut Effects,
+    ) -> usize {
+        if !self.is_current(route) {
+            return 0;
+        }
+        let mut list = core::mem::take(&mut self.scratch.repeats);
+        let qos = self.collect_repeats(client, bytes, rules, route, &mut list);
+        let length = list.last().map_or(0, |last| last.end);
+        if length > 0 {
+            let run = Run {
+                client,
+                topic: route.topic(),
+                qos,
+                form: Form {
+                    v5: rules.version.is_v5(),
+                    has_id: qos != QoS::AtMostOnce,
+                },
+                origin: self.origin_of(client.session),
+                is_for_one: route.plain.len() == 1,
+                bytes: bytes.get(..length).unwrap_or_default(),
+            };
+            if let Some(connection) = self.connections.get_mut(client.conn) {
+                connection.keep_alive.on_packet(now.as_millis());
+            }
+            self.counters.packets_received += list.len() as u64;
+            self.counters.publishes_received += list.len() as u64;
+            self.counters.publish_runs += 1;
+            // At once and to all: nothing of the same publisher can come between.
+            //= mqtt311 4.5.0-1
+            //= mqtt311 4.6.0-5
+            //= mqtt311 4.6.0-6
+            //= mqtt5 4.6.0-5
+            //= mqtt5 4.6.0-6
+            for receiver in &route.plain {
+                self.give_repeats(*receiver, run, &mut list, now, fx);
+            }
+            if qos != QoS::AtMostOnce {
+                self.acknowledge_repeats(run, &list, now, fx);
+            }
+        }
+        list.clear();
+        self.scratch.repeats = list;
+        length
+    }
+
+    /// The beginning of a run: messages of one QoS, all of them new.
+    fn collect_repeats(
+        &mut self,
+        client: Online,
+        bytes: &[u8],
+        rules: Rules,
+        route: &Route,
+        list: &mut Vec<Repeat>,
+    ) -> QoS {
+        let mut run_qos = QoS::AtMostOnce;
+        let budget_bytes = self.config.limits.memory_budget_bytes;
+        let room_bytes = budget_bytes.saturating_sub(self.memory_bytes);
+        let Some(state) = self.sessions.get_mut(client.session) else {
+            return run_qos;
+        };
+        let mut start = 0;
+        while list.len() < REPEATS_MAX
+            && let Some(rest) = bytes.get(start..)
+            && let Some(repeat) = Publish::decode_repeated(rest, rules, route.topic())
+        {
+            let end = start + repeat.length;
+            // Should all receivers have to keep all of it, the first message that is over the budget is the last one, as ever.
+            let each_bytes = start + list.len() * KEPT_BYTES;
+            if repeat.payload.len() >= CHAIN_THRESHOLD
+                || (start > 0 && repeat.qos != run_qos)
+                || each_bytes.saturating_mul(route.plain.len()) >= room_bytes
+            {
+                break;
+            }
+            let arrived = match (repeat.qos, repeat.packet_id) {
+                (QoS::AtLeastOnce, _) => state.inbound.on_publish_qos1(),
+                (QoS::ExactlyOnce, Some(id)) => state.inbound.on_publish_qos2(id),
+                (QoS::AtMostOnce | QoS::ExactlyOnce, _) => InboundPublish::Fresh,
+            };
+            if arrived != InboundPublish::Fresh {
+                break;
+            }
+            run_qos = repeat.qos;
+            list.push(Repeat {
+                start,
+                end,
+                payload_len: repeat.payload.len(),
+                packet_id: repeat.packet_id,
+                message: None,
+            });
+            start = end;
+        }
+        run_qos
+    }
+
+    /// Gives a run to a session whose subscription has this QoS and asks for nothing of its own.
+    fn give_repeats(
+        &mut self,
+        receiver: (Key, QoS, bool),
+        run: Run<'_>,
+        list: &mut [Repeat],
+        now: Time,
+        fx: &mut Effects,
+    ) {
+        let (key, granted, _) = receiver;
+        let qos = granted.min(run.qos);
+        let sent = self.send_repeats(key, qos, run, list, fx);
+        let left = list.get_mut(sent..).unwrap_or_default();
+        if left.is_empty() || self.queue_repeats(key, qos, run, left) {
+            return;
+        }
+        for repeat in left {
+            let template = Template::of_packed(run.form, run.packet(repeat));
+            let message = repeat.message.take();
+            let mut publication = Publication::with_message(run.parts(repeat), template, message);
+            self.give_to_plain(&[receiver], &mut publication, now, fx);
+            repeat.message = publication.into_kept();
+        }
+    }
+
+    /// Puts the rest of a run into the queue of a session that is online, if something is in the way of all of it.
+    fn queue_repeats(&mut self, key: Key, qos: QoS, run: Run<'_>, list: &mut [Repeat]) -> bool {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return true;
+        };
+        if qos == QoS::AtMostOnce
+            || session.connection.is_none()
+            || (session.is_idle() && session.outbound.can_send())
+        {
+            return false;
+        }
+        let before = session.queue.held_bytes();
+        for repeat in list {
+            let message = repeat.message.take().unwrap_or_else(|| {
+                Message::of_packet(&run.parts(repeat), run.form, run.packet(repeat))
+            });
+            if !run.is_for_one {
+                repeat.message = Some(message.clone());
+            }
+            let delivery = delivery(Some(message), qos);
+            let limits = &self.config.limits;
+            let (messages_max, bytes_max) = (
+                limits.session_queue_messages_max,
+                limits.session_queue_bytes_max,
+            );
+            let (queued, dropped) = match session.queue.push(delivery, messages_max, bytes_max) {
+                Pushed::Queued => (1, 0),
+                Pushed::Displaced(count) => (1, count),
+                Pushed::Refused(_) => (0, 1),
+            };
+            self.counters.queued += queued;
+            if dropped > 0 {
+                session.dropped.on_full_queue(dropped);
+                self.counters.dropped_queue_full += dropped;
+            }
+        }
+        self.memory_bytes = (self.memory_bytes + session.queue.held_bytes()).saturating_sub(before);
+        true
+    }
+
+    /// Copies a run into the outbox of a session, as far as the session's window allows; nothing if anything else than a copy is
+    /// needed. Returns how many messages are dealt with.
+    fn send_repeats(
+        &mut self,
+        key: Key,
+        qos: QoS,
+        run: Run<'_>,
+        list: &[Repeat],
+        fx: &mut Effects,
+    ) -> usize {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return list.len();
+        };
+        let Some(conn) = session.connection else {
+            return 0;
+        };
+        let form = Form {
+            v5: run.form.v5,
+            has_id: qos != QoS::AtMostOnce,
+        };
+        if form != run.form
+            || !session.is_idle()
+            || !session.replays.is_empty()
+            || (form.has_id && !session.is_passing())
+        {
+            return 0;
+        }
+        let room = if form.has_id {
+            session.outbound.room()
+        } else {
+            list.len()
+        };
+        let Some(connection) = self.connections.get_mut(conn) else {
+            return 0;
+        };
+        let Some(sent) = list
+            .get(..room.min(list.len()))
+            .filter(|sent| !sent.is_empty())
+        else {
+            return 0;
+        };
+        let bytes = run
+            .bytes
+            .get(..sent.last().map_or(0, |last| last.end))
+            .unwrap_or_default();
+        //= mqtt5 3.1.2-24
+        if connection.version().is_v5() != form.v5
+            || connection.aliases_out.is_some()
+            || bytes.len() > connection.packet_bytes_max as usize
+            || connection.outbox.len() + bytes.len() > self.config.limits.outbox_bytes_max
+        {
+            // Each may still have room there on its own.
+            return 0;
+        }
+        give_buffer(connection, &mut self.scratch.pool);
+        let out = connection.outbox.bytes();
+        let begin = out.len();
+        out.extend_from_slice(bytes);
+        let copied = out.get_mut(begin..).unwrap_or_default();
+        if form.has_id {
+            self.memory_bytes += put_into_window(session, qos, form, sent, copied);
+        }
+        connection.counted_bytes += bytes.len();
+        self.memory_bytes += bytes.len();
+        if !connection.dirty {
+            connection.dirty = true;
+            fx.dirty.push(ConnId(conn));
+        }
+        self.counters.publishes_sent += sent.len() as u64;
+        self.counters.express_deliveries += sent.len() as u64;
+        sent.len()
+    }
+
+    /// PUBACKs or PUBRECs for a whole run.
+    fn acknowledge_repeats(&mut self, run: Run<'_>, list: &[Repeat], now: Time, fx: &mut Effects) {
+        //= mqtt5 4.3.2-4
+        //= mqtt311 4.3.2-2
+        //= mqtt5 4.3.3-8
+        let kind = if run.qos == QoS::ExactlyOnce {
+            AckKind::PubRec
+        } else {
+            AckKind::PubAck
+        };
+        let ids = list.iter().filter_map(|repeat| repeat.packet_id);
+        let conn = run.client.conn;
+        let len = list.len() * Ack::SHORT_LEN;
+        let outbox_max = self.config.limits.outbox_bytes_max;
+        let at_once = self.connections.get_mut(conn).filter(|connection| {
+            connection.held_answers.is_empty()
+                && connection.packet_bytes_max as usize >= Ack::SHORT_LEN
+                && connection.outbox.len() + len <= outbox_max
+        });
+        let Some(connection) = at_once else {
+            for id in ids {
+                let answer = (kind, id);
+                self.answer(conn, answer, ReasonCode::Success, Waits::NOTHING, now, fx);
+            }
+            return;
+        };
+        give_buffer(connection, &mut self.scratch.pool);
+        let out = connection.outbox.bytes();
+        out.reserve(len);
+        for id in ids {
+            let [high, low] = id.get().to_be_bytes();
+            out.extend_from_slice(&[kind as u8, 2, high, low]);
+        }
+        connection.counted_bytes += len;
+        self.memory_bytes += len;
+        if !connection.dirty {
+            connection.dirty = true;
+            fx.dirty.push(ConnId(conn));
+        }
+    }
+}
+
+/// Takes identifiers for messages whose packets were copied, and puts them and the flags right there. Returns what that adds to the
+/// shard's memory.
+fn put_into_window(
+    session: &mut ClientSession,
+    qos: QoS,
+    form: Form,
+    sent: &[Repeat],
+    copied: &mut [u8],
+) -> usize {
+    let mut held_bytes = 0;
+    for repeat in sent {
+        let delivery = delivery(None, qos);
+        held_bytes += delivery.held_bytes();
+        let id = session.outbound.send(qos == QoS::ExactlyOnce, delivery);
+        debug_assert!(id.is_some(), "there was room");
+        let behind_id = repeat.payload_len + usize::from(form.v5);
+        let id_at = repeat.end.saturating_sub(behind_id + 2);
+        if let Some(first) = copied.get_mut(repeat.start) {
+            *first = FIRST_BYTE | (qos as u8) << 1;
+        }
+        if let (Some(id), Some(field)) = (id, copied.get_mut(id_at..id_at + 2)) {
+            field.copy_from_slice(&id.get().to_be_bytes());
+        }
+    }
+    held_bytes
+}
+
+/// A message of a run for a receiver.
+const fn delivery(message: Option<Message>, qos: QoS) -> Delivery {
+    Delivery {
+        message,
+        body: None,
+        terms: Terms {
+            qos,
+            retain: false,
+            ids: SubscriptionIds::None,
+            group: None,
+        },
+    }
+}
+
+/// The most messages in a run: what is remembered of them stays in the nearest cache.
+const REPEATS_MAX: usize = 64;
+/// What a message that has to be kept takes besides its packet, in the window or a queue.
+const KEPT_BYTES: usize = 128;

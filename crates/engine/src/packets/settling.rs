@@ -1,0 +1,183 @@
+//! Acknowledgements from a receiver: what they finish, and what that moves on.
+
+use alloc::boxed::Box;
+
+use martlet_codec::{Ack, ReasonCode};
+use martlet_session::PubRec;
+
+use crate::clients::connection::Waits;
+use crate::collections::slab::Key;
+use crate::effects::Effects;
+use crate::packets::reading::Online;
+use crate::peering::peers::{GroupEnd, Peer, PeerMessage};
+use crate::sending::delivery::{Delivery, GroupTag};
+use crate::sending::writing::AckKind;
+use crate::shard::Shard;
+use crate::time::Time;
+
+impl Shard {
+    /// PUBACK from a client.
+    pub(crate) fn on_puback(&mut self, session: Key, ack: &Ack<'_>, now: Time, fx: &mut Effects) {
+        let Some(state) = self.sessions.get_mut(session) else {
+            return;
+        };
+        let Some(delivery) = state.outbound.on_puback(ack.packet_id) else {
+            return;
+        };
+        if self.durable.is_some() {
+            self.record_finished(session, ack.packet_id, delivery.body, fx);
+            self.record_replayed(session, fx);
+        }
+        self.finish_delivery(session, &delivery, ack.reason, fx);
+        self.keep_tag(delivery);
+        self.pump(session, now, fx);
+    }
+
+    /// PUBREC from a client.
+    pub(crate) fn on_pubrec(&mut self, client: Online, ack: &Ack<'_>, now: Time, fx: &mut Effects) {
+        let Online { conn, session, .. } = client;
+        let Some(state) = self.sessions.get_mut(session) else {
+            return;
+        };
+        let refused = ack.reason.is_error();
+        let mut waits = Waits::NOTHING;
+        let reason = match state.outbound.on_pubrec(ack.packet_id, refused) {
+            PubRec::Refused(delivery) => {
+                //= mqtt5 4.8.2-6
+                self.record_finished(session, ack.packet_id, delivery.body, fx);
+                self.finish_delivery(session, &delivery, ack.reason, fx);
+                self.pump(session, now, fx);
+                return;
+            }
+            PubRec::Release(delivery) => {
+                if let Some(delivery) = delivery {
+                    if self.durable.is_some() {
+                        waits = self.record_released(session, ack.packet_id, delivery.body, fx);
+                    }
+                    self.finish_delivery(session, &delivery, ack.reason, fx);
+                    self.keep_tag(delivery);
+                }
+                ReasonCode::Success
+            }
+            PubRec::Unknown if refused => return,
+            PubRec::Unknown if self.version_of(conn).is_v5() => {
+                ReasonCode::PacketIdentifierNotFound
+            }
+            PubRec::Unknown => ReasonCode::Success,
+        };
+        //= mqtt5 4.3.3-4
+        let answer = (AckKind::PubRel, ack.packet_id);
+        self.answer(conn, answer, reason, waits, now, fx);
+        self.pump(session, now, fx);
+    }
+
+    /// PUBCOMP from a client.
+    pub(crate) fn on_pubcomp(&mut self, session: Key, ack: &Ack<'_>, now: Time, fx: &mut Effects) {
+        let Some(state) = self.sessions.get_mut(session) else {
+            return;
+        };
+        if state.outbound.on_pubcomp(ack.packet_id) {
+            if self.durable.is_some() {
+                self.record_ended_flow(session, ack.packet_id, fx);
+            }
+            self.pump(session, now, fx);
+        }
+    }
+
+    /// The client has taken, or refused, a message that was in flight to it.
+    pub(crate) fn finish_delivery(
+        &mut self,
+        session: Key,
+        delivery: &Delivery,
+        reason: ReasonCode,
+        fx: &mut Effects,
+    ) {
+        self.memory_bytes = self.memory_bytes.saturating_sub(delivery.held_bytes());
+        if let (None, Some(body), Some(durable)) =
+            (&delivery.message, delivery.body, &mut self.durable)
+        {
+            durable.let_go(body);
+        }
+        if let Some(tag) = &delivery.terms.group {
+            if reason.is_error() {
+                self.counters.dropped_by_member += 1;
+            }
+            self.credit_group(tag, session, fx);
+        }
+    }
+
+    /// A tag in a box that another message has left, if there is one.
+    pub(crate) fn boxed_tag(&mut self, tag: GroupTag) -> Box<GroupTag> {
+        let Some(mut boxed) = self.scratch.tags.pop() else {
+            return Box::new(tag);
+        };
+        *boxed = tag;
+        boxed
+    }
+
+    /// The delivery is done: the box of its tag will do for another one.
+    fn keep_tag(&mut self, delivery: Delivery) {
+        if let Some(tag) = delivery.terms.group {
+            self.scratch.keep_tag(tag);
+        }
+    }
+
+    /// Tells a shared subscription that its member has room for one message more.
+    pub(crate) fn credit_group(&mut self, tag: &GroupTag, session: Key, fx: &mut Effects) {
+        if let Some(filter) = &tag.stored {
+            let done = Peer::GroupDone {
+                filter: filter.clone(),
+                sequence: tag.sequence,
+                end: GroupEnd::Finished(session),
+            };
+            self.send_to(tag.owner, done, fx);
+            return;
+        }
+        self.credit(tag.owner, tag.group, session, 1, fx);
+    }
+
+    /// The same for so many, none of which is in a store.
+    pub(crate) fn credit(
+        &mut self,
+        owner: usize,
+        group: Key,
+        session: Key,
+        more: u32,
+        fx: &mut Effects,
+    ) {
+        let here = owner == self.config.index;
+        if here
+            && let Some(group) = self.groups.get_mut(group)
+            && group.queue.is_empty()
+        {
+            // Nothing waits that the credit would set in motion.
+            group.credit(owner, session, more);
+            self.counters.group_credits_at_once += u64::from(more);
+            return;
+        }
+        let last = if here {
+            self.inbox.back_mut()
+        } else {
+            let batch = fx.peers.get_mut(owner);
+            batch
+                .and_then(|batch| batch.last_mut())
+                .map(|PeerMessage(peer)| peer)
+        };
+        if let Some(Peer::GroupCredit {
+            group: same_group,
+            session: same_session,
+            count,
+        }) = last
+            && (*same_group, *same_session) == (group, session)
+        {
+            *count += more;
+            return;
+        }
+        let credit = Peer::GroupCredit {
+            group,
+            session,
+            count: more,
+        };
+        self.send_to(owner, credit, fx);
+    }
+}

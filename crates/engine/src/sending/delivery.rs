@@ -1,0 +1,262 @@
+//! A message on its way to one session, and how it becomes bytes.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+
+use martlet_codec::{PacketId, Properties, PropertiesBuf, Property, PublishHead, QoS, Version};
+use martlet_session::AliasUse;
+
+use crate::clients::connection::Connection;
+use crate::collections::slab::Key;
+use crate::counters::Counters;
+use crate::message::{Message, MessageParts};
+use crate::peering::relay::topic_hash;
+use crate::record::BodyId;
+use crate::sending::express::{DUP, FIRST_BYTE, Plain, Template};
+use crate::sending::outbox::CHAIN_THRESHOLD;
+use crate::sending::queue::STORED_BYTES;
+use crate::time::Time;
+
+/// A message in a session's queue or in flight to it.
+#[derive(Debug, Clone)]
+pub(crate) struct Delivery {
+    /// `None`: it is held by its body's id, and has to be looked up; or, without one, it was sent to a session that ends with
+    /// its connection, and nobody will ask for it again.
+    pub(crate) message: Option<Message>,
+    /// Its body in the store, if this delivery is recorded there.
+    pub(crate) body: Option<BodyId>,
+    pub(crate) terms: Terms,
+}
+
+impl Delivery {
+    /// Bytes of memory that it holds.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.message.as_ref().map_or(STORED_BYTES, Message::size)
+    }
+}
+
+/// How one session gets a message: what its subscriptions make of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Terms {
+    /// The lower of the published and the granted QoS.
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) ids: SubscriptionIds,
+    /// Set if a shared subscription gave the message to this session.
+    pub(crate) group: Option<Box<GroupTag>>,
+}
+
+/// The subscription identifiers of all subscriptions that matched.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum SubscriptionIds {
+    #[default]
+    None,
+    One(u32),
+    Many(Box<[u32]>),
+}
+
+impl SubscriptionIds {
+    pub(crate) const fn from_option(id: u32) -> Self {
+        if id == 0 { Self::None } else { Self::One(id) }
+    }
+
+    pub(crate) fn push(&mut self, id: u32) {
+        if id == 0 {
+            return;
+        }
+        *self = match core::mem::take(self) {
+            Self::None => Self::One(id),
+            Self::One(first) => Self::Many(Box::new([first, id])),
+            Self::Many(ids) => {
+                let mut ids = ids.into_vec();
+                ids.push(id);
+                Self::Many(ids.into_boxed_slice())
+            }
+        };
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u32] {
+        match self {
+            Self::None => &[],
+            Self::One(id) => core::slice::from_ref(id),
+            Self::Many(ids) => ids,
+        }
+    }
+}
+
+/// Which shared subscription a message belongs to, and its place in that one's order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GroupTag {
+    /// The shard that owns the group.
+    pub(crate) owner: usize,
+    pub(crate) group: Key,
+    pub(crate) sequence: u64,
+    /// The group's whole filter, if the message is in its store and has to be ended there.
+    pub(crate) stored: Option<Arc<str>>,
+}
+
+/// The receiver cannot take the packet: it exceeds its Maximum Packet Size.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TooLarge;
+
+/// How a PUBLISH differs from others of the same message for the same receiver.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attempt {
+    pub(crate) packet_id: Option<PacketId>,
+    pub(crate) dup: bool,
+    pub(crate) now: Time,
+}
+
+/// Appends one PUBLISH to a connection's outbox. Payloads from [`CHAIN_THRESHOLD`] on are chained by
+/// reference when `message` is there, smaller ones are copied. `own` is scratch space.
+pub(crate) fn write_publish(
+    connection: &mut Connection,
+    parts: &MessageParts<'_>,
+    message: Option<&Message>,
+    terms: &Terms,
+    attempt: Attempt,
+    own: &mut PropertiesBuf,
+    counters: &mut Counters,
+) -> Result<(), TooLarge> {
+    if terms.ids == SubscriptionIds::None
+        && let Some(plain) = Plain::of(
+            connection,
+            message.map(Template::of_message),
+            parts,
+            terms.qos,
+        )
+    {
+        //= mqtt311 3.3.1-3
+        //= mqtt5 4.3.1-1
+        //= mqtt5 4.3.2-2
+        //= mqtt5 4.3.3-2
+        //= mqtt311 4.3.1-1
+        let dup = if attempt.dup { DUP } else { 0 };
+        let first = FIRST_BYTE | dup | (terms.qos as u8) << 1 | u8::from(terms.retain);
+        plain.write(connection.outbox.bytes(), first, attempt.packet_id, parts);
+        return Ok(());
+    }
+    let version = connection.version();
+    write_own_properties(version, parts, terms, attempt.now, own);
+    let shared = shared_properties(version, parts);
+    let mut topic = parts.topic.as_str();
+    let mut head = head_of(parts, terms, attempt, topic, own.as_properties(), shared);
+    //= mqtt5 3.1.2-24
+    if head.packet_len(version) > connection.packet_bytes_max as usize {
+        return Err(TooLarge);
+    }
+    if let Some(aliases) = &mut connection.aliases_out {
+        // A packet that fits without an alias fits with one unless the alias is new: then it is 3
+        // bytes longer (and a property length may grow by one).
+        let room = connection.packet_bytes_max as usize - head.packet_len(version);
+        if room >= ALIAS_OVERHEAD_MAX {
+            let before = aliases.replaced();
+            let choice = aliases.choose(topic, topic_hash(topic.as_bytes()));
+            counters.aliases_replaced += u64::from(aliases.replaced().wrapping_sub(before));
+            let alias = match choice {
+                AliasUse::None => None,
+                AliasUse::Define(alias) => Some(alias),
+                AliasUse::Use(alias) => {
+                    topic = "";
+                    Some(alias)
+                }
+            };
+            if let Some(alias) = alias {
+                own.push(Property::TopicAlias(alias));
+            }
+            head = head_of(parts, terms, attempt, topic, own.as_properties(), shared);
+        }
+    }
+    head.encode(version, connection.outbox.bytes());
+    match message {
+        Some(message) if parts.payload.len() >= CHAIN_THRESHOLD => {
+            connection.outbox.push_payload(message);
+        }
+        _ => connection.outbox.bytes().extend_from_slice(parts.payload),
+    }
+    Ok(())
+}
+
+/// The length of the whole PUBLISH packet without a topic alias. `own` is scratch space.
+pub(crate) fn packet_len(
+    version: Version,
+    parts: &MessageParts<'_>,
+    terms: &Terms,
+    now: Time,
+    own: &mut PropertiesBuf,
+) -> usize {
+    write_own_properties(version, parts, terms, now, own);
+    let attempt = Attempt {
+        packet_id: PacketId::new(1),
+        dup: false,
+        now,
+    };
+    head_of(
+        parts,
+        terms,
+        attempt,
+        parts.topic.as_str(),
+        own.as_properties(),
+        shared_properties(version, parts),
+    )
+    .packet_len(version)
+}
+
+fn head_of<'a>(
+    parts: &MessageParts<'a>,
+    terms: &Terms,
+    attempt: Attempt,
+    topic: &'a str,
+    own_properties: Properties<'a>,
+    shared_properties: &'a [u8],
+) -> PublishHead<'a> {
+    PublishHead {
+        dup: attempt.dup,
+        qos: terms.qos,
+        retain: terms.retain,
+        topic,
+        packet_id: attempt.packet_id,
+        own_properties: own_properties.as_bytes(),
+        shared_properties,
+        payload_len: parts.payload.len(),
+    }
+}
+
+fn shared_properties<'a>(version: Version, parts: &MessageParts<'a>) -> &'a [u8] {
+    if version.is_v5() {
+        parts.shared_properties
+    } else {
+        &[]
+    }
+}
+
+/// The properties that this receiver gets and others do not.
+fn write_own_properties(
+    version: Version,
+    parts: &MessageParts<'_>,
+    terms: &Terms,
+    now: Time,
+    own: &mut PropertiesBuf,
+) {
+    own.clear();
+    if !version.is_v5() {
+        return;
+    }
+    push_expiry(parts, now, own);
+    for id in terms.ids.as_slice() {
+        //= mqtt5 3.3.4-3
+        //= mqtt5 3.3.4-4
+        own.push(Property::SubscriptionIdentifier(*id));
+    }
+}
+
+/// What is left of the Message Expiry Interval, as a property.
+pub(crate) fn push_expiry(parts: &MessageParts<'_>, now: Time, own: &mut PropertiesBuf) {
+    if let Some(seconds) = parts.remaining_expiry_s(now) {
+        //= mqtt5 3.3.2-6
+        own.push(Property::MessageExpiryInterval(seconds));
+    }
+}
+
+/// Alias property, and one byte more of property length and of remaining length.
+const ALIAS_OVERHEAD_MAX: usize = 5;
