@@ -14,8 +14,8 @@ use tokio::net::TcpStream;
 use super::conn::{Conn, State};
 use super::core::Core;
 use super::limits::{
-    CLOSED_MAX, LINGER_MS, LINGERING_MAX, TICK_BYTES, WRITE_SLICES, WRITES_PER_FLUSH,
-    WRITES_PER_TICK,
+    CLOSED_MAX, LINGER_MS, LINGERING_MAX, RECEIVERS_PER_PUBLISHER, TICK_BYTES, WRITE_SLICES,
+    WRITES_PER_FLUSH, WRITES_PER_TICK,
 };
 use crate::layer::ByteLayer;
 
@@ -177,12 +177,13 @@ impl Core {
     ///
     /// To write five hundred sockets takes milliseconds. What publishers send meanwhile is read between the parts and leaves
     /// with what is waiting still: larger writes, and fewer. They send only when they have their answers, so these go first.
+    /// With many publishers there is nothing to be gained: those answered first would only send less at a time.
     /// Nothing waits once [`TICK_BYTES`] have been read since all was written, so that outboxes fill no further for it.
     fn write_dirty(&mut self, now: Time) {
         let waiting = self.waiting.len() + self.rewrite.len() + self.fx.dirty.len();
         let mut room = usize::MAX;
         self.waiting.extend(self.rewrite.drain(..));
-        if waiting <= WRITES_PER_TICK || self.tick_bytes >= TICK_BYTES {
+        if self.may_leave_at_once(waiting) {
             self.waiting.extend(self.fx.dirty.drain(..));
         } else {
             let mut dirty = std::mem::take(&mut self.dirty);
@@ -207,6 +208,16 @@ impl Core {
             self.write_if_ready(id, now);
         }
         self.counters.writes_waiting += self.waiting.len() as u64;
+    }
+
+    /// Whether everything is written now, in the order in which it came up.
+    fn may_leave_at_once(&self, waiting: usize) -> bool {
+        if waiting <= WRITES_PER_TICK || self.tick_bytes >= TICK_BYTES {
+            return true;
+        }
+        let dirty = self.fx.dirty.iter();
+        let publishers = dirty.filter(|id| self.shard.has_published(**id)).count();
+        waiting < RECEIVERS_PER_PUBLISHER * publishers
     }
 
     /// A blocked socket is written when it can take something, not once a tick to find out that it cannot.

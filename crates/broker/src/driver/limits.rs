@@ -37,6 +37,8 @@ pub(super) const SPARE_GROWTH: usize = 32;
 /// in the next ones, before that much is read as [`TICK_BYTES`] says. With [`TICKS_PER_POLL`] some hundred microseconds of writing
 /// until publishers are heard again. Counter: `writes_waiting`.
 pub(super) const WRITES_PER_TICK: usize = 32;
+/// How many connections there must be to be written for each publisher among them, for any to wait. No counter: it bounds nothing.
+pub(super) const RECEIVERS_PER_PUBLISHER: usize = 8;
 
 /// Slices of one `writev`. No counter: the rest goes with the next one of the same tick.
 pub(super) const WRITE_SLICES: usize = 64;

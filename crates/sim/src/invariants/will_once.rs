@@ -44,6 +44,9 @@ struct Will {
     more: u64,
     /// Its session outlives its connection: it is stored.
     stored: bool,
+    /// A process with several shards has crashed on its way to them: the next ones go on with that, however many shards they
+    /// have.
+    under_way: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,6 +159,7 @@ impl WillOnce {
             since,
             more: 0,
             stored: false,
+            under_way: false,
         };
         let will = self.wills.entry(id).or_insert(will);
         will.fate = fate;
@@ -245,7 +249,8 @@ impl WillOnce {
                         will.fate = Fate::Either;
                     }
                 }
-                Fate::Due if doubtful || several_shards => {
+                Fate::Due if doubtful || several_shards || will.under_way => {
+                    will.under_way |= several_shards;
                     if (doubtful || !will.stored) && !was_witnessed(*id, ledger) {
                         will.fate = Fate::Published;
                     }

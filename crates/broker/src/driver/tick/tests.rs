@@ -12,7 +12,9 @@ use tokio::task::coop::unconstrained;
 
 use super::super::core::{Core, Permit, Shared};
 use super::super::lanes::Lanes;
-use super::super::limits::{CLOSED_MAX, READ_BUDGET_BYTES, TICK_BYTES, WRITES_PER_TICK};
+use super::super::limits::{
+    CLOSED_MAX, READ_BUDGET_BYTES, RECEIVERS_PER_PUBLISHER, TICK_BYTES, WRITES_PER_TICK,
+};
 use crate::interest::SharedInterest;
 
 struct Bench {
@@ -341,6 +343,30 @@ async fn of_many_writes_a_tick_does_a_part_and_answers_come_first() {
         for subscriber in &mut subscribers {
             expect(subscriber, b"\x30\x04\x00\x01t1\x30\x04\x00\x01t2");
         }
+    })
+    .await;
+}
+
+/// Many publishers that had their answers before the others were written would only send less at a time.
+#[tokio::test(flavor = "current_thread")]
+async fn with_many_publishers_everything_leaves_at_once() {
+    unconstrained(async {
+        let mut bench = Bench::new().await;
+        let (subscribers, publisher) = many_subscribers(&mut bench).await;
+        let mut publishers = vec![publisher];
+        while publishers.len() < subscribers.len() / (RECEIVERS_PER_PUBLISHER - 1) + 1 {
+            let id = format!("p{}", publishers.len());
+            publishers.push(bench.connected(&id).await);
+        }
+        let before = bench.core.counters;
+        for (number, publisher) in publishers.iter_mut().enumerate() {
+            publisher.write_all(b"\x32\x06\x00\x01t\x00\x021").unwrap();
+            bench.take_turn(subscribers.len() + number).await;
+        }
+        bench.core.end_tick(false);
+        assert_eq!(bench.core.counters.writes_waiting, before.writes_waiting);
+        let written = bench.core.counters.writes - before.writes;
+        assert_eq!(written, (subscribers.len() + publishers.len()) as u64);
     })
     .await;
 }
