@@ -89,7 +89,7 @@ impl<'a> Publish<'a> {
             first,
             qos,
             topic,
-            mut body,
+            body,
             length,
         } = Simple::split(input, rules)?;
         let dup = first & DUP != 0;
@@ -97,12 +97,7 @@ impl<'a> Publish<'a> {
             Some(known) if known.as_bytes() == topic => TopicName::from_accepted(known),
             Some(_) | None => TopicName::from_bytes(topic)?,
         };
-        let mut packet_id = None;
-        if qos != QoS::AtMostOnce {
-            let (id, rest) = body.split_first_chunk()?;
-            packet_id = Some(PacketId::new(u16::from_be_bytes(*id))?);
-            body = rest;
-        }
+        let (packet_id, mut body) = split_packet_id(qos, body)?;
         let mut properties = Properties::EMPTY;
         if let (true, Some((0, rest))) = (rules.version.is_v5(), body.split_first()) {
             body = rest;
@@ -140,18 +135,13 @@ impl<'a> Publish<'a> {
             first,
             qos,
             topic,
-            mut body,
+            body,
             length,
         } = Simple::split(input, rules)?;
         if first & RETAIN != 0 || topic != known.as_bytes() {
             return None;
         }
-        let mut packet_id = None;
-        if qos != QoS::AtMostOnce {
-            let (id, rest) = body.split_first_chunk()?;
-            packet_id = Some(PacketId::new(u16::from_be_bytes(*id))?);
-            body = rest;
-        }
+        let (packet_id, mut body) = split_packet_id(qos, body)?;
         if rules.version.is_v5() {
             let (0, rest) = body.split_first()? else {
                 return None;
@@ -273,6 +263,16 @@ impl<'a> Simple<'a> {
             length,
         })
     }
+}
+
+/// The Packet Identifier, if there is one at this QoS, and what stands behind it. `None`: it is not whole, or 0.
+#[inline]
+fn split_packet_id(qos: QoS, body: &[u8]) -> Option<(Option<PacketId>, &[u8])> {
+    if qos == QoS::AtMostOnce {
+        return Some((None, body));
+    }
+    let (id, rest) = body.split_first_chunk()?;
+    Some((Some(PacketId::new(u16::from_be_bytes(*id))?), rest))
 }
 
 /// PUBLISH for one of many receivers: everything in front of the payload, which all receivers

@@ -152,12 +152,8 @@ impl Shard {
             }
             let granted = (*qos, *retain);
             if !self.deliver_express(*session, granted, publication, now, fx) {
-                let terms = Terms {
-                    qos: granted.0.min(publication.parts.qos),
-                    retain: granted.1 && publication.parts.retain,
-                    ids: SubscriptionIds::None,
-                    group: None,
-                };
+                let qos = granted.0.min(publication.parts.qos);
+                let terms = Terms::bare(qos, granted.1 && publication.parts.retain);
                 self.deliver(*session, publication, terms, now, fx);
             }
         }

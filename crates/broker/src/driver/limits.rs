@@ -14,8 +14,8 @@ pub(super) const READ_BUDGET_BYTES: usize = 64 << 10;
 /// Counter: `ticks_cut`.
 pub(super) const TICK_BYTES: usize = 256 << 10;
 
-/// How late a timer, or how long a tick, may be before the thread counts as held up, in milliseconds: less than the half of
-/// the shortest Keep Alive that is granted beyond it. Counter: `held_up`.
+/// How late a timer, or how long a tick, may be before the thread counts as held up, in milliseconds. Less than the half second
+/// of grace that a Keep Alive of one second, the shortest, has. Counter: `held_up`.
 pub(super) const HELD_UP_MS: u64 = 400;
 
 /// Ticks of a busy shard before the system is asked again which sockets are ready; until then only those with

@@ -13,7 +13,7 @@ use crate::clients::connection::{HeldAnswer, Parked, Waits};
 use crate::collections::slab::Key;
 use crate::effects::{ConnId, Effects};
 use crate::peering::parts::Who;
-use crate::sending::writing::{AckKind, give_buffer};
+use crate::sending::writing::{AckKind, give_buffer, to_be_written};
 use crate::shard::Shard;
 use crate::time::Time;
 
@@ -90,10 +90,7 @@ impl Shard {
                 .extend_from_slice(&[kind as u8, 2, high, low]);
             connection.counted_bytes += 4;
             self.memory_bytes += 4;
-            if !connection.dirty {
-                connection.dirty = true;
-                fx.dirty.push(ConnId(conn));
-            }
+            to_be_written(connection, conn, fx);
             return;
         }
         // Nothing but the reason: no client is too small for that.

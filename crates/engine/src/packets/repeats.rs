@@ -18,16 +18,16 @@ use martlet_session::InboundPublish;
 use crate::clients::client_session::ClientSession;
 use crate::clients::connection::Waits;
 use crate::collections::slab::Key;
-use crate::effects::{ConnId, Effects};
+use crate::effects::Effects;
 use crate::message::{Form, Message, MessageParts, Origin};
 use crate::packets::reading::Online;
 use crate::publication::Publication;
 use crate::routing::routes::Route;
-use crate::sending::delivery::{Delivery, SubscriptionIds, Terms};
+use crate::sending::delivery::{Delivery, Terms};
 use crate::sending::express::{FIRST_BYTE, Template};
 use crate::sending::outbox::CHAIN_THRESHOLD;
 use crate::sending::queue::Pushed;
-use crate::sending::writing::{AckKind, give_buffer};
+use crate::sending::writing::{AckKind, give_buffer, to_be_written};
 use crate::shard::Shard;
 use crate::time::Time;
 
@@ -317,10 +317,7 @@ impl Shard {
         }
         connection.counted_bytes += bytes.len();
         self.memory_bytes += bytes.len();
-        if !connection.dirty {
-            connection.dirty = true;
-            fx.dirty.push(ConnId(conn));
-        }
+        to_be_written(connection, conn, fx);
         self.counters.publishes_sent += sent.len() as u64;
         self.counters.express_deliveries += sent.len() as u64;
         sent.len()
@@ -361,10 +358,7 @@ impl Shard {
         }
         connection.counted_bytes += len;
         self.memory_bytes += len;
-        if !connection.dirty {
-            connection.dirty = true;
-            fx.dirty.push(ConnId(conn));
-        }
+        to_be_written(connection, conn, fx);
     }
 }
 
@@ -400,12 +394,7 @@ const fn delivery(message: Option<Message>, qos: QoS) -> Delivery {
     Delivery {
         message,
         body: None,
-        terms: Terms {
-            qos,
-            retain: false,
-            ids: SubscriptionIds::None,
-            group: None,
-        },
+        terms: Terms::bare(qos, false),
     }
 }
 

@@ -11,10 +11,10 @@ use martlet_session::PubRec;
 
 use crate::clients::client_session::ClientSession;
 use crate::collections::slab::Key;
-use crate::effects::{ConnId, Effects};
+use crate::effects::Effects;
 use crate::packets::reading::Online;
 use crate::sending::delivery::{Delivery, GroupTag};
-use crate::sending::writing::{AckKind, give_buffer};
+use crate::sending::writing::{AckKind, give_buffer, to_be_written};
 use crate::shard::{Scratch, Shard};
 use crate::time::Time;
 
@@ -190,9 +190,8 @@ impl Shard {
         out.truncate(start + written);
         connection.counted_bytes += written;
         self.memory_bytes += written;
-        if taken > 0 && !connection.dirty {
-            connection.dirty = true;
-            fx.dirty.push(ConnId(client.conn));
+        if taken > 0 {
+            to_be_written(connection, client.conn, fx);
         }
         taken
     }

@@ -12,7 +12,7 @@ use crate::peering::relay::{Mark, Ready, topic_hash};
 use crate::publication::Publication;
 use crate::routing::subscriptions::SubscriptionOptions;
 use crate::routing::{Routed, effective_qos};
-use crate::sending::delivery::{SubscriptionIds, Terms};
+use crate::sending::delivery::Terms;
 use crate::shard::{Shard, Subscriber};
 use crate::time::Time;
 
@@ -196,14 +196,9 @@ fn late_terms(
         }
         let options = subscription.1;
         let qos = effective_qos(parts.qos, options.qos);
-        let terms = terms.get_or_insert(Terms {
-            qos,
-            //= mqtt5 3.3.1-8
-            //= mqtt311 3.3.1-8
-            retain: true,
-            ids: SubscriptionIds::None,
-            group: None,
-        });
+        //= mqtt5 3.3.1-8
+        //= mqtt311 3.3.1-8
+        let terms = terms.get_or_insert_with(|| Terms::bare(qos, true));
         terms.qos = terms.qos.max(qos);
         terms.ids.push(options.subscription_id);
     }

@@ -46,6 +46,18 @@ pub(crate) struct Terms {
     pub(crate) group: Option<Box<GroupTag>>,
 }
 
+impl Terms {
+    /// Of a session's one subscription, which asks for nothing of its own.
+    pub(crate) const fn bare(qos: QoS, retain: bool) -> Self {
+        Self {
+            qos,
+            retain,
+            ids: SubscriptionIds::None,
+            group: None,
+        }
+    }
+}
+
 /// The subscription identifiers of all subscriptions that matched.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) enum SubscriptionIds {

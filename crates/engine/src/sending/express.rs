@@ -13,14 +13,14 @@ use martlet_codec::{PacketId, Publish, QoS, Version};
 use crate::clients::connection::Connection;
 use crate::collections::slab::Key;
 use crate::durable::{Durable, Source, Step};
-use crate::effects::{ConnId, Effects};
+use crate::effects::Effects;
 use crate::message::{Form, Message, MessageParts, length_bytes, topic_at};
 use crate::publication::Publication;
 use crate::record::{BodyId, StoredTerms};
-use crate::sending::delivery::{Delivery, SubscriptionIds, Terms};
+use crate::sending::delivery::{Delivery, Terms};
 use crate::sending::outbox::CHAIN_THRESHOLD;
 use crate::sending::queue::{Front, STORED_BYTES};
-use crate::sending::writing::give_buffer;
+use crate::sending::writing::{give_buffer, to_be_written};
 use crate::shard::Shard;
 use crate::time::Time;
 
@@ -197,12 +197,7 @@ impl Shard {
             let delivery = Delivery {
                 message: is_kept.then(|| publication.kept()),
                 body,
-                terms: Terms {
-                    qos,
-                    retain,
-                    ids: SubscriptionIds::None,
-                    group: None,
-                },
+                terms: Terms::bare(qos, retain),
             };
             self.memory_bytes += delivery.held_bytes();
             packet_id = session.outbound.send(qos == QoS::ExactlyOnce, delivery);
@@ -216,10 +211,7 @@ impl Shard {
         let first = FIRST_BYTE | (qos as u8) << 1 | u8::from(retain);
         let grown = append(connection, plain, first, packet_id, &publication.parts);
         self.memory_bytes += grown;
-        if !connection.dirty {
-            connection.dirty = true;
-            fx.dirty.push(ConnId(conn));
-        }
+        to_be_written(connection, conn, fx);
         self.counters.publishes_sent += 1;
         self.counters.express_deliveries += 1;
         true
@@ -296,9 +288,8 @@ impl Shard {
         self.memory_bytes += grown;
         self.counters.publishes_sent += count;
         self.counters.express_deliveries += count;
-        if count > 0 && !connection.dirty {
-            connection.dirty = true;
-            fx.dirty.push(ConnId(conn));
+        if count > 0 {
+            to_be_written(connection, conn, fx);
         }
         if left && self.durable.is_some() {
             self.pump_express_stored(key, conn, now, fx);
@@ -371,9 +362,8 @@ impl Shard {
             self.counters.express_deliveries += 1;
             moved = true;
         }
-        if moved && !connection.dirty {
-            connection.dirty = true;
-            fx.dirty.push(ConnId(conn));
+        if moved {
+            to_be_written(connection, conn, fx);
         }
     }
 }

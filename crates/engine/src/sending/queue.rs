@@ -375,7 +375,7 @@ const KEPT_CAPACITY: usize = 64;
 mod tests {
     use super::*;
     use crate::message::{MessageParts, Origin};
-    use crate::sending::delivery::{SubscriptionIds, Terms};
+    use crate::sending::delivery::Terms;
 
     fn delivery(payload: &str, qos: QoS) -> Delivery {
         let message = MessageParts {
@@ -391,12 +391,7 @@ mod tests {
         Delivery {
             message: Some(message),
             body: None,
-            terms: Terms {
-                qos,
-                retain: false,
-                ids: SubscriptionIds::None,
-                group: None,
-            },
+            terms: Terms::bare(qos, false),
         }
     }
 

@@ -51,13 +51,19 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(conn) else {
             return;
         };
-        if !connection.dirty {
-            connection.dirty = true;
-            fx.dirty.push(ConnId(conn));
-        }
+        to_be_written(connection, conn, fx);
         let len = connection.outbox.len();
         let before = core::mem::replace(&mut connection.counted_bytes, len);
         self.memory_bytes = (self.memory_bytes + len).saturating_sub(before);
+    }
+}
+
+/// The connection has something to be written at the end of the tick. Its bytes are counted elsewhere.
+#[inline]
+pub(crate) fn to_be_written(connection: &mut Connection, conn: Key, fx: &mut Effects) {
+    if !connection.dirty {
+        connection.dirty = true;
+        fx.dirty.push(ConnId(conn));
     }
 }
 

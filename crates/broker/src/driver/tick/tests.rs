@@ -17,6 +17,9 @@ use super::super::limits::{
 };
 use crate::interest::SharedInterest;
 
+/// SUBSCRIBE to "t" at QoS 0.
+const SUBSCRIBE_T: &[u8] = b"\x82\x06\x00\x01\x00\x01t\x00";
+
 struct Bench {
     core: Core,
     listener: TcpListener,
@@ -197,9 +200,7 @@ async fn a_tick_that_brings_in_much_sends_before_it_ends() {
         publishers.push(bench.connected(&format!("p{number}")).await);
     }
     let mut subscriber = bench.connected("s").await;
-    subscriber
-        .write_all(b"\x82\x06\x00\x01\x00\x01t\x00")
-        .unwrap();
+    subscriber.write_all(SUBSCRIBE_T).unwrap();
     while bench.core.fx.dirty.is_empty() {
         tokio::task::yield_now().await;
         bench.core.give_turns();
@@ -221,23 +222,10 @@ async fn a_tick_that_brings_in_much_sends_before_it_ends() {
 #[tokio::test(flavor = "current_thread")]
 async fn what_comes_from_everywhere_leaves_in_one_write() {
     unconstrained(Box::pin(async {
-        let mut shards = Bench::several(2).await;
-        let mut there = shards.pop().unwrap();
-        let mut here = shards.pop().unwrap();
-        let mut subscriber = here.connected(&id_on(0, "s")).await;
+        let [mut here, mut there] = two_shards().await;
+        let mut subscriber = subscriber_here(&mut here, &mut there).await;
         let mut first = here.connected(&id_on(0, "p")).await;
         let mut second = there.connected(&id_on(1, "p")).await;
-        subscriber
-            .write_all(b"\x82\x06\x00\x01\x00\x01t\x00")
-            .unwrap();
-        here.ready(1).await;
-        // The question for retained messages, its answer, SUBACK.
-        for _ in 0..2 {
-            here.tick();
-            there.tick();
-        }
-        expect(&mut subscriber, b"\x90\x03\x00\x01\x00");
-
         second.write_all(b"\x30\x04\x00\x01tb").unwrap();
         there.ready(1).await;
         there.tick();
@@ -258,19 +246,9 @@ async fn what_comes_from_everywhere_leaves_in_one_write() {
 #[tokio::test(flavor = "current_thread")]
 async fn a_tick_takes_from_another_shard_no_more_than_its_share() {
     unconstrained(Box::pin(async {
-        let mut shards = Bench::several(2).await;
-        let mut there = shards.pop().unwrap();
-        let mut here = shards.pop().unwrap();
-        let mut subscriber = here.connected(&id_on(0, "s")).await;
+        let [mut here, mut there] = two_shards().await;
+        let _subscriber = subscriber_here(&mut here, &mut there).await;
         let mut publisher = there.connected(&id_on(1, "p")).await;
-        subscriber
-            .write_all(b"\x82\x06\x00\x01\x00\x01t\x00")
-            .unwrap();
-        here.ready(1).await;
-        for _ in 0..2 {
-            here.tick();
-            there.tick();
-        }
         let burst = b"\x30\x0d\x00\x01t0123456789".repeat(READ_BUDGET_BYTES / 15 + 1);
         let mut sent = 0;
         while sent < 3 * TICK_BYTES {
@@ -294,6 +272,25 @@ async fn a_tick_takes_from_another_shard_no_more_than_its_share() {
     .await;
 }
 
+async fn two_shards() -> [Bench; 2] {
+    let mut shards = Bench::several(2).await.into_iter();
+    [shards.next().unwrap(), shards.next().unwrap()]
+}
+
+/// A subscriber of "t".
+async fn subscriber_here(here: &mut Bench, there: &mut Bench) -> Client {
+    let mut subscriber = here.connected(&id_on(0, "s")).await;
+    subscriber.write_all(SUBSCRIBE_T).unwrap();
+    here.ready(1).await;
+    // The question for retained messages, its answer, SUBACK.
+    for _ in 0..2 {
+        here.tick();
+        there.tick();
+    }
+    expect(&mut subscriber, b"\x90\x03\x00\x01\x00");
+    subscriber
+}
+
 fn id_on(shard: usize, name: &str) -> String {
     let mut ids = (0..).map(|n| format!("{name}{n}"));
     ids.find(|id| shard_of(id, 2) == shard).unwrap()
@@ -304,7 +301,7 @@ async fn many_subscribers(bench: &mut Bench) -> (Vec<Client>, Client) {
     let mut subscribers = Vec::new();
     for number in 0..3 * WRITES_PER_TICK {
         let mut client = bench.connected(&format!("s{number}")).await;
-        client.write_all(b"\x82\x06\x00\x01\x00\x01t\x00").unwrap();
+        client.write_all(SUBSCRIBE_T).unwrap();
         bench.tick_for(number).await;
         expect(&mut client, b"\x90\x03\x00\x01\x00");
         subscribers.push(client);
