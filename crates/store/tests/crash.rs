@@ -126,6 +126,47 @@ proptest! {
     }
 }
 
+/// A file that was cut where a frame ended in zeros: whatever the first start makes of that frame, so does the second, which
+/// finds the file with its length again.
+#[test]
+fn a_frame_that_lacks_zeros_only_is_there_at_once_or_never() {
+    let folder = TempDir::new().unwrap();
+    let churn = support::filled(folder.path(), 1, 5);
+    let stable = churn.model.clone();
+    let path = support::segments(folder.path())[0].clone();
+    let end = support::end_of(&path);
+    let mut cuts = 0;
+    let mut both = [0_u32; 2];
+    let mut churn = churn;
+    for _ in 0..300 {
+        let copy = copy_of(folder.path());
+        let path = support::segments(copy.path())[0].clone();
+        let (mut log, _) = open(copy.path());
+        let mut ahead = churn.clone();
+        log.append(&ahead.batch(1)).unwrap();
+        log.sync().unwrap();
+        drop(log);
+        _ = churn.below(2);
+        let bytes = fs::read(&path).unwrap();
+        let last = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+        if last as u64 <= end || ahead.model == stable {
+            continue;
+        }
+        cuts += 1;
+        fs::write(&path, &bytes[..last]).unwrap();
+        let (mut log, _) = open(copy.path());
+        let first = restored(&mut log, 1);
+        drop(log);
+        let (mut log, recovery) = open(copy.path());
+        assert!(recovery.faults.is_empty(), "{:?}", recovery.faults);
+        assert_eq!(restored(&mut log, 1), first);
+        both[usize::from(first == ahead.model)] += 1;
+    }
+    assert!(cuts > 30, "{cuts}");
+    // Nothing but zeros is ever missing here.
+    assert_eq!(both, [0, cuts]);
+}
+
 fn checked(folder: &Path, possible: &[Model], how: Torn) -> Result<Model, TestCaseError> {
     let (mut log, recovery) = open(folder);
     // A crash does not make a file shorter that was synced with its length; but nobody is to lose anything by it.

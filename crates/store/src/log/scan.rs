@@ -58,15 +58,19 @@ pub(crate) fn scan<D: Disk>(
     let mut spans: Vec<Span> = Vec::new();
     let mut at = FRAMES_AT;
     window.forget();
+    let file_bytes = disk.len(file)?;
     loop {
-        let head = window.get(disk, file, at, HEADER_BYTES)?;
+        if at >= file_bytes {
+            return Ok(spans);
+        }
+        let head = window.get(disk, file, segment, at, HEADER_BYTES)?;
         if head.len() < HEADER_BYTES {
             return Ok(spans);
         }
         let good = match ReadHeader::decode(head, salt).filter(|read| horizon.accepts(&read.header))
         {
             Some(read) => {
-                let bytes = window.get(disk, file, at, HEADER_BYTES + read.payload_len)?;
+                let bytes = window.get(disk, file, segment, at, HEADER_BYTES + read.payload_len)?;
                 bytes
                     .get(HEADER_BYTES..)
                     .filter(|payload| read.fits(salt, payload))
@@ -118,11 +122,11 @@ pub(crate) fn read_frame<'w, D: Disk>(
     at: u64,
     window: &'w mut Window,
 ) -> io::Result<Option<(Found<'w>, u64)>> {
-    let head = window.get(disk, file, at, HEADER_BYTES)?;
+    let head = window.get(disk, file, segment, at, HEADER_BYTES)?;
     let Some(read) = ReadHeader::decode(head, segment.salt()) else {
         return Ok(None);
     };
-    let bytes = window.get(disk, file, at, HEADER_BYTES + read.payload_len)?;
+    let bytes = window.get(disk, file, segment, at, HEADER_BYTES + read.payload_len)?;
     let Some(payload) = bytes
         .get(HEADER_BYTES..)
         .filter(|payload| read.fits(segment.salt(), payload))
@@ -166,11 +170,15 @@ impl Window {
         self.filled = 0;
     }
 
-    /// The bytes from `at` on: `len` of them, or less at the end of the file.
-    pub(crate) fn get<D: Disk>(
+    /// The bytes from `at` on: `len` of them, or less at the end of the segment.
+    ///
+    /// What a file lacks of its segment's length counts as zeros. It gets them when the log is opened, and a frame that
+    /// ended in zeros is whole then: it must not be found only the second time.
+    fn get<D: Disk>(
         &mut self,
         disk: &mut D,
         file: &D::File,
+        segment: &SegmentHeader,
         at: u64,
         len: usize,
     ) -> io::Result<&[u8]> {
@@ -178,7 +186,7 @@ impl Window {
         let from = if let Some(from) = from.filter(|from| from + len <= self.filled) {
             from
         } else {
-            self.fill(disk, file, at, len)?;
+            self.fill(disk, file, segment.size, at, len)?;
             0
         };
         let to = self.filled.min(from + len);
@@ -196,13 +204,15 @@ impl Window {
         &mut self,
         disk: &mut D,
         file: &D::File,
+        segment_bytes: u64,
         at: u64,
         len: usize,
     ) -> io::Result<()> {
         self.filled = 0;
         self.start = at;
         // What a header says of the length of a frame may be more than there is.
-        let left = usize::try_from(disk.len(file)?.saturating_sub(at)).unwrap_or(usize::MAX);
+        let end = disk.len(file)?.max(segment_bytes);
+        let left = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX);
         let wanted = len.max(READ_AHEAD_BYTES).min(left);
         if self.buffer.len() < wanted {
             self.buffer.resize(wanted, 0);
@@ -210,11 +220,15 @@ impl Window {
         let Some(buffer) = self.buffer.get_mut(..wanted) else {
             return Ok(());
         };
-        self.filled = match read_full(disk, file, buffer, at) {
+        let filled = match read_full(disk, file, buffer, at) {
             Ok(filled) => filled,
             Err(_) if self.tolerant => read_what_can_be_read(disk, file, buffer, at),
             Err(error) => return Err(error),
         };
+        if let Some(missing) = buffer.get_mut(filled..) {
+            missing.fill(0);
+        }
+        self.filled = buffer.len();
         Ok(())
     }
 }
