@@ -103,6 +103,8 @@ counters! {
     wills_published,
     /// Messages sent to other shards.
     peer_messages_sent,
+    /// Runs of such messages that came from other shards and were dealt with together there.
+    peer_runs,
     /// Routes found in the cache.
     route_cache_hits,
     /// Routes that had to be computed.

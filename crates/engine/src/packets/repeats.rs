@@ -5,6 +5,7 @@
 //!                 |            |            |
 //! outbox      | PUBLISH t | PUBLISH t | PUBLISH t |                    one copy; identifiers are put right in it
 //! ```
+//! To another shard it goes as one entry of a pack, and to its receivers there as it does here (`peering/packing.rs`).
 //! A run goes to its receivers as one piece, receiver by receiver, and its acknowledgements are written behind it as one piece. What the
 //! whole run has in common (may the client publish, where does it go, is there a store) is asked once. Only what
 //! needs nothing but copies is taken in runs, and a receiver that cannot have the whole run at once gets the rest
@@ -19,7 +20,7 @@ use crate::clients::client_session::ClientSession;
 use crate::clients::connection::Waits;
 use crate::collections::slab::Key;
 use crate::effects::Effects;
-use crate::message::{Form, Message, MessageParts, Origin};
+use crate::message::{Form, Message, MessageParts, Origin, Topic};
 use crate::packets::reading::Online;
 use crate::publication::Publication;
 use crate::routing::routes::Route;
@@ -35,26 +36,39 @@ use crate::time::Time;
 #[derive(Debug)]
 pub(crate) struct Repeat {
     /// Where its packet stands in the run.
-    start: usize,
-    end: usize,
-    payload_len: usize,
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    pub(crate) payload_len: usize,
+    /// The publisher's, for its answer.
     packet_id: Option<PacketId>,
     /// Once somebody keeps it.
     message: Option<Message>,
 }
 
+impl Repeat {
+    /// One of another shard, where nobody here has to be answered.
+    pub(crate) const fn of_packed(start: usize, end: usize, payload_len: usize) -> Self {
+        Self {
+            start,
+            end,
+            payload_len,
+            packet_id: None,
+            message: None,
+        }
+    }
+}
+
 /// What all messages of a run have in common.
 #[derive(Debug, Clone, Copy)]
-struct Run<'a> {
-    client: Online,
-    topic: &'a str,
-    qos: QoS,
-    form: Form,
-    origin: Origin,
-    /// There is only one receiver.
-    is_for_one: bool,
+pub(crate) struct Run<'a> {
+    pub(crate) topic: Topic<'a>,
+    pub(crate) qos: QoS,
+    pub(crate) form: Form,
+    pub(crate) origin: Origin,
+    /// There is only one receiver on this shard.
+    pub(crate) is_for_one: bool,
     /// The packets.
-    bytes: &'a [u8],
+    pub(crate) bytes: &'a [u8],
 }
 
 impl<'a> Run<'a> {
@@ -66,7 +80,7 @@ impl<'a> Run<'a> {
         let packet = self.packet(repeat);
         let payload_at = packet.len().saturating_sub(repeat.payload_len);
         MessageParts {
-            topic: self.topic.into(),
+            topic: self.topic,
             shared_properties: &[],
             payload: packet.get(payload_at..).unwrap_or_default(),
             qos: self.qos,
@@ -103,8 +117,7 @@ impl Shard {
         let length = list.last().map_or(0, |last| last.end);
         if length > 0 {
             let run = Run {
-                client,
-                topic: route.topic(),
+                topic: route.topic().into(),
                 qos,
                 form: Form {
                     v5: rules.version.is_v5(),
@@ -126,11 +139,13 @@ impl Shard {
             //= mqtt311 4.6.0-6
             //= mqtt5 4.6.0-5
             //= mqtt5 4.6.0-6
-            for receiver in &route.plain {
-                self.give_repeats(*receiver, run, &mut list, now, fx);
+            self.give_run(&route.plain, run, &mut list, now, fx);
+            let others = route.mask & !self.own_bit();
+            if others != 0 {
+                self.send_run_to_each(others, run, &list, fx);
             }
             if qos != QoS::AtMostOnce {
-                self.acknowledge_repeats(run, &list, now, fx);
+                self.acknowledge_repeats(client.conn, qos, &list, now, fx);
             }
         }
         list.clear();
@@ -139,6 +154,7 @@ impl Shard {
     }
 
     /// The beginning of a run: messages of one QoS, all of them new.
+    #[inline]
     fn collect_repeats(
         &mut self,
         client: Online,
@@ -188,7 +204,21 @@ impl Shard {
         run_qos
     }
 
-    /// Gives a run to a session whose subscription has this QoS and asks for nothing of its own.
+    /// Gives a run to sessions whose subscription has this QoS and asks for nothing of its own.
+    pub(crate) fn give_run(
+        &mut self,
+        receivers: &[(Key, QoS, bool)],
+        run: Run<'_>,
+        list: &mut [Repeat],
+        now: Time,
+        fx: &mut Effects,
+    ) {
+        for receiver in receivers {
+            self.give_repeats(*receiver, run, list, now, fx);
+        }
+    }
+
+    /// As [`Shard::give_run`], for one of them.
     fn give_repeats(
         &mut self,
         receiver: (Key, QoS, bool),
@@ -324,17 +354,23 @@ impl Shard {
     }
 
     /// PUBACKs or PUBRECs for a whole run.
-    fn acknowledge_repeats(&mut self, run: Run<'_>, list: &[Repeat], now: Time, fx: &mut Effects) {
+    fn acknowledge_repeats(
+        &mut self,
+        conn: Key,
+        qos: QoS,
+        list: &[Repeat],
+        now: Time,
+        fx: &mut Effects,
+    ) {
         //= mqtt5 4.3.2-4
         //= mqtt311 4.3.2-2
         //= mqtt5 4.3.3-8
-        let kind = if run.qos == QoS::ExactlyOnce {
+        let kind = if qos == QoS::ExactlyOnce {
             AckKind::PubRec
         } else {
             AckKind::PubAck
         };
         let ids = list.iter().filter_map(|repeat| repeat.packet_id);
-        let conn = run.client.conn;
         let len = list.len() * Ack::SHORT_LEN;
         let outbox_max = self.config.limits.outbox_bytes_max;
         let at_once = self.connections.get_mut(conn).filter(|connection| {

@@ -4,6 +4,8 @@
 //! done with it: its memory, its count of holders and the heap's own lists wander between the processors. A pack is filled
 //! and read from front to end, and is one piece of memory for a whole tick. Over there a message is read from the
 //! pack like one of a client from the read buffer: who has to keep it makes a copy.
+//!
+//! A run of messages to one topic (`packets/repeats.rs`) is one entry, and is given to its receivers as a run over there.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -14,6 +16,7 @@ use martlet_codec::QoS;
 use crate::collections::slab::Key;
 use crate::effects::Effects;
 use crate::message::{Form, MessageParts, Origin, Topic, topic_at};
+use crate::packets::repeats::{Repeat, Run};
 use crate::peering::peers::{Peer, PeerMessage};
 use crate::publication::Publication;
 use crate::routing::routes::Route;
@@ -27,22 +30,37 @@ use crate::time::Time;
 #[derive(Debug, Default)]
 pub(crate) struct Pack {
     entries: Vec<Entry>,
+    /// The messages of all runs, in order.
+    parts: Vec<Part>,
     /// Their packets, one behind the other.
     packets: Vec<u8>,
+    /// How many messages it holds.
+    count: usize,
 }
 
-/// What is known of a packet without reading it again.
+/// What is known of a packet, or a run of them, without reading it again.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     purpose: Purpose,
     origin: Origin,
+    /// Of all packets.
     packet_len: u32,
+    /// Of the first one.
     payload_len: u32,
+    /// How many messages of a run; 0: it is a single one.
+    run: u32,
     properties_len: u32,
     topic_len: u16,
     qos: QoS,
     retain: bool,
     form: Form,
+}
+
+/// A message of a run.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    packet_len: u32,
+    payload_len: u32,
 }
 
 /// What a message in a pack is sent for.
@@ -62,16 +80,26 @@ pub(crate) enum Purpose {
 impl Pack {
     /// How many messages are in it.
     pub(crate) const fn len(&self) -> usize {
-        self.entries.len()
+        self.count
     }
 
     /// The memory that it holds.
     pub(crate) const fn memory(&self) -> usize {
-        size_of::<Self>() + self.packets.capacity() + self.entries.capacity() * size_of::<Entry>()
+        size_of::<Self>()
+            + self.packets.capacity()
+            + self.entries.capacity() * size_of::<Entry>()
+            + self.parts.capacity() * size_of::<Part>()
     }
 
-    fn has_room(&self, packet: &[u8]) -> bool {
-        self.packets.len() + packet.len() <= PACK_BYTES_MAX
+    const fn has_room(&self, packet_len: usize) -> bool {
+        self.packets.len() + packet_len <= PACK_BYTES_MAX
+    }
+
+    fn clear(&mut self) {
+        self.entries.clear();
+        self.parts.clear();
+        self.packets.clear();
+        self.count = 0;
     }
 
     fn push(&mut self, parts: &MessageParts<'_>, form: Form, packet: &[u8], purpose: Purpose) {
@@ -79,13 +107,14 @@ impl Pack {
             self.packets.reserve(PACK_BYTES_FIRST);
             self.entries.reserve(PACK_ENTRIES_FIRST);
         }
-        let length = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
         self.packets.extend_from_slice(packet);
+        self.count += 1;
         self.entries.push(Entry {
             purpose,
             origin: parts.origin,
             packet_len: length(packet.len()),
             payload_len: length(parts.payload.len()),
+            run: 0,
             properties_len: length(parts.shared_properties.len()),
             // Two bytes on the wire.
             topic_len: u16::try_from(parts.topic.as_bytes().len()).unwrap_or(u16::MAX),
@@ -94,9 +123,64 @@ impl Pack {
             form,
         });
     }
+
+    /// Takes the beginning of a run, as far as there is room; one message at least if the pack is empty. Returns how many.
+    fn push_run(&mut self, run: Run<'_>, list: &[Repeat]) -> usize {
+        let Some(start) = list.first().map(|first| first.start) else {
+            return 0;
+        };
+        let fits = |last: &Repeat| self.has_room(last.end - start);
+        let mut taken = list.len();
+        if !list.last().is_some_and(fits) {
+            taken = list.iter().take_while(|repeat| fits(repeat)).count();
+            taken = taken.max(usize::from(self.packets.is_empty()));
+        }
+        let Some(list) = list.get(..taken).filter(|list| !list.is_empty()) else {
+            return 0;
+        };
+        let end = list.last().map_or(start, |last| last.end);
+        if self.packets.is_empty() {
+            self.packets.reserve(PACK_BYTES_FIRST);
+            self.entries.reserve(PACK_ENTRIES_FIRST);
+        }
+        self.packets
+            .extend_from_slice(run.bytes.get(start..end).unwrap_or_default());
+        self.count += taken;
+        self.parts.extend(list.iter().map(|repeat| Part {
+            packet_len: length(repeat.end - repeat.start),
+            payload_len: length(repeat.payload_len),
+        }));
+        self.entries.push(Entry {
+            purpose: Purpose::Match,
+            origin: run.origin,
+            packet_len: length(end - start),
+            payload_len: list.first().map_or(0, |first| length(first.payload_len)),
+            run: length(taken),
+            properties_len: 0,
+            topic_len: u16::try_from(run.topic.as_bytes().len()).unwrap_or(u16::MAX),
+            qos: run.qos,
+            retain: false,
+            form: run.form,
+        });
+        taken
+    }
 }
 
 impl Entry {
+    /// The run that it stands for.
+    fn run<'a>(&self, bytes: &'a [u8]) -> Run<'a> {
+        let at = topic_at(bytes);
+        let topic = bytes.get(at..at + usize::from(self.topic_len));
+        Run {
+            topic: Topic::Bytes(topic.unwrap_or_default()),
+            qos: self.qos,
+            form: self.form,
+            origin: self.origin,
+            is_for_one: false,
+            bytes,
+        }
+    }
+
     fn publication<'a>(&self, packet: &'a [u8]) -> Publication<'a> {
         let topic_at = topic_at(packet);
         let payload_at = packet.len() - (self.payload_len as usize).min(packet.len());
@@ -134,7 +218,7 @@ impl Shard {
         };
         self.counters.peer_messages_sent += 1;
         if let Some(PeerMessage(Peer::Packed(pack))) = batch.last_mut()
-            && pack.has_room(packet)
+            && pack.has_room(packet.len())
         {
             pack.push(&publication.parts, form, packet, purpose);
         } else {
@@ -143,6 +227,37 @@ impl Shard {
             batch.push(Peer::Packed(pack).into());
         }
         true
+    }
+
+    /// Sends a run to these other shards, in packs.
+    #[inline(never)]
+    pub(crate) fn send_run_to_each(
+        &mut self,
+        mask: u64,
+        run: Run<'_>,
+        list: &[Repeat],
+        fx: &mut Effects,
+    ) {
+        let mut shards = mask;
+        while shards != 0 {
+            let shard = shards.trailing_zeros() as usize;
+            shards &= shards - 1;
+            let Some(batch) = fx.peers.get_mut(shard) else {
+                continue;
+            };
+            self.counters.peer_messages_sent += list.len() as u64;
+            let mut left = list;
+            if let Some(PeerMessage(Peer::Packed(pack))) = batch.last_mut() {
+                let taken = pack.push_run(run, left);
+                left = left.get(taken..).unwrap_or_default();
+            }
+            while !left.is_empty() {
+                let mut pack = self.scratch.packs.pop().unwrap_or_default();
+                let taken = pack.push_run(run, left);
+                left = left.get(taken..).unwrap_or_default();
+                batch.push(Peer::Packed(pack).into());
+            }
+        }
     }
 
     /// A pack from shard `from`.
@@ -155,8 +270,7 @@ impl Shard {
     ) {
         self.unpack(from, &pack, now, fx);
         if self.scratch.packs.len() < PACKS_KEPT {
-            pack.entries.clear();
-            pack.packets.clear();
+            pack.clear();
             self.scratch.packs.push(pack);
         }
     }
@@ -164,12 +278,19 @@ impl Shard {
     fn unpack(&mut self, from: usize, pack: &Pack, now: Time, fx: &mut Effects) {
         let mut route = None;
         let mut rest = pack.packets.as_slice();
+        let mut parts = pack.parts.as_slice();
         for entry in &pack.entries {
             let Some((packet, behind)) = rest.split_at_checked(entry.packet_len as usize) else {
                 debug_assert!(false, "every entry has its packet");
                 return;
             };
             rest = behind;
+            if entry.run > 0 {
+                let (these, others) = parts.split_at(parts.len().min(entry.run as usize));
+                parts = others;
+                self.on_packed_run(from, (entry, packet), these, &mut route, now, fx);
+                continue;
+            }
             let mut publication = entry.publication(packet);
             match entry.purpose {
                 Purpose::Match => {
@@ -193,7 +314,58 @@ impl Shard {
         }
     }
 
+    /// A run: to sessions that need nothing but copies as a run, to others message by message.
+    fn on_packed_run(
+        &mut self,
+        from: usize,
+        (entry, bytes): (&Entry, &[u8]),
+        parts: &[Part],
+        last: &mut Option<Arc<Route>>,
+        now: Time,
+        fx: &mut Effects,
+    ) {
+        let mut run = entry.run(bytes);
+        let must_hold = self.joins.must_hold(run.topic.as_bytes(), from);
+        let mut repeats = core::mem::take(&mut self.scratch.repeats);
+        let mut end = 0;
+        repeats.extend(parts.iter().map(|part| {
+            let start = end;
+            end += part.packet_len as usize;
+            Repeat::of_packed(start, end, part.payload_len as usize)
+        }));
+        let route = if must_hold || self.durable.is_some() {
+            None
+        } else {
+            Some(self.route_of_packed(run.topic, last))
+        };
+        if let Some(route) = route.filter(|route| route.targets.is_empty()) {
+            self.counters.peer_runs += 1;
+            run.is_for_one = route.plain.len() == 1;
+            self.give_run(&route.plain, run, &mut repeats, now, fx);
+            *last = Some(route);
+        } else {
+            for repeat in &repeats {
+                let single = Entry {
+                    payload_len: length(repeat.payload_len),
+                    ..*entry
+                };
+                let packet = bytes.get(repeat.start..repeat.end).unwrap_or_default();
+                self.on_packed_publish(from, &mut single.publication(packet), last, now, fx);
+            }
+        }
+        repeats.clear();
+        self.scratch.repeats = repeats;
+    }
+
     /// `last`: the route of the message before; many publishers repeat themselves.
+    fn route_of_packed(&mut self, topic: Topic<'_>, last: &mut Option<Arc<Route>>) -> Arc<Route> {
+        match last.take() {
+            Some(route) if self.is_route_to_bytes(&route, topic.as_bytes()) => route,
+            Some(_) | None => self.lookup(topic),
+        }
+    }
+
+    /// `last`: see [`Shard::route_of_packed`].
     fn on_packed_publish(
         &mut self,
         from: usize,
@@ -208,13 +380,14 @@ impl Shard {
             self.joins.hold(message, from, None);
             return;
         }
-        let route = match last.take() {
-            Some(route) if self.is_route_to_bytes(&route, topic.as_bytes()) => route,
-            Some(_) | None => self.lookup(topic),
-        };
+        let route = self.route_of_packed(topic, last);
         self.fan_out(&route, publication, now, fx);
         *last = Some(route);
     }
+}
+
+fn length(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
 }
 
 /// Beyond this a new pack is begun: a receiver that is behind lets go of its memory piece by piece.

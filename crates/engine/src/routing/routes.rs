@@ -28,7 +28,7 @@ pub(crate) struct Route {
     pub(crate) mask: u64,
     /// Of these, the ones where that may have to be stored; none if there is no store.
     pub(crate) durable: u64,
-    /// There are `plain` sessions, and nobody else, here or elsewhere.
+    /// There is nobody but `plain` sessions here, and other shards; not nobody at all.
     pub(crate) is_all_plain: bool,
 }
 
@@ -186,7 +186,8 @@ impl Shard {
             Some(_) => self.interest.durable_shards(topic),
             None => 0,
         };
-        let is_all_plain = others.is_empty() && !plain.is_empty() && mask & !self.own_bit() == 0;
+        let has_any = !plain.is_empty() || mask & !self.own_bit() != 0;
+        let is_all_plain = others.is_empty() && has_any;
         let route = Arc::new(Route {
             topic: topic.into(),
             generations,

@@ -74,6 +74,30 @@ fn a_pack_is_bounded() {
     );
 }
 
+/// Optimisation: twenty messages of one read are one look-up and one copy over there, too.
+#[test]
+fn a_run_is_a_run_on_another_shard() {
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let mut w = World::new(2);
+        let (p, s) = pair(&mut w, Version::V5);
+        w.subscribe(s, "t", QoS::ExactlyOnce);
+        w.send_bytes(p, &bytes(Version::V5, QoS::AtMostOnce, b"first", &[]));
+        w.received(s);
+        let before = *w.shards[1].counters();
+        let run: Vec<u8> = (0..20)
+            .flat_map(|n| bytes(Version::V5, qos, &[b'a' + n], &[]))
+            .collect();
+        w.send_bytes(p, &run);
+        let after = *w.shards[1].counters();
+        // An identifier of QoS 2 that comes again is no new message.
+        let count = if qos == QoS::ExactlyOnce { 1 } else { 20 };
+        assert_eq!(after.express_deliveries - before.express_deliveries, count);
+        assert_eq!(after.peer_runs - before.peer_runs, 1);
+        assert!(after.route_cache_hits - before.route_cache_hits <= 1);
+        assert_eq!(w.payloads(s).len() as u64, count);
+    }
+}
+
 /// What cannot be packed (large, limited in time) keeps its place among what can.
 #[test]
 fn packed_and_other_messages_stay_in_order() {

@@ -7,7 +7,7 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 
 use super::world::{Client, World};
-use crate::Limits;
+use crate::{Counters, Limits, Shard};
 
 fn encode(packet: &Packet<'_>, version: Version) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -142,13 +142,13 @@ struct Twin {
 }
 
 impl Twin {
-    fn new(in_runs: bool) -> Self {
+    fn new(in_runs: bool, shard_count: usize) -> Self {
         let limits = Limits {
             in_flight_to_client_max: 16,
             session_queue_messages_max: 30,
             ..Limits::default()
         };
-        let mut w = World::with(1, &limits, &crate::Policy::default());
+        let mut w = World::with(shard_count, &limits, &crate::Policy::default());
         let mut receivers = Vec::new();
         for (n, version) in [Version::V311, Version::V5, Version::V311, Version::V5]
             .into_iter()
@@ -200,6 +200,19 @@ impl Twin {
         }
     }
 
+    fn memory_bytes(&self) -> usize {
+        self.w.shards.iter().map(Shard::memory_bytes).sum()
+    }
+
+    /// Of all shards.
+    fn counters(&self) -> Counters {
+        let mut sum = Counters::default();
+        for shard in &self.w.shards {
+            sum += *shard.counters();
+        }
+        sum
+    }
+
     /// Everybody acknowledges what it got. Returns that, kind by kind: only between kinds the order may be another one.
     fn acknowledge(&mut self) -> Vec<Vec<String>> {
         let mut all = Vec::new();
@@ -238,7 +251,23 @@ impl Twin {
 /// Whatever the receivers, the windows and the order of what comes: runs change nothing but the work.
 #[test]
 fn a_run_says_what_its_packets_say() {
-    let mut twins = [Twin::new(true), Twin::new(false)];
+    let (all, _) = say_the_same(1);
+    assert_eq!(all.peer_runs, 0);
+}
+
+/// Nor do they if receivers live elsewhere.
+#[test]
+fn a_run_says_what_its_packets_say_on_other_shards() {
+    for shard_count in [2, 3] {
+        let (all, each) = say_the_same(shard_count);
+        assert!(all.peer_runs > 0);
+        assert!(all.peer_runs < each.peer_runs);
+    }
+}
+
+/// Returns the counters of a world that got runs and of one that got packets one by one.
+fn say_the_same(shard_count: usize) -> (Counters, Counters) {
+    let mut twins = [true, false].map(|in_runs| Twin::new(in_runs, shard_count));
     let mut random = 1_u32;
     let mut next = |below: u32| {
         random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -277,14 +306,19 @@ fn a_run_says_what_its_packets_say() {
         assert_eq!(a.acknowledge(), b.acknowledge());
     }
     let [runs, single] = &twins;
-    let (runs, single) = (&runs.w.shards[0], &single.w.shards[0]);
     assert_eq!(runs.memory_bytes(), single.memory_bytes());
     assert_eq!(runs.memory_bytes(), 0, "all is acknowledged");
-    let (mut all, each) = (*runs.counters(), *single.counters());
+    let (all, each) = (runs.counters(), single.counters());
     assert!(all.publish_runs < each.publish_runs && all.acknowledgement_runs > 0);
     assert!(all.acknowledgement_runs < each.acknowledgement_runs);
     assert!(each.queued > 0 && each.dropped_queue_full > 0);
-    all.publish_runs = each.publish_runs;
-    all.acknowledgement_runs = each.acknowledgement_runs;
-    assert_eq!(all, each);
+    let alike = Counters {
+        publish_runs: each.publish_runs,
+        acknowledgement_runs: each.acknowledgement_runs,
+        peer_runs: each.peer_runs,
+        route_cache_hits: each.route_cache_hits,
+        ..all
+    };
+    assert_eq!(alike, each);
+    (all, each)
 }
