@@ -110,6 +110,8 @@ struct Slot {
     groups: Vec<Key>,
     /// The last batch in which a session ended.
     ended: StoreTicket,
+    /// The last batch in which a retained message was cleared.
+    cleared: StoreTicket,
 }
 
 impl Durable {
@@ -121,6 +123,7 @@ impl Durable {
             kept: KeptIndex::new(state.clone()),
             groups: Vec::new(),
             ended: StoreTicket(0),
+            cleared: StoreTicket(0),
         });
         Some(Self {
             config: config.store?,

@@ -103,6 +103,8 @@ impl Effects {
 pub struct StoreBatch {
     records: Vec<u8>,
     ticket: u64,
+    /// How often something had no record, because an earlier one said it already, which is not stable yet.
+    said_before: usize,
 }
 
 /// The number of a batch. A batch is stable when all before it are.
@@ -114,6 +116,7 @@ impl StoreBatch {
         Self {
             records: Vec::new(),
             ticket: 1,
+            said_before: 0,
         }
     }
 
@@ -129,12 +132,6 @@ impl StoreBatch {
         self.records.is_empty()
     }
 
-    /// Bytes of the records so far.
-    #[must_use]
-    pub const fn len(&self) -> usize {
-        self.records.len()
-    }
-
     /// The newest batch that has anything in it. When it is stable, so is every record so far.
     pub(crate) const fn newest(&self) -> StoreTicket {
         if self.records.is_empty() {
@@ -142,6 +139,17 @@ impl StoreBatch {
         } else {
             self.ticket()
         }
+    }
+
+    /// Rises with each record, and with whatever is as good as one. Who finds it higher than before waits for the
+    /// [`newest`](Self::newest) batch.
+    pub(crate) const fn progress(&self) -> usize {
+        self.records.len() + self.said_before
+    }
+
+    /// Something changes nothing, but only because of an earlier record that a crash could still undo.
+    pub(crate) const fn said_before(&mut self) {
+        self.said_before += 1;
     }
 
     /// Appends a record.

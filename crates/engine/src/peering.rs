@@ -84,7 +84,7 @@ impl Shard {
                 ask,
                 asked,
             } => {
-                let records = fx.store.len();
+                let records = fx.store.progress();
                 let mut publication = Publication::of(&message);
                 self.begin_taking(&mut publication, ask);
                 let relay = RetainedRelay {

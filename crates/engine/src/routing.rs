@@ -89,7 +89,7 @@ impl Shard {
         now: Time,
         fx: &mut Effects,
     ) {
-        let records = fx.store.len();
+        let records = fx.store.progress();
         let mut publication = Publication::of(message);
         self.begin_taking(&mut publication, ask);
         let route = self.lookup(publication.parts.topic);

@@ -87,13 +87,19 @@ impl Shard {
         });
     }
 
-    /// A topic has no retained message any more.
+    /// A topic has no retained message any more. If it had none before, that may be so because of an earlier clearing that a
+    /// crash could undo: that one, or another of its slot, since topics are not told apart then.
     pub(crate) fn record_retained_cleared(&mut self, topic: &str, fx: &mut Effects) {
         let Some(durable) = &mut self.durable else {
             return;
         };
-        if let Some(body) = durable.slot(slot_of(topic)).kept.clear(topic) {
+        let stable = durable.stable;
+        let slot = durable.slot(slot_of(topic));
+        if let Some(body) = slot.kept.clear(topic) {
             fx.store.push(&Record::RetainedCleared { topic, body });
+            slot.cleared = fx.store.newest();
+        } else if slot.cleared > stable {
+            fx.store.said_before();
         }
     }
 

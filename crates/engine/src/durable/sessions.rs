@@ -33,7 +33,7 @@ impl Shard {
         // One that ends with this connection, but has something that is only in the store, is stored until then.
         let wanted = self.durable.is_some() && (session.expiry_s > 0 || session.needs_store());
         match (session.stored(), wanted) {
-            (None, false) => {}
+            (None, false) => self.begin_unstored(key, fx),
             (None, true) => self.begin_storing(key, fx),
             (Some(_), false) => self.stop_storing(key, fx),
             (Some(id), true) => {
@@ -44,6 +44,19 @@ impl Shard {
                     None => {}
                 }
             }
+        }
+    }
+
+    /// A session that is not stored. A crash now could bring back an earlier one of its client, which has ended, perhaps on a
+    /// connection before, but not in the store yet. Or one of another client of its slot: they are not told apart.
+    fn begin_unstored(&self, key: Key, fx: &mut Effects) {
+        let (Some(durable), Some(session)) = (&self.durable, self.sessions.get(key)) else {
+            return;
+        };
+        if let Some(slot) = durable.slots.get(usize::from(slot_of(&session.client_id)))
+            && !durable.is_stable(slot.ended)
+        {
+            fx.store.said_before();
         }
     }
 
@@ -109,16 +122,6 @@ impl Shard {
         }
         self.scratch.filter = buffer;
         self.end_doubts(key, fx);
-    }
-
-    /// Whether a crash now could bring back an earlier session of this client, which has ended, perhaps on a connection before,
-    /// but not in the store yet. Or one of another client of its slot: they are not told apart.
-    pub(crate) fn may_come_back(&self, key: Key) -> bool {
-        let (Some(durable), Some(session)) = (&self.durable, self.sessions.get(key)) else {
-            return false;
-        };
-        let slot = durable.slots.get(usize::from(slot_of(&session.client_id)));
-        slot.is_some_and(|slot| !durable.is_stable(slot.ended))
     }
 
     /// The session has lost its connection, and goes on without.

@@ -99,7 +99,7 @@ impl Shard {
         };
         let (shard, publish) = (usize::from(ask.origin), ask.publish);
         match &mut self.durable {
-            Some(durable) if fx.store.len() != records => {
+            Some(durable) if fx.store.progress() != records => {
                 durable.wait(fx.store.newest(), Waiter::Part { shard, publish });
             }
             Some(_) | None => self.send_to(shard, Peer::Stored { publish }, fx),

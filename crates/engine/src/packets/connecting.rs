@@ -127,7 +127,7 @@ impl Shard {
             self.close(older, CloseCause::TakenOver, now, fx);
         }
         let expiry_s = self.granted_expiry_s(connect);
-        let records = fx.store.len();
+        let records = fx.store.progress();
         //= mqtt5 3.1.4-4
         //= mqtt311 3.1.4-3
         let (session, session_present) = self.take_session(&client_id, connect, expiry_s, now, fx);
@@ -140,7 +140,7 @@ impl Shard {
             assigned: assigned.then_some(&*client_id),
             auth_data,
         };
-        if fx.store.len() != records || (!session_present && self.may_come_back(session)) {
+        if fx.store.progress() != records {
             self.withhold(conn, fx);
         }
         // Nothing was written to it before, and the session speaks behind it.

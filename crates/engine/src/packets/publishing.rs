@@ -139,7 +139,7 @@ impl Shard {
                 again,
             });
         }
-        let records = fx.store.len();
+        let records = fx.store.progress();
         //= mqtt311 3.3.1-12
         let routed = if publish.retain {
             self.route(&mut publication, now, fx)
@@ -180,7 +180,7 @@ impl Shard {
         {
             self.received_at_qos_2(session, id, routed, fx);
         }
-        if fx.store.len() != records {
+        if fx.store.progress() != records {
             waits.batch = fx.store.newest();
         }
         self.acknowledge(conn, publish, reason, waits, now, fx);

@@ -142,7 +142,7 @@ impl Shard {
     /// subscriptions made since get it as the retained message that it is, unless they asked for none. A
     /// replay that has not come to the topic yet leaves it out, as it does what was delivered live.
     fn deliver_late(&mut self, message: &Message, ask: Option<Ask>, now: Time, fx: &mut Effects) {
-        let records = fx.store.len();
+        let records = fx.store.progress();
         let mut publication = Publication::of(message);
         self.begin_taking(&mut publication, ask);
         let topic = publication.parts.topic;

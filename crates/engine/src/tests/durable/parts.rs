@@ -49,6 +49,34 @@ fn nothing_in_doubt(world: &World) {
     }
 }
 
+/// The second publisher clears what is cleared already, but a crash could still bring it back: both are told when it cannot.
+#[test]
+fn clearing_again_waits_for_what_cleared() {
+    for shard in 0..SHARDS {
+        let topic = topic_on(shard, SHARDS);
+        let mut world = durable(SHARDS);
+        let first = publisher(&mut world);
+        let second = world.connect(Version::V311, &id_on(1, SHARDS, "second"), true);
+        for client in [first, second] {
+            world.publish(client, &topic, QoS::AtLeastOnce, 7, true, "x");
+            world.received(client);
+        }
+        world.store.held = true;
+        world.publish(first, &topic, QoS::AtLeastOnce, 8, true, "");
+        world.publish(second, &topic, QoS::AtLeastOnce, 8, true, "");
+        world.publish(second, &topic, QoS::ExactlyOnce, 9, true, "");
+        for client in [first, second] {
+            assert!(world.received(client).is_empty(), "shard {shard}");
+        }
+        world.sync();
+        assert_eq!(world.received(first), ["PUBACK #8 00"]);
+        assert_eq!(world.received(second), ["PUBACK #8 00", "PUBREC #9 00"]);
+        // What is stable stays so.
+        world.publish(second, &topic, QoS::AtLeastOnce, 10, true, "");
+        assert_eq!(world.received(second), ["PUBACK #10 00"]);
+    }
+}
+
 #[test]
 fn the_answer_waits_for_every_shard() {
     for (topic, retain) in topics() {
