@@ -12,9 +12,10 @@
 //! ```
 //! A QoS 2 message that was sent stays with its member's session [MQTT-4.8.2-4] and ends with it [MQTT-4.8.2-5].
 //!
-//! Map: `membership` is what the shard of a member does.
+//! Map: `membership` is what the shard of a member does; `sharing` gives messages out that need not wait, single ones and runs.
 
 pub(crate) mod membership;
+pub(crate) mod sharing;
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
@@ -25,14 +26,12 @@ use martlet_codec::QoS;
 use crate::collections::slab::Key;
 use crate::effects::Effects;
 use crate::message::Message;
-use crate::peering::packing::Purpose;
 use crate::peering::peers::Peer;
 use crate::publication::Publication;
 use crate::record::BodyId;
 use crate::routing::effective_qos;
 use crate::routing::interest::InterestKey;
 use crate::routing::subscriptions::SubscriptionOptions;
-use crate::sending::delivery::GroupTag;
 use crate::shard::{Shard, Subscriber};
 use crate::time::Time;
 
@@ -131,17 +130,22 @@ impl Group {
     /// The next member that can take a message of this QoS, in turn.
     fn pick(&mut self, published: QoS) -> Option<&mut Member> {
         let count = self.members.len();
-        let at = (0..count)
-            .map(|step| (self.turn + step) % count)
-            .find(|at| {
-                self.members.get(*at).is_some_and(|member| {
-                    member.online
-                        && (effective_qos(published, member.options.qos) == QoS::AtMostOnce
-                            || member.credit > 0)
-                })
-            })?;
-        self.turn = (at + 1) % count;
-        self.members.get_mut(at)
+        // Behind the end once members have left.
+        let mut at = if self.turn < count { self.turn } else { 0 };
+        for _ in 0..count {
+            let next = if at + 1 < count { at + 1 } else { 0 };
+            let can_take = self.members.get(at).is_some_and(|member| {
+                member.online
+                    && (effective_qos(published, member.options.qos) == QoS::AtMostOnce
+                        || member.credit > 0)
+            });
+            if can_take {
+                self.turn = next;
+                return self.members.get_mut(at);
+            }
+            at = next;
+        }
+        None
     }
 
     /// Puts a message that came back into its place.
@@ -206,66 +210,6 @@ impl Shard {
             body,
         });
         self.pump_group(key, now, fx);
-    }
-
-    /// Gives a message to the next member without keeping it, if nothing waits in front of it, a member has room, and
-    /// nothing is to be recorded.
-    fn offer_at_once(
-        &mut self,
-        key: Key,
-        publication: &mut Publication<'_>,
-        now: Time,
-        fx: &mut Effects,
-    ) -> bool {
-        let me = self.config.index;
-        let Some(group) = self.groups.get_mut(key) else {
-            return true;
-        };
-        if group.durable || self.durable.is_some() || !group.queue.is_empty() {
-            return false;
-        }
-        let qos = publication.parts.qos;
-        if publication.parts.is_expired(now) {
-            return false;
-        }
-        let Some(member) = group.pick(qos) else {
-            return false;
-        };
-        if effective_qos(qos, member.options.qos) != QoS::AtMostOnce {
-            member.credit = member.credit.saturating_sub(1);
-        }
-        let (shard, session, options) = (member.shard, member.session, member.options);
-        let sequence = group.next_sequence;
-        group.next_sequence += 1;
-        if shard == me {
-            let tag = GroupTag {
-                owner: me,
-                group: key,
-                sequence,
-                stored: None,
-            };
-            self.counters.group_messages_at_once += 1;
-            self.take_offer(session, tag, publication, options, now, fx);
-            return true;
-        }
-        let offer = Purpose::Offer {
-            session,
-            group: key,
-            sequence,
-            options,
-        };
-        if !self.send_packed(shard, offer, publication, fx) {
-            let offer = Peer::GroupOffer {
-                session,
-                group: key,
-                sequence,
-                message: publication.message().clone(),
-                options,
-                stored: None,
-            };
-            self.send_to(shard, offer, fx);
-        }
-        true
     }
 
     pub(crate) fn on_group_join(

@@ -47,6 +47,7 @@ use crate::counters::Counters;
 use crate::durable::Durable;
 use crate::effects::{ConnId, Effects};
 use crate::grouping::Group;
+use crate::grouping::sharing::Share;
 use crate::packets::answering::AwaitedParts;
 use crate::packets::repeats::Repeat;
 use crate::packets::runs::Credit;
@@ -149,6 +150,8 @@ pub(crate) struct Scratch {
     pub(crate) tags: Vec<Box<GroupTag>>,
     /// The messages of a run.
     pub(crate) repeats: Vec<Repeat>,
+    /// Who of a shared subscription gets which of them.
+    pub(crate) shares: Vec<Share>,
     /// What shared subscriptions are to hear of at the end of a run of acknowledgements.
     pub(crate) credits: Vec<Credit>,
     /// Empty packs of other shards.

@@ -184,7 +184,7 @@ impl Shard {
             return;
         }
         // QoS 0 is not acknowledged: nothing will come back for it.
-        let group = (qos != QoS::AtMostOnce).then(|| self.boxed_tag(tag));
+        let group = (qos != QoS::AtMostOnce).then(|| self.scratch.boxed_tag(tag));
         let terms = Terms {
             qos,
             retain: options.retain_as_published && publication.parts.retain,

@@ -50,9 +50,9 @@ impl Shard {
         let connection = self.connections.get_mut(conn.0);
         // Out of the connection for as long as it is read: its topic is compared with those that come.
         let mut route = connection.and_then(|connection| connection.route.take());
-        let is_plain = |route: &Option<Arc<Route>>| route.as_ref().is_some_and(|r| r.is_all_plain);
+        let takes_runs = |route: &Option<Arc<Route>>| route.as_ref().is_some_and(|r| r.takes_runs);
         // Whether its messages may be taken in runs, and whether it stays with its topic, as far as we know.
-        let mut repeats = is_plain(&route);
+        let mut repeats = takes_runs(&route);
         while let Some(rest) = bytes.get(consumed..).filter(|rest| !rest.is_empty()) {
             if repeats && let Some(known) = &route {
                 let length = self.next_repeats(conn.0, rest, known, now, fx);
@@ -66,7 +66,7 @@ impl Shard {
                 break;
             };
             consumed += length;
-            repeats = is_plain(&route) && route.as_ref().map(Arc::as_ptr) == before;
+            repeats = takes_runs(&route) && route.as_ref().map(Arc::as_ptr) == before;
         }
         if let Some(connection) = self.connections.get_mut(conn.0) {
             connection.route = route;

@@ -72,8 +72,19 @@ pub(crate) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn packet(self, repeat: &Repeat) -> &'a [u8] {
+    pub(crate) fn packet(self, repeat: &Repeat) -> &'a [u8] {
         self.bytes.get(repeat.start..repeat.end).unwrap_or_default()
+    }
+
+    /// A message as something to keep.
+    pub(crate) fn message(self, repeat: &Repeat) -> Message {
+        Message::of_packet(&self.parts(repeat), self.form, self.packet(repeat))
+    }
+
+    /// A message for the way of single ones.
+    pub(crate) fn publication(self, repeat: &mut Repeat) -> Publication<'a> {
+        let template = Template::of_packed(self.form, self.packet(repeat));
+        Publication::with_message(self.parts(repeat), template, repeat.message.take())
     }
 
     fn parts(self, repeat: &Repeat) -> MessageParts<'a> {
@@ -95,7 +106,7 @@ impl Shard {
     /// Whether messages to where this route goes may be taken in runs.
     #[inline]
     pub(crate) fn takes_repeats(&self, route: &Route) -> bool {
-        route.is_all_plain && self.durable.is_none() && self.acl_is_open && self.joins.is_empty()
+        route.takes_runs && self.durable.is_none() && self.acl_is_open && self.joins.is_empty()
     }
 
     /// Takes the PUBLISH packets that repeat the topic of the client's last one, as far as they need nothing but copies. Returns
@@ -144,6 +155,9 @@ impl Shard {
             if others != 0 {
                 self.send_run_to_each(others, run, &list, fx);
             }
+            if let Some(group) = route.only_group() {
+                self.give_run_to_group(group, run, &mut list, now, fx);
+            }
             if qos != QoS::AtMostOnce {
                 self.acknowledge_repeats(client.conn, qos, &list, now, fx);
             }
@@ -179,7 +193,7 @@ impl Shard {
             let each_bytes = start + list.len() * KEPT_BYTES;
             if repeat.payload.len() >= CHAIN_THRESHOLD
                 || (start > 0 && repeat.qos != run_qos)
-                || each_bytes.saturating_mul(route.plain.len()) >= room_bytes
+                || each_bytes.saturating_mul(route.plain.len().max(1)) >= room_bytes
             {
                 break;
             }
@@ -235,9 +249,7 @@ impl Shard {
             return;
         }
         for repeat in left {
-            let template = Template::of_packed(run.form, run.packet(repeat));
-            let message = repeat.message.take();
-            let mut publication = Publication::with_message(run.parts(repeat), template, message);
+            let mut publication = run.publication(repeat);
             self.give_to_plain(&[receiver], &mut publication, now, fx);
             repeat.message = publication.into_kept();
         }
@@ -256,9 +268,8 @@ impl Shard {
         }
         let before = session.queue.held_bytes();
         for repeat in list {
-            let message = repeat.message.take().unwrap_or_else(|| {
-                Message::of_packet(&run.parts(repeat), run.form, run.packet(repeat))
-            });
+            let kept = repeat.message.take();
+            let message = kept.unwrap_or_else(|| run.message(repeat));
             if !run.is_for_one {
                 repeat.message = Some(message.clone());
             }

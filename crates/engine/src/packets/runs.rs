@@ -222,6 +222,15 @@ impl Scratch {
         held
     }
 
+    /// A tag in a box that another message has left, if there is one.
+    pub(crate) fn boxed_tag(&mut self, tag: GroupTag) -> Box<GroupTag> {
+        let Some(mut boxed) = self.tags.pop() else {
+            return Box::new(tag);
+        };
+        *boxed = tag;
+        boxed
+    }
+
     /// The box of a tag that is done will do for another one.
     pub(crate) fn keep_tag(&mut self, mut tag: Box<GroupTag>) {
         if self.tags.len() < TAGS_KEPT {

@@ -1,7 +1,5 @@
 //! Acknowledgements from a receiver: what they finish, and what that moves on.
 
-use alloc::boxed::Box;
-
 use martlet_codec::{Ack, ReasonCode};
 use martlet_session::PubRec;
 
@@ -104,15 +102,6 @@ impl Shard {
             }
             self.credit_group(tag, session, fx);
         }
-    }
-
-    /// A tag in a box that another message has left, if there is one.
-    pub(crate) fn boxed_tag(&mut self, tag: GroupTag) -> Box<GroupTag> {
-        let Some(mut boxed) = self.scratch.tags.pop() else {
-            return Box::new(tag);
-        };
-        *boxed = tag;
-        boxed
     }
 
     /// The delivery is done: the box of its tag will do for another one.

@@ -338,10 +338,14 @@ impl Shard {
         } else {
             Some(self.route_of_packed(run.topic, last))
         };
-        if let Some(route) = route.filter(|route| route.targets.is_empty()) {
+        let group = route.as_ref().and_then(|route| route.only_group());
+        if let Some(route) = route.filter(|route| route.targets.is_empty() || group.is_some()) {
             self.counters.peer_runs += 1;
             run.is_for_one = route.plain.len() == 1;
             self.give_run(&route.plain, run, &mut repeats, now, fx);
+            if let Some(group) = group {
+                self.give_run_to_group(group, run, &mut repeats, now, fx);
+            }
             *last = Some(route);
         } else {
             for repeat in &repeats {

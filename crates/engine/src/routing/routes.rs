@@ -28,8 +28,9 @@ pub(crate) struct Route {
     pub(crate) mask: u64,
     /// Of these, the ones where that may have to be stored; none if there is no store.
     pub(crate) durable: u64,
-    /// There is nobody but `plain` sessions here, and other shards; not nobody at all.
-    pub(crate) is_all_plain: bool,
+    /// There are `plain` sessions here, or other shards, and nobody else; or one shared subscription of this shard and nobody
+    /// else at all. Messages to there may be taken in runs.
+    pub(crate) takes_runs: bool,
 }
 
 impl Route {
@@ -40,6 +41,14 @@ impl Route {
     pub(crate) fn subscribers(&self) -> impl Iterator<Item = Subscriber> {
         let plain = self.plain.iter().map(|(key, ..)| Subscriber::Session(*key));
         plain.chain(self.targets.iter().map(|(subscriber, _)| *subscriber))
+    }
+
+    /// The shared subscription that gets everything here, if nobody else here gets anything.
+    pub(crate) fn only_group(&self) -> Option<Key> {
+        match self.targets.as_slice() {
+            [(Subscriber::Group(group), _)] if self.plain.is_empty() => Some(*group),
+            _ => None,
+        }
     }
 
     /// All matching subscriptions; those of one subscriber stand together.
@@ -186,12 +195,16 @@ impl Shard {
             Some(_) => self.interest.durable_shards(topic),
             None => 0,
         };
-        let has_any = !plain.is_empty() || mask & !self.own_bit() != 0;
-        let is_all_plain = others.is_empty() && has_any;
+        let is_elsewhere = mask & !self.own_bit() != 0;
+        let takes_runs = match others.as_slice() {
+            [] => !plain.is_empty() || is_elsewhere,
+            [(Subscriber::Group(_), _)] => plain.is_empty() && !is_elsewhere,
+            _ => false,
+        };
         let route = Arc::new(Route {
             topic: topic.into(),
             generations,
-            is_all_plain,
+            takes_runs,
             plain,
             targets: others,
             mask,

@@ -391,7 +391,8 @@ fn append(
 }
 
 /// Copies a packet and puts flags and identifier right.
-fn copy(
+#[inline]
+pub(crate) fn copy(
     out: &mut Vec<u8>,
     packet: &[u8],
     first: u8,

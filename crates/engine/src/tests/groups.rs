@@ -1,6 +1,8 @@
 //! Shared subscriptions.
 
-use martlet_codec::{Ack, Packet, PacketId, Properties, QoS, ReasonCode, Version};
+use martlet_codec::{
+    Ack, Packet, PacketId, Properties, Property, Publish, QoS, ReasonCode, TopicName, Version,
+};
 use std::string::{String, ToString};
 use std::vec::Vec;
 
@@ -113,8 +115,8 @@ fn a_local_member_with_room_gets_it_at_once() {
     let counters = *w.shards[0].counters();
     assert_eq!((counters.group_messages_at_once, counters.queued), (8, 0));
     assert_eq!(
-        counters.express_deliveries, 4,
-        "those at QoS 0 are mere copies"
+        counters.express_deliveries, 7,
+        "all but the first one, for which the route is looked up, are mere copies"
     );
     let got = [w.received(a), w.received(b)];
     assert_eq!(got[0].len() + got[1].len(), 8);
@@ -125,4 +127,100 @@ fn a_local_member_with_room_gets_it_at_once() {
         }
     }
     assert_eq!(w.shards[0].counters().group_credits_at_once, 4);
+}
+
+/// Optimisation: of twenty messages of one read each member gets its part as one piece.
+#[test]
+fn members_get_their_parts_of_a_run_in_turn() {
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let mut w = World::new(1);
+        let p = w.connect(Version::V311, "p", true);
+        let all: Vec<_> = (0..3)
+            .map(|n| w.connect(Version::V311, &std::format!("m{n}"), true))
+            .collect();
+        for member in &all {
+            w.subscribe(*member, "$share/g/t", qos);
+            w.received(*member);
+        }
+        w.publish(p, "t", QoS::AtMostOnce, 0, false, "first");
+        let before = *w.shards[0].counters();
+        w.send_bytes(p, &run(Version::V311, qos, 1..=20));
+        let after = *w.shards[0].counters();
+        assert_eq!(after.publish_runs - before.publish_runs, 1);
+        assert_eq!(after.express_deliveries - before.express_deliveries, 20);
+        let at_once = after.group_messages_at_once - before.group_messages_at_once;
+        assert_eq!(at_once, 20);
+        // The first message was for the first one.
+        for (member, first) in [(all[1], 1), (all[2], 2), (all[0], 3)] {
+            let mut expected: Vec<String> =
+                (first..=20).step_by(3).map(|n| n.to_string()).collect();
+            if first == 3 {
+                expected.insert(0, "first".into());
+            }
+            assert_eq!(w.payloads(member), expected);
+        }
+    }
+}
+
+/// What was given in a run is kept until it is acknowledged: another member gets it.
+#[test]
+fn what_a_member_leaves_of_a_run_goes_to_another() {
+    let mut w = World::new(1);
+    let p = w.connect(Version::V311, "p", true);
+    let [a, b] = ["a", "b"].map(|id| w.connect(Version::V311, id, true));
+    for member in [a, b] {
+        w.subscribe(member, "$share/g/t", QoS::AtLeastOnce);
+        w.received(member);
+    }
+    w.publish(p, "t", QoS::AtMostOnce, 0, false, "0");
+    w.send_bytes(p, &run(Version::V311, QoS::AtLeastOnce, 1..=6));
+    assert_eq!(w.payloads(a), ["0", "2", "4", "6"]);
+    assert_eq!(w.payloads(b), ["1", "3", "5"]);
+    ack(&mut w, a, 1);
+    w.drop_connection(a);
+    assert_eq!(w.payloads(b), ["4", "6"]);
+    for id in 1..=5 {
+        ack(&mut w, b, id);
+    }
+    assert_eq!(w.shards[0].memory_bytes(), 0);
+}
+
+/// QoS 1 and 2 messages to `t`, one behind the other, their numbers as payloads.
+fn run(version: Version, qos: QoS, numbers: impl IntoIterator<Item = u16>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for number in numbers {
+        let payload = number.to_string();
+        let publish = Packet::Publish(Publish {
+            dup: false,
+            qos,
+            retain: false,
+            topic: Some(TopicName::new("t").unwrap()),
+            packet_id: (qos != QoS::AtMostOnce).then(|| PacketId::new(number).unwrap()),
+            properties: Properties::EMPTY,
+            payload: payload.as_bytes(),
+        });
+        publish.encode(version, &mut bytes).unwrap();
+    }
+    bytes
+}
+
+/// Its window bounds what a member gets of a run at once; the rest waits with it, in order.
+#[test]
+fn a_narrow_window_takes_a_part_of_a_run() {
+    let mut w = World::new(1);
+    let p = w.connect(Version::V5, "p", true);
+    let narrow = [Property::ReceiveMaximum(2)];
+    let member = w.connect_with(Version::V5, "m", true, &narrow);
+    w.subscribe(member, "$share/g/t", QoS::AtLeastOnce);
+    w.received(member);
+    w.publish(p, "t", QoS::AtMostOnce, 0, false, "0");
+    w.send_bytes(p, &run(Version::V5, QoS::AtLeastOnce, 1..=7));
+    assert_eq!(w.payloads(member), ["0", "1", "2"]);
+    for id in 1..=7 {
+        ack(&mut w, member, id);
+        let next = (id + 2).to_string();
+        let expected: &[String] = if id > 5 { &[] } else { &[next] };
+        assert_eq!(w.payloads(member), expected);
+    }
+    assert_eq!(w.shards[0].memory_bytes(), 0);
 }

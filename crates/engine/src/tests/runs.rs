@@ -168,6 +168,19 @@ impl Twin {
                 receivers.push(client);
             }
         }
+        // Members of a group that gets its topic alone: one's window is narrow.
+        for (n, version) in [Version::V311, Version::V5, Version::V5, Version::V311]
+            .into_iter()
+            .enumerate()
+        {
+            let narrow = [Property::ReceiveMaximum(3)];
+            let properties: &[_] = if n == 1 { &narrow } else { &[] };
+            let client = w.connect_with(version, &std::format!("g{n}"), n < 3, properties);
+            let qos = [QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::AtMostOnce][n % 3];
+            w.subscribe(client, "$share/g/alone", qos);
+            w.received(client);
+            receivers.push(client);
+        }
         // One that has asked for something of its own, but nowhere else.
         let own = w.connect(Version::V5, "own", true);
         let mut options = SubscriptionOptions::with_qos(QoS::AtLeastOnce);
@@ -278,6 +291,7 @@ fn say_the_same(shard_count: usize) -> (Counters, Counters) {
         for publisher in 0..2 {
             let client = twins[0].publishers[publisher];
             let mut qos = QoS::AtMostOnce;
+            let mut topic = "a/b";
             let mut packets = Vec::new();
             for _ in 0..next(40) {
                 if next(6) == 0 {
@@ -285,8 +299,10 @@ fn say_the_same(shard_count: usize) -> (Counters, Counters) {
                 }
                 // An identifier comes twice now and then.
                 id += u16::from(next(12) != 0);
-                let topic = ["a/b", "a/b", "a/b", "a/b", "a/b", "a/c", "nobody"]
-                    [usize::try_from(next(7)).unwrap()];
+                if next(4) == 0 {
+                    topic = ["a/b", "a/b", "alone", "alone", "a/c", "nobody"]
+                        [usize::try_from(next(6)).unwrap()];
+                }
                 let payload = std::format!("{round}-{}", packets.len());
                 let payload = payload.repeat(if next(30) == 0 { 400 } else { 1 });
                 packets.push(publish(client.version, topic, qos, id.max(1), &payload));
@@ -312,11 +328,17 @@ fn say_the_same(shard_count: usize) -> (Counters, Counters) {
     assert!(all.publish_runs < each.publish_runs && all.acknowledgement_runs > 0);
     assert!(all.acknowledgement_runs < each.acknowledgement_runs);
     assert!(each.queued > 0 && each.dropped_queue_full > 0);
+    // The second message to a topic in one read takes the long way to a group.
+    assert!(all.express_deliveries.abs_diff(each.express_deliveries) < 100);
+    // What a member on another shard acknowledges in one read its group hears of at once.
+    assert!(all.peer_messages_sent <= each.peer_messages_sent);
     let alike = Counters {
+        peer_messages_sent: each.peer_messages_sent,
         publish_runs: each.publish_runs,
         acknowledgement_runs: each.acknowledgement_runs,
         peer_runs: each.peer_runs,
         route_cache_hits: each.route_cache_hits,
+        express_deliveries: each.express_deliveries,
         ..all
     };
     assert_eq!(alike, each);
