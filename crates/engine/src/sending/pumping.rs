@@ -1,7 +1,7 @@
 //! What waits for a session moves on: re-sends, its queue, retained messages for new subscriptions.
 
 use martlet_codec::{PacketId, QoS, ReasonCode};
-use martlet_session::{PubRec, Resend};
+use martlet_session::Resend;
 
 use crate::clients::connection::Waits;
 use crate::collections::slab::Key;
@@ -75,10 +75,9 @@ impl Shard {
             }
             Some(Resend::Publish(id, _, delivery)) => (id, delivery),
         };
-        let qos = delivery.terms.qos;
         if matches!(stored, Some(None)) {
             self.counters.dropped_lost += 1;
-            self.abandon(key, id, qos, fx);
+            self.abandon(key, conn, id, now, fx);
             return true;
         }
         // Whether it has expired since is not asked: what was sent once is carried to its end.
@@ -109,7 +108,7 @@ impl Shard {
         if written.is_err() {
             // The client takes smaller packets than on the connection before.
             self.counters.dropped_too_large += 1;
-            self.abandon(key, id, qos, fx);
+            self.abandon(key, conn, id, now, fx);
             return true;
         }
         self.counters.publishes_sent += 1;
@@ -132,23 +131,25 @@ impl Shard {
         }
     }
 
-    /// Ends the flow of a message that cannot be sent again.
-    fn abandon(&mut self, key: Key, id: PacketId, qos: QoS, fx: &mut Effects) {
+    /// Ends the flow of a message that cannot be sent again, as if the client had taken it. At QoS 2 PUBREL sees to that: the
+    /// client may have got it before, and would take the next message with its identifier for a repetition.
+    //= mqtt5 3.1.2-25
+    fn abandon(&mut self, key: Key, conn: Key, id: PacketId, now: Time, fx: &mut Effects) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
-        let delivery = match qos {
-            QoS::ExactlyOnce => match session.outbound.on_pubrec(id, true) {
-                PubRec::Refused(delivery) => Some(delivery),
-                PubRec::Release(_) | PubRec::Unknown => None,
-            },
-            QoS::AtLeastOnce | QoS::AtMostOnce => session.outbound.on_puback(id),
+        let Some((delivery, exactly_once)) = session.outbound.give_up(id) else {
+            return;
         };
-        if let Some(delivery) = delivery {
+        if exactly_once {
+            let waits = self.record_released(key, id, delivery.body, fx);
+            let what = (AckKind::PubRel, id);
+            self.answer(conn, what, ReasonCode::Success, waits, now, fx);
+        } else {
             self.record_finished(key, id, delivery.body, fx);
             self.record_replayed(key, fx);
-            self.finish_delivery(key, &delivery, ReasonCode::Success, fx);
         }
+        self.finish_delivery(key, &delivery, ReasonCode::Success, fx);
     }
 
     fn pump_queue(&mut self, key: Key, conn: Key, now: Time, fx: &mut Effects) -> bool {

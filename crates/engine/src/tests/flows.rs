@@ -157,6 +157,42 @@ fn a_resume_sends_again_in_order_with_dup_and_the_old_ids() {
 
 //= mqtt5 3.3.4-2 test
 //= mqtt5 3.3.4-4 test
+/// The client comes back with a smaller Maximum Packet Size. It may hold the identifier of what it got at QoS 2: PUBREL frees it
+/// there before another message has it.
+//= mqtt5 3.1.2-25 test
+#[test]
+fn what_has_become_too_large_counts_as_taken_and_frees_its_identifier_on_both_sides() {
+    let mut w = World::new(1);
+    let p = w.connect(Version::V5, "p", true);
+    let terms = |packet_bytes_max| {
+        [
+            martlet_codec::Property::SessionExpiryInterval(600),
+            martlet_codec::Property::MaximumPacketSize(packet_bytes_max),
+        ]
+    };
+    let s = w.connect_with(Version::V5, "s", false, &terms(1_000));
+    w.subscribe(s, "t", QoS::ExactlyOnce);
+    let large = "x".repeat(200);
+    w.publish(p, "t", QoS::ExactlyOnce, 1, false, &large);
+    w.publish(p, "t", QoS::AtLeastOnce, 2, false, &large);
+    assert_eq!(w.payloads(s).len(), 2);
+    w.drop_connection(s);
+    let s = w.connect_with(Version::V5, "s", false, &terms(100));
+    w.publish(p, "t", QoS::ExactlyOnce, 3, false, "small");
+    assert_eq!(
+        w.received(s),
+        [
+            "CONNACK 00 present=true",
+            "PUBREL #1 00",
+            "PUBLISH t=small q2 #3"
+        ]
+    );
+    assert_eq!(w.shards[0].counters().dropped_too_large, 2);
+    w.send(s, &Packet::PubComp(ack(1)));
+    w.send(s, &Packet::PubRec(ack(3)));
+    assert_eq!(w.received(s), ["PUBREL #3 00"]);
+}
+
 #[test]
 fn overlapping_filters_give_one_copy_at_the_highest_qos_with_all_identifiers() {
     let mut w = World::new(1);

@@ -5,7 +5,7 @@
 //! often either side re-sent it; one published at QoS 1 at most as often as its publisher sent it. As new: not with DUP at QoS 1,
 //! not under an identifier that the client holds at QoS 2. A retained message comes once more for each SUBSCRIBE that
 //! matches; a shared subscription adds one copy per group, of which only QoS 2 ones are counted.
-//! Over a crash QoS 2 is exactly once as well. At QoS 1 and 0 a message may come once more as new if it came before, and there was no
+//! Over a crash QoS 2 is exactly once as well. At QoS 1 and 0 each copy that came before may come once more as new, if there was no
 //! rest in between: which identifier it had, and that it was acknowledged, is written without haste. So may retained
 //! messages for a new subscription, which begin again.
 //! When: at each PUBLISH that a client reads.
@@ -48,16 +48,21 @@ impl Invariant for ExactlyOnce {
                 groups.push(&change.filter);
             }
         }
-        // What a member left unacknowledged at QoS 1 comes back from the group as a new message.
-        let counts = |(n, receipt): &(usize, &Receipt)| {
-            let before = n.checked_sub(1).map(|before| &receipts[before]);
-            let excused = before.is_some_and(|before| {
-                let both_at_qos_2 = before.qos.min(receipt.qos) == QoS::ExactlyOnce;
-                ledger.may_come_again(before, receipt) && (!both_at_qos_2 || receipt.retain)
-            });
-            is_new(receipt) && !excused && (groups.is_empty() || receipt.qos == QoS::ExactlyOnce)
-        };
-        let fresh = receipts.iter().enumerate().filter(counts).count();
+        let mut may_excuse = vec![true; receipts.len()];
+        let mut fresh = 0;
+        for (n, receipt) in receipts.iter().enumerate() {
+            let excuse = receipts.iter().zip(&mut may_excuse).take(n);
+            let excuse = excuse
+                .filter(|(_, free)| **free)
+                .find(|(before, _)| comes_again(before, receipt, ledger));
+            if let Some((_, free)) = excuse {
+                *free = false;
+                continue;
+            }
+            // What a member left unacknowledged at QoS 1 comes back from the group as a new message.
+            let counts = groups.is_empty() || receipt.qos == QoS::ExactlyOnce;
+            fresh += usize::from(is_new(receipt) && counts);
+        }
         let most = published * (1 + groups.len()) + replays;
         if fresh > most {
             let name = ledger.name(receipt.session);
@@ -67,6 +72,15 @@ impl Invariant for ExactlyOnce {
         }
         Ok(())
     }
+}
+
+/// Whether the second may be the first once more, after a crash that undid what was known of it. Each excuses one other: of several
+/// copies each may come again. A marked repetition is that of its identifier.
+fn comes_again(before: &Receipt, receipt: &Receipt, ledger: &Ledger) -> bool {
+    let both_at_qos_2 = before.qos.min(receipt.qos) == QoS::ExactlyOnce;
+    ledger.may_come_again(before, receipt)
+        && (!both_at_qos_2 || receipt.retain)
+        && (is_new(receipt) || before.packet_id == receipt.packet_id)
 }
 
 /// A message published once is new once; a repetition says so.
