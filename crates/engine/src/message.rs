@@ -17,6 +17,7 @@ use core::{fmt, str};
 use martlet_codec::{PacketId, PublishHead, QoS, Version};
 use triomphe::ThinArc;
 
+use crate::sending::outbox::CHAIN_THRESHOLD;
 use crate::time::Time;
 
 /// A published message, shared by everyone who still has to do something with it. Cloning counts a reference; the
@@ -204,6 +205,17 @@ impl Message {
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         core::ptr::eq(self.head(), other.head())
+    }
+
+    /// The message in memory of the thread that asks, if it is small; for one that came from another thread and stays here.
+    ///
+    /// What one shard keeps then lies together: whoever walks through it finds in the next piece of memory the next message,
+    /// and not every second time one of another shard.
+    pub(crate) fn into_own(self) -> Self {
+        if self.payload().len() >= CHAIN_THRESHOLD {
+            return self;
+        }
+        Self(ThinArc::from_header_and_slice(*self.head(), self.packet()))
     }
 
     /// A PUBLISH with these parts and without an expiry interval; flags and packet identifier may be anything.

@@ -85,6 +85,7 @@ impl Shard {
                 asked,
             } => {
                 let records = fx.store.progress();
+                let message = message.into_own();
                 let mut publication = Publication::of(&message);
                 self.begin_taking(&mut publication, ask);
                 let relay = RetainedRelay {

@@ -4,7 +4,9 @@ use martlet_codec::{QoS, Version};
 use std::string::ToString;
 
 use super::world::{World, id_on};
-use crate::Limits;
+use crate::clients::client_slots::owner_of_topic;
+use crate::peering::peers::Peer;
+use crate::{Limits, PeerMessage};
 
 #[test]
 fn a_new_subscription_gets_what_is_retained_from_every_shard() {
@@ -410,4 +412,40 @@ fn a_replay_that_is_over_leaves_nothing() {
     w.subscribe(s, "nothing", QoS::AtMostOnce);
     w.unsubscribe(s, "nothing");
     assert!(none_left(&w));
+}
+
+/// Optimisation: what a shard keeps lies in its own memory, whoever has sent it. Large payloads are not moved for that.
+#[test]
+fn a_retained_message_of_another_shard_is_kept_in_memory_of_ones_own() {
+    for (payload, moved) in [("x", true), (&*"l".repeat(2_000), false)] {
+        let mut w = World::new(2);
+        let p = w.connect(Version::V311, &id_on(0, 2, "p"), true);
+        let topic = (0..100)
+            .map(|n| std::format!("t{n}"))
+            .find(|topic| owner_of_topic(topic, 2) == 1)
+            .unwrap();
+        let publish = martlet_codec::Packet::Publish(martlet_codec::Publish {
+            dup: false,
+            qos: QoS::AtMostOnce,
+            retain: true,
+            topic: Some(martlet_codec::TopicName::new(&topic).unwrap()),
+            packet_id: None,
+            properties: martlet_codec::Properties::EMPTY,
+            payload: payload.as_bytes(),
+        });
+        let mut bytes = std::vec::Vec::new();
+        publish.encode(Version::V311, &mut bytes).unwrap();
+        let mut fx = crate::Effects::new(2);
+        w.shards[0].on_bytes(p.conn, &bytes, w.now, &mut fx);
+        let PeerMessage(Peer::RelayRequest { message, .. }) = &fx.peers[1][0] else {
+            panic!("{:?}", fx.peers[1]);
+        };
+        let sent = message.clone();
+        let now = w.now;
+        let (shard, effects) = w.shard_and_effects(1);
+        shard.on_peer_batch(0, &mut fx.peers[1], now, effects);
+        let kept = shard.retained.get(&topic).unwrap();
+        assert_eq!(kept.payload(), payload.as_bytes());
+        assert_eq!(kept.is_same(&sent), !moved);
+    }
 }
