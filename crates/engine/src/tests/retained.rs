@@ -4,7 +4,6 @@ use martlet_codec::{QoS, Version};
 use std::string::ToString;
 
 use super::world::{World, id_on};
-use crate::clients::client_slots::owner_of_topic;
 use crate::peering::peers::Peer;
 use crate::{Limits, PeerMessage};
 
@@ -422,7 +421,7 @@ fn a_retained_message_of_another_shard_is_kept_in_memory_of_ones_own() {
         let p = w.connect(Version::V311, &id_on(0, 2, "p"), true);
         let topic = (0..100)
             .map(|n| std::format!("t{n}"))
-            .find(|topic| owner_of_topic(topic, 2) == 1)
+            .find(|topic| crate::owner_of_topic(topic, 2) == 1)
             .unwrap();
         let publish = martlet_codec::Packet::Publish(martlet_codec::Publish {
             dup: false,
