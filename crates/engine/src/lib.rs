@@ -74,6 +74,6 @@ pub use record::{
 };
 pub use report::{CloseCause, CloseReport, Drops, Violation};
 pub use routing::interest::{Interest, InterestKey, LocalInterest, prefixes_of};
-pub use sending::outbox::Outbox;
+pub use sending::outbox::{LENT_SLACK, Outbox};
 pub use shard::{Shard, TransportClose};
 pub use time::Time;

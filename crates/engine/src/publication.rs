@@ -1,17 +1,22 @@
 //! A message on its way through the shard.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use crate::message::{Message, MessageParts};
 use crate::peering::parts::{Asker, TakenHere};
 use crate::record::BodyId;
 use crate::sending::express::Template;
+use crate::sending::outbox::LENT_SLACK;
 
 /// A message on its way through the shard: borrowed, until somebody has to keep it.
 #[derive(Debug)]
 pub(crate) struct Publication<'a> {
     pub(crate) parts: MessageParts<'a>,
     message: Option<Message>,
+    /// The memory that the packet was read into, if outboxes may refer to it.
+    lent: Option<&'a Arc<Vec<u8>>>,
     template: Option<Template<'a>>,
     /// Its name in this shard's store; from the first record that refers to it on.
     pub(crate) body: Option<BodyId>,
@@ -35,6 +40,7 @@ impl<'a> Publication<'a> {
         Self {
             parts,
             message: None,
+            lent: None,
             template,
             body: None,
             asker: None,
@@ -54,6 +60,11 @@ impl<'a> Publication<'a> {
         publication
     }
 
+    /// Its packet stands at the end of this memory, which is lent for as long as an outbox has it.
+    pub(crate) fn lend(&mut self, packet: &[u8], memory: &'a Arc<Vec<u8>>) {
+        self.lent = Some(memory).filter(|memory| is_of_use(packet, memory));
+    }
+
     /// The message, if somebody keeps it.
     pub(crate) fn into_kept(self) -> Option<Message> {
         self.message
@@ -63,6 +74,7 @@ impl<'a> Publication<'a> {
         Self {
             parts: message.parts(),
             message: Some(message.clone()),
+            lent: None,
             template: Some(Template::of_message(message)),
             body: None,
             asker: None,
@@ -98,13 +110,24 @@ impl<'a> Publication<'a> {
         self.message().clone()
     }
 
-    /// The message, if somebody keeps it already, or if its payload is worth sharing.
+    /// The message, if somebody keeps it already, or if its payload is worth sharing and nobody has lent it.
     pub(crate) fn shareable(&mut self, threshold: usize) -> Option<&Message> {
-        if self.parts.payload.len() >= threshold {
+        if self.parts.payload.len() >= threshold && self.lent.is_none() {
             return Some(self.message());
         }
         self.message.as_ref()
     }
+
+    /// The memory that its packet ends with, if outboxes may refer to it.
+    pub(crate) const fn lent(&self) -> Option<&'a Arc<Vec<u8>>> {
+        self.lent
+    }
+}
+
+/// Whether an outbox may hold this memory for this packet: it is all of it, and needs most of the memory.
+fn is_of_use(packet: &[u8], memory: &Vec<u8>) -> bool {
+    core::ptr::eq(packet, memory.as_slice())
+        && memory.capacity() <= packet.len() + packet.len() / LENT_SLACK
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ use crate::routing::effective_qos;
 use crate::sending::delivery::{
     Attempt, Delivery, GroupTag, SubscriptionIds, Terms, write_publish,
 };
-use crate::sending::outbox::CHAIN_THRESHOLD;
+use crate::sending::outbox::{CHAIN_THRESHOLD, Holder};
 use crate::sending::queue::Pushed;
 use crate::sending::writing::give_buffer;
 use crate::shard::Shard;
@@ -247,10 +247,14 @@ impl Shard {
             now,
         };
         let message = publication.shareable(CHAIN_THRESHOLD).cloned();
+        let holder = Holder {
+            message: message.as_ref(),
+            lent: publication.lent(),
+        };
         let written = write_publish(
             connection,
             &publication.parts,
-            message.as_ref(),
+            holder,
             &terms,
             attempt,
             &mut self.scratch.own,

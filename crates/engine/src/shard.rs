@@ -148,6 +148,8 @@ pub(crate) struct Scratch {
     /// Boxes for the tags of shared subscriptions' messages.
     #[expect(clippy::vec_box, reason = "messages keep them in boxes")]
     pub(crate) tags: Vec<Box<GroupTag>>,
+    /// The memory that the next PUBLISH is in, if outboxes may go on using it.
+    pub(crate) lent: Option<Arc<Vec<u8>>>,
     /// The messages of a run.
     pub(crate) repeats: Vec<Repeat>,
     /// Who of a shared subscription gets which of them.

@@ -14,6 +14,7 @@ use std::fmt;
 use std::io::{self, Read as _};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use martlet_engine::{ConnId, Handover, TransportClose};
@@ -23,9 +24,10 @@ use tokio::net::TcpStream;
 
 use super::core::{Core, Mail, Permit};
 use super::limits::{
-    CLOSED_MAX, LINGER_BYTES, READ_BUDGET_BYTES, TAIL_IN_SCRATCH_BYTES, TICK_BYTES,
+    CLOSED_MAX, LARGE_READ_BYTES, LINGER_BYTES, READ_BUDGET_BYTES, TAIL_IN_SCRATCH_BYTES,
+    TICK_BYTES,
 };
-use super::tail::{Tail, read_behind_tail};
+use super::tail::{Tail, is_one_long_packet, read_behind_tail};
 use crate::layer::{ByteLayer, Plain};
 
 /// A connection of this shard.
@@ -229,13 +231,7 @@ impl Core {
     fn read(&mut self, conn: &Rc<Conn>) -> Step {
         let mut tail = conn.take_tail();
         let step = self.read_behind(&mut tail, conn);
-        if tail.is_empty() {
-            self.spare.take_back(tail);
-            let bytes = self.spare.bytes() as u64;
-            self.counters.spare_bytes_max = self.counters.spare_bytes_max.max(bytes);
-        } else {
-            conn.tail.set(Tail::of(tail));
-        }
+        conn.tail.set(Tail::of(tail));
         step
     }
 
@@ -255,8 +251,8 @@ impl Core {
                     .unwrap_or_else(|| self.transport_closed(conn, TransportClose::Error));
             }
         };
-        let now = self.shared.now();
         if in_scratch {
+            let now = self.shared.now();
             let offset = tail.len();
             if let Some(front) = self.scratch.get_mut(..offset) {
                 front.copy_from_slice(tail);
@@ -266,8 +262,7 @@ impl Core {
             self.spare
                 .keep(tail, all.get(consumed..).unwrap_or_default());
         } else {
-            let consumed = self.shard.on_bytes(conn.id, tail, now, &mut self.fx);
-            tail.drain(..consumed.min(tail.len()));
+            self.present(tail, conn.id);
         }
         self.counters.tails_kept += u64::from(!tail.is_empty());
         self.after_bytes(conn, emptied)
@@ -301,18 +296,36 @@ impl Core {
         if count == 0 {
             return Ok(None);
         }
-        self.counters.reads_cut += u64::from(count == READ_BUDGET_BYTES);
+        self.counters.reads_cut += u64::from(count == LARGE_READ_BYTES);
         let arrived = peel(conn, tail.get_mut(before..).unwrap_or_default())?;
         tail.truncate(before + arrived);
         Ok(Some((arrived, emptied)))
     }
 
+    /// Gives a long tail to the shard, and leaves in it what the shard does not take.
+    fn present(&mut self, tail: &mut Vec<u8>, id: ConnId) {
+        let now = self.shared.now();
+        if !is_one_long_packet(tail) {
+            let consumed = self.shard.on_bytes(id, tail, now, &mut self.fx);
+            tail.drain(..consumed.min(tail.len()));
+            return;
+        }
+        let memory = Arc::new(std::mem::take(tail));
+        let consumed = self.shard.on_lent_bytes(id, &memory, now, &mut self.fx);
+        if consumed < memory.len() {
+            *tail = Arc::unwrap_or_clone(memory);
+            tail.drain(..consumed);
+            return;
+        }
+        self.spare.take_back(memory, now);
+        let bytes = self.spare.bytes() as u64;
+        self.counters.spare_bytes_max = self.counters.spare_bytes_max.max(bytes);
+    }
+
     /// Presents the kept bytes again: the engine has asked for it, or they came with a hand-over.
     fn feed_tail(&mut self, conn: &Rc<Conn>) -> Step {
         let mut tail = conn.take_tail();
-        let now = self.shared.now();
-        let consumed = self.shard.on_bytes(conn.id, &tail, now, &mut self.fx);
-        tail.drain(..consumed.min(tail.len()));
+        self.present(&mut tail, conn.id);
         self.counters.tails_kept += u64::from(!tail.is_empty());
         conn.tail.set(Tail::of(tail));
         self.after_bytes(conn, true)

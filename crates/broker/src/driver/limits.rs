@@ -9,6 +9,10 @@ pub(super) const SCRATCH_BYTES: usize = 256 << 10;
 /// message; a connection with more goes to the end of the queue. Counter: `reads_cut`.
 pub(super) const READ_BUDGET_BYTES: usize = 64 << 10;
 
+/// The same for the rest of a large packet: it is a part of one message, and fewer calls make it cheaper by a tenth. Counter:
+/// `reads_cut`.
+pub(super) const LARGE_READ_BYTES: usize = TICK_BYTES;
+
 /// What all connections and other shards may bring in before the tick's effects leave, even if more are ready. Less than the
 /// default outbox limit, so that many publishers to one quick reader do not overflow its outbox within one tick.
 /// Counter: `ticks_cut`.
@@ -28,9 +32,14 @@ pub(super) const TAIL_IN_SCRATCH_BYTES: usize = 4 << 10;
 /// Memory for a large packet, as a multiple of what has arrived of it: what a client only announces costs nothing, and few bytes
 /// are moved while it grows (5 and not 4: 1 MiB of payload has a head, too). Counter: `tails_grown`.
 pub(super) const TAIL_GROWTH: usize = 5;
-/// Memory of a large packet that a shard keeps for the next one. Counter: `spare_bytes_max`.
-pub(super) const TAIL_SPARE_BYTES: usize = 2 << 20;
-/// As for [`TAIL_GROWTH`], for memory that is kept anyway: a read of 64 KiB may take all of it.
+/// Memory of large packets that a shard keeps for the next ones: for a few that come and leave at the same time. Counter:
+/// `spare_bytes_max`.
+pub(super) const TAIL_SPARE_BYTES: usize = 8 << 20;
+/// The smallest piece of it: the allocator keeps smaller ones itself. No counter: the next packet takes new memory.
+pub(super) const SPARE_LEAST_BYTES: usize = 64 << 10;
+/// How long, if no large packet comes. No counter: the next one has to wait for memory, that is all.
+pub(super) const SPARE_IDLE_MS: u64 = 1_000;
+/// As for [`TAIL_GROWTH`], for memory that is kept anyway: a read of 64 KiB may take a piece of 2 MiB.
 pub(super) const SPARE_GROWTH: usize = 32;
 
 /// Connections that are written at the end of one tick, if not nearly all of them are answered publishers; the others are

@@ -3,21 +3,25 @@
 //! ```text
 //! up to 4 KiB     goes in front of the next read in the scratch buffer
 //! longer          the rest is read straight behind it: each byte of a large packet is copied out of the socket
-//!                 to where it stays until the packet is whole, and no further than the packet's end
+//!                 to where it stays, and no further than the packet's end
 //! ```
 //! The memory of a long one grows with what has arrived, never with what was announced alone. When the packet is whole, the
-//! shard keeps that memory for the next one: a system that has got a megabyte back hands it out again page by page,
-//! which costs as much as reading it.
+//! outboxes of its receivers go on using that memory, and when none of them holds it any more, the next large
+//! packet does: a system that has got a megabyte back hands it out again page by page, which costs as much as reading it.
+//! A shard that gets no large packets for a while gives back what it has for them.
 
 use std::io;
+use std::sync::Arc;
 
 use bytes::BufMut;
 use martlet_codec::packet_len;
+use martlet_engine::{LENT_SLACK, Time};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::limits::{
-    READ_BUDGET_BYTES, SPARE_GROWTH, TAIL_GROWTH, TAIL_IN_SCRATCH_BYTES, TAIL_SPARE_BYTES,
+    LARGE_READ_BYTES, READ_BUDGET_BYTES, SPARE_GROWTH, SPARE_IDLE_MS, SPARE_LEAST_BYTES,
+    TAIL_GROWTH, TAIL_IN_SCRATCH_BYTES, TAIL_SPARE_BYTES,
 };
 
 /// In a box: most connections have none at any moment, and it costs them one word.
@@ -31,9 +35,15 @@ impl Tail {
     }
 }
 
-/// Memory of a large packet that was dealt with.
+/// Memory of large packets that were dealt with.
 #[derive(Debug, Default)]
-pub(super) struct Spare(Vec<u8>);
+pub(super) struct Spare {
+    /// Some are held by messages still. Who came first goes first.
+    pieces: Vec<Arc<Vec<u8>>>,
+    /// What they all are.
+    bytes: usize,
+    last_used: Time,
+}
 
 impl Spare {
     /// Makes `tail` what is left of a read.
@@ -48,40 +58,84 @@ impl Spare {
     /// Room behind a long tail, for one read: how much that may bring.
     pub(super) fn make_room(&mut self, tail: &mut Vec<u8>) -> usize {
         // A whole packet that could not be dealt with is there still if it may be dealt with from this moment on.
-        let wanted = missing(tail).unwrap_or(READ_BUDGET_BYTES);
+        let (wanted, most) = match missing(tail) {
+            Some(wanted) => (wanted, LARGE_READ_BYTES),
+            None => (READ_BUDGET_BYTES, READ_BUDGET_BYTES),
+        };
         if tail.len() == tail.capacity() {
             let mut grown = Vec::new();
             self.reserve(&mut grown, tail, wanted);
             grown.extend_from_slice(tail);
-            self.take_back(std::mem::replace(tail, grown));
+            *tail = grown;
         }
         let room = tail.capacity() - tail.len();
-        wanted.min(READ_BUDGET_BYTES).min(room)
+        wanted.min(most).min(room)
     }
 
-    /// How much memory this is.
+    /// How much memory this is, what messages hold included.
     pub(super) const fn bytes(&self) -> usize {
-        self.0.capacity()
+        self.bytes
     }
 
-    /// The packet is dealt with, or in other memory.
-    pub(super) fn take_back(&mut self, memory: Vec<u8>) {
-        if (self.0.capacity() + 1..=TAIL_SPARE_BYTES).contains(&memory.capacity()) {
-            self.0 = memory;
-            self.0.clear();
+    /// The packet in this memory is dealt with.
+    pub(super) fn take_back(&mut self, memory: Arc<Vec<u8>>, now: Time) {
+        self.last_used = now;
+        if !(SPARE_LEAST_BYTES..=TAIL_SPARE_BYTES).contains(&memory.capacity()) {
+            return;
+        }
+        self.bytes += memory.capacity();
+        self.pieces.push(memory);
+        while self.bytes > TAIL_SPARE_BYTES {
+            self.remove(0);
+        }
+    }
+
+    /// When it is to be given back.
+    pub(super) fn due(&self) -> Option<Time> {
+        (!self.pieces.is_empty()).then(|| self.last_used.plus_millis(SPARE_IDLE_MS))
+    }
+
+    /// Gives everything back if it was not used for some time.
+    pub(super) fn give_back_overdue(&mut self, now: Time) {
+        if self.due().is_some_and(|due| due <= now) {
+            *self = Self::default();
         }
     }
 
     /// Gives an empty tail memory for what has arrived, and for some of what it still wants.
     fn reserve(&mut self, tail: &mut Vec<u8>, arrived: &[u8], wanted: usize) {
-        let of_use = arrived.len() + 1..=SPARE_GROWTH * arrived.len();
-        if of_use.contains(&self.0.capacity()) {
-            *tail = std::mem::take(&mut self.0);
+        let whole = arrived.len() + wanted;
+        // As much as a message may hold, and no more than has been earned.
+        let most = (whole + whole / LENT_SLACK).min(SPARE_GROWTH * arrived.len());
+        if let Some(memory) = self.take(whole, most) {
+            *tail = memory;
         } else {
             let growth = wanted.min((TAIL_GROWTH - 1) * arrived.len());
             tail.reserve_exact(arrived.len() + growth);
         }
     }
+
+    /// Memory of such a size that nobody holds any more, emptied.
+    fn take(&mut self, least: usize, most: usize) -> Option<Vec<u8>> {
+        let of_use = |piece: &mut Arc<Vec<u8>>| {
+            (least..=most).contains(&piece.capacity()) && Arc::get_mut(piece).is_some()
+        };
+        let found = self.pieces.iter_mut().position(of_use)?;
+        let mut memory = Arc::into_inner(self.remove(found)?)?;
+        memory.clear();
+        Some(memory)
+    }
+
+    fn remove(&mut self, index: usize) -> Option<Arc<Vec<u8>>> {
+        let gone = (index < self.pieces.len()).then(|| self.pieces.remove(index))?;
+        self.bytes -= gone.capacity();
+        Some(gone)
+    }
+}
+
+/// Whether this is one packet, whole, and long enough for a message to go on using its memory.
+pub(super) fn is_one_long_packet(bytes: &[u8]) -> bool {
+    bytes.len() > TAIL_IN_SCRATCH_BYTES && packet_len(bytes) == Some(bytes.len())
 }
 
 /// What the packet has still to come, if it is not whole.
@@ -110,7 +164,14 @@ pub(super) fn read_behind_tail(
 
 #[cfg(test)]
 mod tests {
-    use super::{READ_BUDGET_BYTES, SPARE_GROWTH, Spare, TAIL_GROWTH, TAIL_SPARE_BYTES};
+    use std::sync::Arc;
+
+    use super::{
+        LARGE_READ_BYTES, LENT_SLACK, SPARE_GROWTH, SPARE_IDLE_MS, SPARE_LEAST_BYTES, Spare,
+        TAIL_GROWTH, TAIL_SPARE_BYTES, Time, is_one_long_packet,
+    };
+
+    const NOW: Time = Time::from_millis(7);
 
     /// The front of a PUBLISH of so many bytes behind the fixed header of five.
     fn front(remaining: u32, arrived: usize) -> Vec<u8> {
@@ -123,9 +184,14 @@ mod tests {
         packet
     }
 
-    /// Reads a packet the way the driver does, up to so many bytes, and says how much had arrived and for how much
-    /// there was memory each time that memory was taken.
-    fn grow(spare: &mut Spare, remaining: u32, first: usize, last: usize) -> Vec<(usize, usize)> {
+    /// Reads a packet the way the driver does, up to so many bytes; the packet's memory, and how much had arrived and for how
+    /// much there was memory each time that memory was taken.
+    fn grow(
+        spare: &mut Spare,
+        remaining: u32,
+        first: usize,
+        last: usize,
+    ) -> (Arc<Vec<u8>>, Vec<(usize, usize)>) {
         let whole = remaining as usize + 5;
         let mut tail = Vec::new();
         spare.keep(&mut tail, &front(remaining, first));
@@ -136,12 +202,26 @@ mod tests {
             if tail.capacity() != before {
                 taken.push((tail.len(), tail.capacity()));
             }
-            assert!(room > 0 && room <= READ_BUDGET_BYTES);
+            assert!(room > 0 && room <= LARGE_READ_BYTES);
             assert!(tail.len() + room <= whole.min(tail.capacity()));
+            assert!(!is_one_long_packet(&tail));
             tail.resize(tail.len() + room, 7);
         }
         assert!(tail.iter().skip(5).all(|byte| *byte == 7));
-        spare.take_back(tail);
+        let packet = Arc::new(tail);
+        spare.take_back(Arc::clone(&packet), NOW);
+        (packet, taken)
+    }
+
+    /// As [`grow`], and nobody holds the packet.
+    fn grow_and_forget(
+        spare: &mut Spare,
+        remaining: u32,
+        first: usize,
+        last: usize,
+    ) -> Vec<(usize, usize)> {
+        let (packet, taken) = grow(spare, remaining, first, last);
+        assert_eq!(is_one_long_packet(&packet), last == remaining as usize + 5);
         taken
     }
 
@@ -149,35 +229,67 @@ mod tests {
     #[test]
     fn a_large_packet_is_moved_once() {
         let whole = (1 << 20) + 5;
-        let taken = grow(&mut Spare::default(), 1 << 20, 65_536, whole);
+        let taken = grow_and_forget(&mut Spare::default(), 1 << 20, 65_536, whole);
         assert_eq!(taken, [(65_536, 5 * 65_536), (5 * 65_536, whole)]);
-        let taken = grow(&mut Spare::default(), 100_000, 65_536, 100_005);
+        let taken = grow_and_forget(&mut Spare::default(), 100_000, 65_536, 100_005);
         assert_eq!(taken, [(65_536, 100_005)]);
     }
 
-    /// Optimisation: the second large packet finds the memory of the first.
+    /// Optimisation: the next large packet finds the memory of one that nobody holds any more.
     #[test]
     fn memory_of_a_large_packet_is_used_again() {
         let mut spare = Spare::default();
-        grow(&mut spare, 1 << 20, 65_536, (1 << 20) + 5);
-        for remaining in [1 << 20, 1 << 19] {
-            let taken = grow(&mut spare, remaining, 65_536, remaining as usize + 5);
-            assert_eq!(taken, [(65_536, (1 << 20) + 5)]);
+        let whole = (1 << 20) + 5;
+        let (held, _) = grow(&mut spare, 1 << 20, 65_536, whole);
+        let (other, taken) = grow(&mut spare, 1 << 20, 65_536, whole);
+        assert_eq!(taken.len(), 2, "the first is held");
+        let memory = held.as_ptr();
+        drop((held, other));
+        for remaining in [1 << 20, (1 << 20) - 9, 800_000] {
+            let (packet, taken) = grow(&mut spare, remaining, 65_536, remaining as usize + 5);
+            assert_eq!(taken, [(65_536, whole)]);
+            assert_eq!(packet.as_ptr(), memory);
+            // Two of them take turns.
+            spare.pieces.reverse();
         }
-        // But a little of a packet does not hold it.
-        let taken = grow(&mut spare, 1 << 20, 5_000, 5_001);
+        // What a message may not hold because it needs too little of it is not taken, and a little of a packet does not hold it.
+        assert_eq!(LENT_SLACK, 2);
+        let taken = grow_and_forget(&mut spare, 600_000, 65_536, 600_005);
+        assert_eq!(taken.len(), 2);
+        let taken = grow_and_forget(&mut spare, 1 << 20, 5_000, 5_001);
         assert_eq!(taken, [(5_000, 25_000)]);
     }
 
     #[test]
     fn no_shard_keeps_more_than_its_share() {
         let mut spare = Spare::default();
-        grow(&mut spare, 10_000_000, 65_536, 10_000_005);
-        assert!((1..=TAIL_SPARE_BYTES).contains(&spare.bytes()));
+        let mut held = Vec::new();
+        for _ in 0..20 {
+            held.push(grow(&mut spare, 1_000_000, 65_536, 1_000_005));
+            let pieces: usize = spare.pieces.iter().map(|piece| piece.capacity()).sum();
+            assert_eq!(spare.bytes(), pieces);
+            assert!((1..=TAIL_SPARE_BYTES).contains(&pieces));
+        }
         let before = spare.bytes();
-        spare.take_back(vec![1]);
-        spare.take_back(vec![1; TAIL_SPARE_BYTES + 1]);
-        assert_eq!((spare.0.len(), spare.bytes()), (0, before));
+        assert!(before + 1_000_005 > TAIL_SPARE_BYTES);
+        for bytes in [1, SPARE_LEAST_BYTES - 1, TAIL_SPARE_BYTES + 1] {
+            spare.take_back(Arc::new(vec![1; bytes]), NOW);
+            assert_eq!(spare.bytes(), before);
+        }
+    }
+
+    #[test]
+    fn who_gets_no_large_packets_gives_the_memory_back() {
+        let mut spare = Spare::default();
+        assert_eq!(spare.due(), None);
+        grow(&mut spare, 1_000_000, 65_536, 1_000_005);
+        let due = NOW.plus_millis(SPARE_IDLE_MS);
+        assert_eq!(spare.due(), Some(due));
+        spare.give_back_overdue(NOW.plus_millis(SPARE_IDLE_MS - 1));
+        assert!(spare.bytes() > 0);
+        spare.give_back_overdue(due);
+        assert_eq!((spare.bytes(), spare.pieces.len()), (0, 0));
+        assert_eq!(spare.due(), None);
     }
 
     /// 256 MiB are announced: memory comes with what arrives, and no faster than that.
@@ -185,17 +297,20 @@ mod tests {
     fn memory_is_a_bounded_multiple_of_what_has_arrived() {
         for first in [5, 100, 4_096, 4_097, 65_536] {
             let mut spare = Spare::default();
-            for (arrived, capacity) in grow(&mut spare, 268_435_455, first, 10_000_000) {
+            for (arrived, capacity) in grow_and_forget(&mut spare, 268_435_455, first, 10_000_000) {
                 assert!(
                     capacity <= TAIL_GROWTH * arrived,
                     "{capacity} for {arrived}"
                 );
             }
-            for (arrived, capacity) in grow(&mut spare, 268_435_455, first, 10_000_000) {
-                assert!(
-                    capacity <= SPARE_GROWTH * arrived,
-                    "{capacity} for {arrived}"
-                );
+            for remaining in [70_000, 1 << 20, 7_000_000, 7_000_000, 268_435_455] {
+                let last = (remaining as usize + 5).min(10_000_000);
+                for (arrived, capacity) in grow_and_forget(&mut spare, remaining, first, last) {
+                    assert!(
+                        capacity <= SPARE_GROWTH * arrived,
+                        "{capacity} for {arrived}"
+                    );
+                }
             }
         }
     }
@@ -205,6 +320,9 @@ mod tests {
         let mut tail = front(10_000, 9_000);
         tail.reserve_exact(100_000);
         assert_eq!(Spare::default().make_room(&mut tail), 1_005);
+        let mut tail = front(1_000_000, 90_000);
+        tail.reserve_exact(1_000_000);
+        assert_eq!(Spare::default().make_room(&mut tail), LARGE_READ_BYTES);
     }
 
     /// It had to wait when it came; what is behind it is read as ever.

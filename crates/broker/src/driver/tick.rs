@@ -73,12 +73,13 @@ impl Core {
             self.shard.on_timer(now, &mut self.fx);
         }
         self.cut_overdue(now);
+        self.spare.give_back_overdue(now);
         self.flush();
         if fired {
             self.timer_armed = None;
         }
         let cut = self.cuts.front().map(|(due, _)| *due);
-        let next = [self.shard.next_deadline(), cut]
+        let next = [self.shard.next_deadline(), cut, self.spare.due()]
             .into_iter()
             .flatten()
             .min();

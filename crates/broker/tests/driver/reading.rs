@@ -71,14 +71,15 @@ fn an_emptied_socket_is_not_read_again_to_find_out() {
 }
 
 /// Optimisation: what is behind the first read of a large packet goes straight to where the packet is put together, which is
-/// moved a few times for its sixteen reads and more.
+/// moved a few times at most, and where it stays: outboxes go on using that memory, and then the next packet.
 #[test]
 fn a_large_packet_is_read_in_place() {
     let broker = broker(1);
     let mut client = Client::v3(&broker, "large");
     client.send(&[publish("t", &vec![7; 1_000_000]), b"\xc0\x00".to_vec()].concat());
     client.expect(b"\xd0\x00");
-    assert!(total(&broker, |shard| shard.driver.reads_in_place) >= 15);
+    // 64 KiB first, then up to 256 KiB each.
+    assert!(total(&broker, |shard| shard.driver.reads_in_place) >= 4);
     let grown = total(&broker, |shard| shard.driver.tails_grown);
     // The first read brings 64 KiB, or whatever had come by then; from there to all of it it is a few times five.
     assert!((1..=5).contains(&grown), "{grown}");

@@ -132,6 +132,10 @@ impl Shard {
             origin: self.origin_of(session),
         };
         let mut publication = Publication::with_template(parts, template);
+        let lent = self.scratch.lent.take();
+        if let Some(memory) = &lent {
+            publication.lend(raw.bytes, memory);
+        }
         if self.durable.is_some() || publish.retain {
             publication.asker = Some(Asker {
                 who: Who::Client(conn),

@@ -5,6 +5,7 @@
 //! looked up once and handed down.
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use martlet_codec::{Ack, Decoded, Packet, Publish, Rules, Sender, Version, decode};
 
@@ -74,6 +75,21 @@ impl Shard {
             consumed = bytes.len();
         }
         self.settle(now, fx);
+        consumed
+    }
+
+    /// As [`Shard::on_bytes`], of memory that outboxes may go on using: if it is one large PUBLISH, its payload is not copied for
+    /// them. Who has lent it may change it again when nobody else holds it any more.
+    pub fn on_lent_bytes(
+        &mut self,
+        conn: ConnId,
+        memory: &Arc<Vec<u8>>,
+        now: Time,
+        fx: &mut Effects,
+    ) -> usize {
+        self.scratch.lent = Some(Arc::clone(memory));
+        let consumed = self.on_bytes(conn, memory, now, fx);
+        self.scratch.lent = None;
         consumed
     }
 

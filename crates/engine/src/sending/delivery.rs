@@ -13,7 +13,7 @@ use crate::message::{Message, MessageParts};
 use crate::peering::relay::topic_hash;
 use crate::record::BodyId;
 use crate::sending::express::{DUP, FIRST_BYTE, Plain, Template};
-use crate::sending::outbox::CHAIN_THRESHOLD;
+use crate::sending::outbox::{CHAIN_THRESHOLD, Holder};
 use crate::sending::queue::STORED_BYTES;
 use crate::time::Time;
 
@@ -120,11 +120,11 @@ pub(crate) struct Attempt {
 }
 
 /// Appends one PUBLISH to a connection's outbox. Payloads from [`CHAIN_THRESHOLD`] on are chained by
-/// reference when `message` is there, smaller ones are copied. `own` is scratch space.
+/// reference when somebody holds them, smaller ones are copied. `own` is scratch space.
 pub(crate) fn write_publish(
     connection: &mut Connection,
     parts: &MessageParts<'_>,
-    message: Option<&Message>,
+    holder: Holder<'_>,
     terms: &Terms,
     attempt: Attempt,
     own: &mut PropertiesBuf,
@@ -133,7 +133,7 @@ pub(crate) fn write_publish(
     if terms.ids == SubscriptionIds::None
         && let Some(plain) = Plain::of(
             connection,
-            message.map(Template::of_message),
+            holder.message.map(Template::of_message),
             parts,
             terms.qos,
         )
@@ -180,10 +180,16 @@ pub(crate) fn write_publish(
         }
     }
     head.encode(version, connection.outbox.bytes());
-    match message {
-        Some(message) if parts.payload.len() >= CHAIN_THRESHOLD => {
+    match holder {
+        Holder {
+            message: Some(message),
+            ..
+        } if parts.payload.len() >= CHAIN_THRESHOLD => {
             connection.outbox.push_payload(message);
         }
+        Holder {
+            lent: Some(memory), ..
+        } => connection.outbox.push_lent(memory, parts.payload.len()),
         _ => connection.outbox.bytes().extend_from_slice(parts.payload),
     }
     Ok(())

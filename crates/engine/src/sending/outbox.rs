@@ -14,6 +14,7 @@
 //! shard, which keeps a few for the next outbox that begins to fill: an idle connection owns no memory here.
 
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -132,14 +133,25 @@ impl Outbox {
         if payload.len() < CHAIN_THRESHOLD {
             self.buffer.extend_from_slice(payload);
         } else {
-            let at = self.buffer.len();
-            self.chained_len += payload.len();
-            self.chained.make().push_back(Chained {
-                at,
-                sent: 0,
-                message: message.clone(),
-            });
+            self.chain(payload.len(), 0, Held::Message(message.clone()));
         }
+    }
+
+    /// Appends a payload of this length, which this memory ends with: by reference if that is cheaper than a copy.
+    pub(crate) fn push_lent(&mut self, memory: &Arc<Vec<u8>>, len: usize) {
+        let start = memory.len().saturating_sub(len);
+        if len < CHAIN_THRESHOLD {
+            let payload = memory.get(start..).unwrap_or_default();
+            self.buffer.extend_from_slice(payload);
+        } else {
+            self.chain(len, start, Held::Lent(Arc::clone(memory)));
+        }
+    }
+
+    fn chain(&mut self, len: usize, start: usize, held: Held) {
+        let at = self.buffer.len();
+        self.chained_len += len;
+        self.chained.make().push_back(Chained { at, start, held });
     }
 
     /// Fills `out` with what to write next, in order, and says how many of its places are filled. All of `out`
@@ -187,7 +199,7 @@ impl Outbox {
             self.written += before;
             left -= before;
             let inside = left.min(first.unsent().len());
-            first.sent += inside;
+            first.start += inside;
             self.chained_len -= inside;
             left -= inside;
             if first.at != self.written || !first.unsent().is_empty() {
@@ -280,15 +292,48 @@ struct Barrier {
 /// A payload that goes out after the first `at` bytes of the buffer.
 struct Chained {
     at: usize,
-    sent: usize,
-    message: Message,
+    /// Where what has not left yet begins in what is held.
+    start: usize,
+    held: Held,
+}
+
+/// What an outbox refers to.
+enum Held {
+    /// A message's payload.
+    Message(Message),
+    /// A packet, where it was read.
+    Lent(Arc<Vec<u8>>),
 }
 
 impl Chained {
     fn unsent(&self) -> &[u8] {
-        self.message.payload().get(self.sent..).unwrap_or_default()
+        let bytes = match &self.held {
+            Held::Message(message) => message.payload(),
+            Held::Lent(memory) => memory,
+        };
+        bytes.get(self.start..).unwrap_or_default()
     }
 }
+
+/// Who has a large payload already, so that an outbox may refer to it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Holder<'a> {
+    pub(crate) message: Option<&'a Message>,
+    /// Memory that ends with it.
+    pub(crate) lent: Option<&'a Arc<Vec<u8>>>,
+}
+
+impl<'a> Holder<'a> {
+    pub(crate) const fn of(message: &'a Message) -> Self {
+        Self {
+            message: Some(message),
+            lent: None,
+        }
+    }
+}
+
+/// An outbox goes on using memory that was lent if that is larger than its packet by no more than the packet divided by this.
+pub const LENT_SLACK: usize = 2;
 
 /// From this length on a payload is referred to instead of copied.
 pub(crate) const CHAIN_THRESHOLD: usize = 1024;
@@ -303,6 +348,7 @@ const SHRINK_ABOVE: usize = 16 * 1024;
 mod tests {
     use super::{CHAIN_THRESHOLD, Outbox, SHRINK_ABOVE};
     use crate::message::{Message, MessageParts, Origin};
+    use alloc::sync::Arc;
     use alloc::vec;
     use alloc::vec::Vec;
     use martlet_codec::QoS;
@@ -372,7 +418,12 @@ mod tests {
                     }
                     Operation::Payload(len) => {
                         let bytes = fresh(len);
-                        outbox.push_payload(&message(&bytes));
+                        if len % 2 == 0 {
+                            outbox.push_payload(&message(&bytes));
+                        } else {
+                            let memory = [&b"head"[..], &bytes].concat();
+                            outbox.push_lent(&Arc::new(memory), len);
+                        }
                         model.extend(bytes);
                     }
                     Operation::Advance(len) => {

@@ -11,6 +11,7 @@ use crate::publication::Publication;
 use crate::record::BodyId;
 use crate::sending::Delivered;
 use crate::sending::delivery::{Attempt, Delivery, GroupTag, write_publish};
+use crate::sending::outbox::Holder;
 use crate::sending::queue::Front;
 use crate::sending::writing::{AckKind, give_buffer};
 use crate::shard::Shard;
@@ -99,7 +100,7 @@ impl Shard {
         let written = write_publish(
             connection,
             &message.parts(),
-            Some(message),
+            Holder::of(message),
             &delivery.terms,
             attempt,
             &mut self.scratch.own,

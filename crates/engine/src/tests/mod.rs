@@ -6,6 +6,7 @@ mod flows;
 mod groups;
 mod keep_alive;
 mod late;
+mod lent;
 mod limits;
 mod packs;
 mod retained;

@@ -1,5 +1,7 @@
 //! Bytes, batches, and how they move: in any portions, as late as chance wants, in order.
 
+use std::sync::Arc;
+
 use martlet_engine::{ConnId, PeerMessage, TransportClose};
 
 use super::{Failure, World, fail};
@@ -64,7 +66,13 @@ impl World {
         if unread.is_empty() {
             return;
         }
-        let used = self.shards[shard].on_bytes(conn, &unread, now, &mut self.effects[shard]);
+        // Half of it is lent, as the driver does with large packets: what is written then must be the same.
+        let used = if unread.len().is_multiple_of(2) {
+            self.shards[shard].on_bytes(conn, &unread, now, &mut self.effects[shard])
+        } else {
+            let lent = Arc::new(unread.clone());
+            self.shards[shard].on_lent_bytes(conn, &lent, now, &mut self.effects[shard])
+        };
         self.trace(2, used, &[]);
         self.harvest(shard);
         let Some(link) = self.links.get_mut(&id) else {
