@@ -126,6 +126,15 @@ impl<'a> Publish<'a> {
         matches!(input, [first, ..] if *first >> 4 == PUBLISH_TYPE)
     }
 
+    /// The topic name's bytes, as they come, of a PUBLISH that [`Publish::decode_simple`] may take, and the length of the whole
+    /// packet. Nothing is checked that is not needed for that: it is for somebody who looks ahead.
+    #[inline]
+    #[must_use]
+    pub fn split_topic(input: &'a [u8], rules: Rules) -> Option<(&'a [u8], usize)> {
+        let simple = Simple::split(input, rules)?;
+        Some((simple.topic, simple.length))
+    }
+
     /// The shortest way, for a PUBLISH that repeats the topic of one that was accepted before and has neither RETAIN nor
     /// properties: what is its own. `None`: it is something else.
     #[inline]

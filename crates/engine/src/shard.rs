@@ -142,6 +142,8 @@ pub(crate) struct Scratch {
     pub(crate) filter: String,
     /// Where the message went that was published last, if that was looked up.
     pub(crate) route: Option<Arc<Route>>,
+    /// Where the next messages of the read under way go, the first one last.
+    pub(crate) ahead: Vec<Arc<Route>>,
     pub(crate) expired: Vec<TimerKey>,
     /// Empty buffers of outboxes that were written out.
     pub(crate) pool: Buffers,

@@ -54,6 +54,8 @@ impl Shard {
         let takes_runs = |route: &Option<Arc<Route>>| route.as_ref().is_some_and(|r| r.takes_runs);
         // Whether its messages may be taken in runs, and whether it stays with its topic, as far as we know.
         let mut repeats = takes_runs(&route);
+        // Whether it may help to look up the next messages together.
+        let mut looks_ahead = true;
         while let Some(rest) = bytes.get(consumed..).filter(|rest| !rest.is_empty()) {
             if repeats && let Some(known) = &route {
                 let length = self.next_repeats(conn.0, rest, known, now, fx);
@@ -62,12 +64,24 @@ impl Shard {
                     continue;
                 }
             }
+            if looks_ahead && self.scratch.ahead.is_empty() && Publish::begins(rest) {
+                let last = route.as_ref().map_or("", |route| route.topic());
+                looks_ahead = self.look_ahead(conn.0, rest, last);
+            }
+            if let Some(known) = self.scratch.ahead.pop() {
+                route = Some(known);
+            }
             let before = route.as_ref().map(Arc::as_ptr);
             let Some(length) = self.next_packet(conn.0, rest, &mut route, now, fx) else {
                 break;
             };
             consumed += length;
-            repeats = takes_runs(&route) && route.as_ref().map(Arc::as_ptr) == before;
+            repeats = self.scratch.ahead.is_empty()
+                && takes_runs(&route)
+                && route.as_ref().map(Arc::as_ptr) == before;
+        }
+        if !self.scratch.ahead.is_empty() {
+            self.scratch.ahead.clear();
         }
         if let Some(connection) = self.connections.get_mut(conn.0) {
             connection.route = route;

@@ -110,6 +110,13 @@ impl RouteCache {
         Some(&entry.route)
     }
 
+    /// The route of a topic, if it is there: then the topic was accepted before. [`Shard::begin_routes`] has been called.
+    #[inline]
+    pub(crate) fn known(&mut self, topic: &[u8]) -> Option<Arc<Route>> {
+        let hash = self.hash(topic);
+        self.get(hash, topic).cloned()
+    }
+
     /// Returns whether others had to be forgotten.
     fn put(&mut self, hash: u64, route: Arc<Route>, entries_max: usize) -> bool {
         let is_full = self.routes.len() >= entries_max;
@@ -161,6 +168,12 @@ impl Shard {
 
     fn generations(&self) -> (u64, u64) {
         (self.subscriptions.generation(), self.interest.generation())
+    }
+
+    /// Forgets routes that are wrong now.
+    pub(crate) fn begin_routes(&mut self) {
+        let generations = self.generations();
+        self.routes.begin(generations);
     }
 
     /// The route of a topic, from the cache if it is there.

@@ -259,6 +259,11 @@ impl Outbox {
         self.buffer.capacity() == 0
     }
 
+    /// The byte in front of what will be appended, 0 if there is none: for having it near.
+    pub(crate) fn last_byte(&self) -> u8 {
+        self.buffer.last().copied().unwrap_or_default()
+    }
+
     /// Lends a used, empty buffer to an outbox that has none.
     pub(crate) fn give_buffer(&mut self, buffer: Vec<u8>) {
         debug_assert!(buffer.is_empty(), "only the memory is lent");

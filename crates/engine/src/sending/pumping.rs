@@ -3,6 +3,7 @@
 use martlet_codec::{PacketId, QoS, ReasonCode};
 use martlet_session::Resend;
 
+use crate::clients::client_session::ClientSession;
 use crate::clients::connection::Waits;
 use crate::collections::slab::Key;
 use crate::durable::Source;
@@ -20,7 +21,15 @@ use crate::time::Time;
 impl Shard {
     /// Moves on whatever waits for this session, as far as its window and outbox allow: re-sends first,
     /// then the queue and retained messages in turn.
+    #[inline]
     pub(crate) fn pump(&mut self, key: Key, now: Time, fx: &mut Effects) {
+        let waits = |session: &ClientSession| !session.is_idle() || !session.replays.is_empty();
+        if self.sessions.get(key).is_some_and(waits) {
+            self.pump_waiting(key, now, fx);
+        }
+    }
+
+    fn pump_waiting(&mut self, key: Key, now: Time, fx: &mut Effects) {
         loop {
             let Some(session) = self.sessions.get_mut(key) else {
                 return;

@@ -344,3 +344,54 @@ fn say_the_same(shard_count: usize) -> (Counters, Counters) {
     assert_eq!(alike, each);
     (all, each)
 }
+
+/// Optimisation: where the messages of one read go is looked up for several at once, if their topics are known.
+#[test]
+fn known_topics_of_one_read_are_looked_up_together() {
+    let mut w = World::new(1);
+    let s = w.connect(Version::V311, "s", true);
+    let p = w.connect(Version::V311, "p", true);
+    w.subscribe(s, "t/+", QoS::AtLeastOnce);
+    w.received(s);
+    let round = |qos| -> Vec<u8> {
+        let of = |n: u16| publish(Version::V311, &std::format!("t/{n}"), qos, n, "x");
+        (1..=40).flat_map(of).collect()
+    };
+    w.send_bytes(p, &round(QoS::AtMostOnce));
+    let before = *w.shards[0].counters();
+    assert_eq!((before.route_cache_misses, before.publish_runs), (40, 0));
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
+        w.send_bytes(p, &round(qos));
+    }
+    let after = *w.shards[0].counters();
+    assert_eq!(after.route_cache_hits - before.route_cache_hits, 80);
+    assert_eq!(after.route_cache_misses, 40);
+    assert_eq!(w.received(s).len(), 120);
+}
+
+/// What a message does not have in common with others stays its own, though its topic was looked up ahead.
+#[test]
+fn messages_that_need_more_than_a_look_ahead_get_it() {
+    let mut w = World::new(1);
+    let s = w.connect(Version::V311, "s", true);
+    let p = w.connect(Version::V311, "p", true);
+    w.subscribe(s, "t/+", QoS::AtLeastOnce);
+    let of = |n: u16, retain| {
+        let mut packet = publish(
+            Version::V311,
+            &std::format!("t/{n}"),
+            QoS::AtMostOnce,
+            0,
+            "x",
+        );
+        packet[0] |= u8::from(retain);
+        packet
+    };
+    for round in 0..3 {
+        w.received(s);
+        let bytes: Vec<u8> = (0..10).flat_map(|n| of(n, round > 0 && n == 4)).collect();
+        w.send_bytes(p, &bytes);
+        assert_eq!(w.received(s).len(), 10);
+        assert_eq!(w.shards[0].retained_count(), usize::from(round > 0));
+    }
+}
