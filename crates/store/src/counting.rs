@@ -69,12 +69,13 @@ pub(crate) fn check(
     }
     let mut open = None;
     let mut records = Records::new(batch);
+    let mut record = Record::SlotEnd { slot: 0 };
     loop {
         let offset = records.offset();
-        let Some(record) = records.next() else {
+        let Some(read) = records.next_into(&mut record) else {
             break;
         };
-        let record = record?;
+        read?;
         let within = |begun: u8| record.slot().is_none_or(|slot| slot == begun);
         if let Record::SlotBegin { slot } = record {
             if let Some(begun) = open.replace(slot) {

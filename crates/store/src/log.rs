@@ -86,8 +86,8 @@ pub struct Log<D: Disk> {
     poison: Option<Arc<FailedCall>>,
     /// What the batch that is being appended changes; reused.
     changes: Vec<Change>,
-    /// Bodies that lost their last reference in it; reused.
-    unreferred: Vec<u64>,
+    /// The places of bodies that lost their last reference in it; reused.
+    unreferred: Vec<u32>,
     counters: StoreStats,
     /// Until the first batch.
     replay: Option<Replay>,
@@ -232,7 +232,7 @@ impl<D: Disk> Log<D> {
                     }
                 }
                 Change::Let(id) => match self.bodies.unrefer(id) {
-                    Let::Last => self.unreferred.push(id),
+                    Let::Last(place) => self.unreferred.push(place),
                     Let::Held => {}
                     Let::Unknown => self.counters.dangling_references += 1,
                 },
@@ -244,8 +244,8 @@ impl<D: Disk> Log<D> {
             }
         }
         // Only now: a later record of the batch may have referred to it again.
-        while let Some(id) = self.unreferred.pop() {
-            if let Some(location) = self.bodies.remove_unreferred(id) {
+        while let Some(place) = self.unreferred.pop() {
+            if let Some(location) = self.bodies.remove_unreferred(place) {
                 self.add_live(location.generation, -i64::from(location.len));
             }
         }

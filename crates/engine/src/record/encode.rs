@@ -17,6 +17,8 @@ impl Record<'_> {
     /// Appends the record to a batch.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let start = out.len();
+        // No field but texts and payloads takes more than ten bytes.
+        out.reserve(FIELDS_BYTES);
         // Most records are shorter than 128 bytes: one byte for the length, and room is made if not.
         out.push(0);
         self.encode_fields(out);
@@ -207,11 +209,17 @@ impl Writer<'_> {
         self.byte(tag)
     }
 
+    /// A few bytes, one by one: that is less than a call for copying them.
+    #[inline]
     fn integer(self, value: u64) -> Self {
-        let mut buffer = [0; 10];
-        let bytes = encode_integer(&mut buffer, value);
-        self.out.extend_from_slice(bytes);
-        self
+        let mut rest = value;
+        while rest >= 0x80 {
+            let [low, ..] = rest.to_le_bytes();
+            self.out.push(0x80 | low);
+            rest >>= 7;
+        }
+        let [low, ..] = rest.to_le_bytes();
+        self.byte(low)
     }
 
     /// 0 for `None`, else one more than the value.
@@ -296,6 +304,9 @@ impl Writer<'_> {
         }
     }
 }
+
+/// What the fields of most records take.
+const FIELDS_BYTES: usize = 64;
 
 pub(super) fn encode_integer(buffer: &mut [u8; 10], mut value: u64) -> &[u8] {
     let mut len = 0;

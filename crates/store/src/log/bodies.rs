@@ -24,6 +24,8 @@ pub(crate) struct Bodies {
     free: Vec<u32>,
     table: HashTable<u32>,
     references: u64,
+    /// Where the last one was that was looked for: mostly a body is referred to behind its record.
+    last: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -58,8 +60,8 @@ const fn halves(id: u64) -> [u32; 2] {
 pub(crate) enum Let {
     /// Others refer to it.
     Held,
-    /// It was the last one.
-    Last,
+    /// It was the last one. The body's place, for [`Bodies::remove_unreferred`].
+    Last(u32),
     /// There is no such body, or nothing refers to it.
     Unknown,
 }
@@ -124,7 +126,11 @@ impl Bodies {
         entry.references -= 1;
         let last = entry.references == 0;
         self.references -= 1;
-        if last { Let::Last } else { Let::Held }
+        if last {
+            Let::Last(self.last)
+        } else {
+            Let::Held
+        }
     }
 
     /// One more refers to the body of a place, which may be found later.
@@ -135,21 +141,18 @@ impl Bodies {
         }
     }
 
-    /// Forgets a body to which nothing refers; gives where it was.
-    pub(crate) fn remove_unreferred(&mut self, id: u64) -> Option<Location> {
-        if self.entry(id)?.references > 0 {
+    /// Forgets the body of a place if nothing refers to it; gives where it was.
+    pub(crate) fn remove_unreferred(&mut self, place: u32) -> Option<Location> {
+        let entry = self.entries.get_mut(place as usize)?;
+        if entry.references > 0 || entry.is(NOBODY) {
             return None;
         }
-        let entries = &self.entries;
-        let found = self.table.find_entry(hash(id), |place| {
-            entries
-                .get(*place as usize)
-                .is_some_and(|entry| entry.is(id))
-        });
-        let (place, _) = found.ok()?.remove();
-        self.free.push(place);
-        let entry = self.entries.get_mut(place as usize)?;
+        let is_it = |other: &u32| *other == place;
+        let found = self.table.find_entry(hash(entry.id()), is_it);
+        found.ok()?.remove();
+        entry.id = halves(NOBODY);
         let location = std::mem::replace(&mut entry.location, Location::NONE);
+        self.free.push(place);
         (location != Location::NONE).then_some(location)
     }
 
@@ -169,6 +172,7 @@ impl Bodies {
                 references += u64::from(entry.references);
             } else {
                 missing += u64::from(entry.references > 0);
+                entry.id = halves(NOBODY);
                 entry.location = Location::NONE;
                 free.push(*place);
             }
@@ -208,6 +212,10 @@ impl Bodies {
     }
 
     fn find(&self, id: u64) -> Option<u32> {
+        let last = self.entries.get(self.last as usize);
+        if last.is_some_and(|entry| entry.is(id)) {
+            return Some(self.last);
+        }
         let is_it = |place: &u32| {
             self.entries
                 .get(*place as usize)
@@ -221,8 +229,8 @@ impl Bodies {
     }
 
     fn entry_mut(&mut self, id: u64) -> Option<&mut Entry> {
-        let place = self.find(id)?;
-        self.entries.get_mut(place as usize)
+        self.last = self.find(id)?;
+        self.entries.get_mut(self.last as usize)
     }
 
     /// The place of a body that may be found later. `None` only beyond four thousand million bodies.
@@ -231,13 +239,17 @@ impl Bodies {
             entries,
             free,
             table,
+            last,
             ..
         } = self;
         let at = |place: &u32| entries.get(*place as usize);
         let is_it = |place: &u32| at(place).is_some_and(|entry| entry.is(id));
         let rehash = |place: &u32| at(place).map_or(0, |entry| hash(entry.id()));
         let vacant = match table.entry(hash(id), is_it, rehash) {
-            hash_table::Entry::Occupied(found) => return Some(*found.get()),
+            hash_table::Entry::Occupied(found) => {
+                *last = *found.get();
+                return Some(*last);
+            }
             hash_table::Entry::Vacant(vacant) => vacant,
         };
         let entry = Entry {
@@ -255,6 +267,7 @@ impl Bodies {
             place
         };
         vacant.insert(place);
+        *last = place;
         Some(place)
     }
 }
@@ -267,6 +280,9 @@ impl Location {
         len: 0,
     };
 }
+
+/// No body's id: of places that are not used.
+const NOBODY: u64 = 0;
 
 /// Body ids are counted by the shards, nobody else chooses them: no seed is needed.
 fn hash(id: u64) -> u64 {
@@ -285,6 +301,13 @@ mod tests {
         }
     }
 
+    fn let_go(bodies: &mut Bodies, id: u64) {
+        let Let::Last(place) = bodies.unrefer(id) else {
+            panic!("something else refers to {id}");
+        };
+        assert!(bodies.remove_unreferred(place).is_some());
+    }
+
     #[test]
     fn a_body_is_there_as_long_as_something_refers_to_it() {
         let mut bodies = Bodies::default();
@@ -292,10 +315,11 @@ mod tests {
         assert!(bodies.refer(7) && bodies.refer(7));
         assert_eq!(bodies.put(7, at(2), 0), Some(at(1)), "it has moved");
         assert_eq!(bodies.unrefer(7), Let::Held);
-        assert_eq!(bodies.remove_unreferred(7), None);
-        assert_eq!(bodies.unrefer(7), Let::Last);
+        assert_eq!(bodies.remove_unreferred(0), None);
+        assert_eq!(bodies.unrefer(7), Let::Last(0));
         assert_eq!(bodies.unrefer(7), Let::Unknown);
-        assert_eq!(bodies.remove_unreferred(7), Some(at(2)));
+        assert_eq!(bodies.remove_unreferred(0), Some(at(2)));
+        assert_eq!(bodies.remove_unreferred(0), None, "not a second time");
         assert_eq!((bodies.len(), bodies.references()), (0, 0));
         assert!(!bodies.refer(7));
     }
@@ -318,8 +342,7 @@ mod tests {
             bodies.put(id, at(1), 0);
             bodies.refer(id);
             if id > 10 {
-                bodies.unrefer(id - 10);
-                bodies.remove_unreferred(id - 10);
+                let_go(&mut bodies, id - 10);
             }
         }
         assert_eq!(bodies.len(), 10);
@@ -333,8 +356,7 @@ mod tests {
             bodies.put(id, at(1), 0);
             bodies.refer(id);
         }
-        bodies.unrefer(20);
-        bodies.remove_unreferred(20);
+        let_go(&mut bodies, 20);
         bodies.unrefer(30);
         bodies.settle();
         for near in 0..6 {
@@ -358,7 +380,7 @@ mod tests {
         bodies.put(1, at(1), 0);
         bodies.put(2, at(2), 0);
         bodies.put(4, at(4), 0);
-        assert_eq!(bodies.unrefer(2), Let::Last);
+        assert!(matches!(bodies.unrefer(2), Let::Last(_)));
         assert_eq!(bodies.settle(), 1, "3 was not found");
         assert_eq!((bodies.len(), bodies.references()), (1, 1));
         assert_eq!(bodies.location(1), Some(at(1)));
