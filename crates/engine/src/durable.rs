@@ -67,6 +67,7 @@ use kept::KeptIndex;
 pub(crate) use pressure::Admission;
 pub use reading::FetchedBody;
 use restoring::Recovery;
+pub(crate) use waiting::Part;
 use waiting::Waiter;
 use wills::WillUnderWay;
 
@@ -150,6 +151,11 @@ impl Durable {
         let number = self.next_number * NUMBERS_PER_COUNT + self.shard;
         self.next_number += 1;
         number
+    }
+
+    /// Whether the store keeps up with what is published.
+    pub(crate) fn keeps_up(&self) -> bool {
+        self.pressure == StorePressure::Normal
     }
 
     pub(crate) const fn wall_time(&self, time: Time) -> WallTime {

@@ -36,7 +36,7 @@ impl Shard {
             peer @ (Peer::RelayRequest { .. } | Peer::RelayMark { .. } | Peer::Relayed { .. }) => {
                 self.on_relay_peer(from, peer, now, fx);
             }
-            Peer::Stored { publish } => self.on_stored(publish, now, fx),
+            Peer::Stored { publish, count } => self.on_stored(publish, count, now, fx),
             Peer::Settled { publish } => self.on_settled(publish),
             Peer::Restored { doubts } => self.on_restored(&doubts, now, fx),
             Peer::RetainedRequest {

@@ -77,7 +77,7 @@ impl Shard {
         }
         publication.is_for_one = others == 0 && route.plain.len() + route.targets.len() == 1;
         self.fan_out(route, publication, now, fx);
-        self.publish_to_each(others, publication, fx);
+        self.publish_to_each(others, None, publication, fx);
         Routed::Matched
     }
 
@@ -215,15 +215,22 @@ impl Shard {
         terms
     }
 
-    /// Gives a message to these other shards, none of which has to answer.
-    fn publish_to_each(&mut self, mask: u64, publication: &mut Publication<'_>, fx: &mut Effects) {
+    /// Gives a message to these other shards; none of them has to know whether it may come again.
+    pub(crate) fn publish_to_each(
+        &mut self,
+        mask: u64,
+        ask: Option<Ask>,
+        publication: &mut Publication<'_>,
+        fx: &mut Effects,
+    ) {
+        let purpose = Purpose::Match(ask.map(|ask| ask.publish));
         let mut rest = mask;
         while rest != 0 {
             let shard = rest.trailing_zeros() as usize;
             rest &= rest - 1;
-            if !self.send_packed(shard, Purpose::Match, publication, fx) {
+            if !self.send_packed(shard, purpose, publication, fx) {
                 let message = publication.message().clone();
-                self.send_to(shard, Peer::Publish { message, ask: None }, fx);
+                self.send_to(shard, Peer::Publish { message, ask }, fx);
             }
         }
     }

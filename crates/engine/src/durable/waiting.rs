@@ -20,7 +20,17 @@ pub(super) enum Waiter {
     /// A write barrier in a connection's outbox.
     Outbox(Key),
     /// A shard that has asked whether its part of this publish is stored.
-    Part { shard: usize, publish: NonZeroU64 },
+    Part(Part),
+}
+
+/// What a shard has asked for, and gets told as soon as it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// Who has asked.
+    pub(crate) shard: u8,
+    pub(crate) publish: NonZeroU64,
+    /// Of so many messages that it asked for together.
+    pub(crate) count: u32,
 }
 
 impl Durable {
@@ -81,9 +91,7 @@ impl Shard {
             match waiter {
                 Waiter::Answers(conn) => self.release_answers(conn, now, fx),
                 Waiter::Outbox(conn) => self.lift_barrier(conn, fx),
-                Waiter::Part { shard, publish } => {
-                    self.send_to(shard, Peer::Stored { publish }, fx);
-                }
+                Waiter::Part(part) => self.tell_stored(part, fx),
             }
         }
         if let Some(durable) = &mut self.durable {
@@ -97,13 +105,27 @@ impl Shard {
         let Some(ask) = ask.filter(|ask| ask.answer) else {
             return;
         };
-        let (shard, publish) = (usize::from(ask.origin), ask.publish);
+        let part = Part {
+            shard: ask.origin,
+            publish: ask.publish,
+            count: 1,
+        };
+        self.confirm_part(part, records, fx);
+    }
+
+    /// The same for what was asked for together.
+    pub(crate) fn confirm_part(&mut self, part: Part, records: usize, fx: &mut Effects) {
         match &mut self.durable {
             Some(durable) if fx.store.progress() != records => {
-                durable.wait(fx.store.newest(), Waiter::Part { shard, publish });
+                durable.wait(fx.store.newest(), Waiter::Part(part));
             }
-            Some(_) | None => self.send_to(shard, Peer::Stored { publish }, fx),
+            Some(_) | None => self.tell_stored(part, fx),
         }
+    }
+
+    fn tell_stored(&mut self, part: Part, fx: &mut Effects) {
+        let Part { publish, count, .. } = part;
+        self.send_to(usize::from(part.shard), Peer::Stored { publish, count }, fx);
     }
 
     /// What the connection is sent from now on leaves when the records that there are now are stable.

@@ -5,12 +5,14 @@
 //! shard that has a part in it. Acknowledgements leave in the order in which they became due, so one that waits holds
 //! up those behind it.
 
+use alloc::collections::VecDeque;
 use core::num::NonZeroU64;
 
 use martlet_codec::{Ack, Packet, PacketId, Properties, Publish, QoS, ReasonCode};
 
 use crate::clients::connection::{HeldAnswer, Parked, Waits};
 use crate::collections::slab::Key;
+use crate::durable::Durable;
 use crate::effects::{ConnId, Effects};
 use crate::peering::parts::Who;
 use crate::sending::writing::{AckKind, give_buffer, to_be_written};
@@ -22,8 +24,10 @@ use crate::time::Time;
 pub(crate) struct AwaitedParts {
     /// The client that it came from last, or the will that it is.
     pub(crate) who: Who,
-    /// How many are missing.
+    /// How many are missing: one for each message and shard.
     pub(crate) missing: u32,
+    /// How many of the client's acknowledgements wait for them.
+    pub(crate) answers: u32,
 }
 
 impl Shard {
@@ -126,6 +130,18 @@ impl Shard {
         reason: ReasonCode,
         waits: Waits,
     ) {
+        self.hold_answers(conn, kind, core::iter::once(packet_id), reason, waits);
+    }
+
+    /// Holds acknowledgements that wait for the same.
+    pub(crate) fn hold_answers(
+        &mut self,
+        conn: Key,
+        kind: AckKind,
+        packet_ids: impl Iterator<Item = PacketId>,
+        reason: ReasonCode,
+        waits: Waits,
+    ) {
         let Some(connection) = self.connections.get_mut(conn) else {
             return;
         };
@@ -137,12 +153,13 @@ impl Shard {
         {
             durable.wait_for_answer(conn, waits.batch);
         }
-        connection.held_answers.make().push_back(HeldAnswer {
+        let answers = packet_ids.map(|packet_id| HeldAnswer {
             kind,
             packet_id,
             reason,
             waits,
         });
+        connection.held_answers.make().extend(answers);
         let full = connection.held_answers.len() >= self.config.limits.held_answers_max;
         if full && connection.parked.is_none() {
             // Not read until some have gone.
@@ -151,16 +168,22 @@ impl Shard {
         }
     }
 
-    /// Another shard (or this one, later than the publish itself) has stored its part of a publish.
-    pub(crate) fn on_stored(&mut self, publish: NonZeroU64, now: Time, fx: &mut Effects) {
+    /// Another shard (or this one, later than the publish itself) has stored so many parts of a publish.
+    pub(crate) fn on_stored(
+        &mut self,
+        publish: NonZeroU64,
+        count: u32,
+        now: Time,
+        fx: &mut Effects,
+    ) {
         let Some(parts) = self.awaited_parts.get_mut(&publish) else {
             return;
         };
-        parts.missing = parts.missing.saturating_sub(1);
+        parts.missing = parts.missing.saturating_sub(count);
         if parts.missing > 0 {
             return;
         }
-        let who = parts.who;
+        let (who, mut answers) = (parts.who, parts.answers);
         self.awaited_parts.remove(&publish);
         let conn = match who {
             Who::Client(conn) => conn,
@@ -172,9 +195,14 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(conn) else {
             return;
         };
+        // There may be a thousand; those that wait for what was asked first stand in front.
         for answer in connection.held_answers.existing().into_iter().flatten() {
             if answer.waits.publish == publish.get() {
                 answer.waits.publish = 0;
+                answers = answers.saturating_sub(1);
+                if answers == 0 {
+                    break;
+                }
             }
         }
         self.release_answers(conn, now, fx);
@@ -186,23 +214,51 @@ impl Shard {
             return;
         };
         let mut held = core::mem::take(&mut connection.held_answers);
-        while let Some(answer) = held.front().copied() {
-            let batch = answer.waits.batch;
-            let unstable = self.durable.as_ref().is_some_and(|d| !d.is_stable(batch));
-            if answer.waits.publish != 0 || unstable {
-                break;
-            }
-            if let Some(held) = held.existing() {
+        if let Some(held) = held.existing() {
+            self.release_short(conn, held, fx);
+            while let Some(answer) = held.front().copied().filter(|a| self.may_leave(*a)) {
                 held.pop_front();
+                let what = (answer.kind, answer.packet_id);
+                self.answer(conn, what, answer.reason, Waits::NOTHING, now, fx);
             }
-            let what = (answer.kind, answer.packet_id);
-            self.answer(conn, what, answer.reason, Waits::NOTHING, now, fx);
         }
         held.release_memory();
         if let Some(connection) = self.connections.get_mut(conn) {
             connection.held_answers = held;
         }
         self.read_again(conn, now, fx);
+    }
+
+    fn may_leave(&self, answer: HeldAnswer) -> bool {
+        let is_stable = |durable: &Durable| durable.is_stable(answer.waits.batch);
+        answer.waits.publish == 0 && self.durable.as_deref().is_none_or(is_stable)
+    }
+
+    /// Writes those in front that have four bytes, as nearly all have, in one piece.
+    fn release_short(&mut self, conn: Key, held: &mut VecDeque<HeldAnswer>, fx: &mut Effects) {
+        let may_leave =
+            |answer: &&HeldAnswer| answer.reason == ReasonCode::Success && self.may_leave(**answer);
+        let count = held.iter().take_while(may_leave).count();
+        let Some(connection) = self.connections.get_mut(conn) else {
+            return;
+        };
+        let room = self.config.limits.outbox_bytes_max;
+        let room = room.saturating_sub(connection.outbox.len()) / Ack::SHORT_LEN;
+        let count = count.min(room);
+        if count == 0 || (connection.packet_bytes_max as usize) < Ack::SHORT_LEN {
+            return;
+        }
+        give_buffer(connection, &mut self.scratch.pool);
+        let out = connection.outbox.bytes();
+        let len = count * Ack::SHORT_LEN;
+        out.reserve(len);
+        for answer in held.drain(..count) {
+            let [high, low] = answer.packet_id.get().to_be_bytes();
+            out.extend_from_slice(&[answer.kind as u8, 2, high, low]);
+        }
+        connection.counted_bytes += len;
+        self.memory_bytes += len;
+        to_be_written(connection, conn, fx);
     }
 
     /// Reads a connection again that was not read because of its held answers, if enough of them have gone.

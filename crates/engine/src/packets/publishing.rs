@@ -243,6 +243,7 @@ impl Shard {
             && let Some(parts) = self.awaited_parts.get_mut(&doubt.publish)
         {
             parts.who = Who::Client(conn);
+            parts.answers = parts.answers.saturating_add(1);
             waits.publish = doubt.publish.get();
         }
         self.acknowledge(conn, publish, ReasonCode::Success, waits, now, fx);

@@ -10,6 +10,9 @@
 //! whole run has in common (may the client publish, where does it go, is there a store) is asked once. Only what
 //! needs nothing but copies is taken in runs, and a receiver that cannot have the whole run at once gets the rest
 //! of it message by message, as everybody does whose messages do not come in runs.
+//!
+//! Where there is a store, receivers whose sessions are in it get their copies one by one, each with its record; other shards are
+//! asked once whether all of the run is stored, and the acknowledgements wait together.
 
 use alloc::vec::Vec;
 
@@ -19,10 +22,12 @@ use martlet_session::InboundPublish;
 use crate::clients::client_session::ClientSession;
 use crate::clients::connection::Waits;
 use crate::collections::slab::Key;
+use crate::durable::Durable;
 use crate::effects::Effects;
 use crate::message::{Form, Message, MessageParts, Origin, Topic};
 use crate::packets::reading::Online;
 use crate::publication::Publication;
+use crate::record::BodyId;
 use crate::routing::routes::Route;
 use crate::sending::delivery::{Delivery, Terms};
 use crate::sending::express::{FIRST_BYTE, Template};
@@ -43,6 +48,8 @@ pub(crate) struct Repeat {
     packet_id: Option<PacketId>,
     /// Once somebody keeps it.
     message: Option<Message>,
+    /// Once it is recorded.
+    body: Option<BodyId>,
 }
 
 impl Repeat {
@@ -54,6 +61,7 @@ impl Repeat {
             payload_len,
             packet_id: None,
             message: None,
+            body: None,
         }
     }
 }
@@ -106,7 +114,12 @@ impl Shard {
     /// Whether messages to where this route goes may be taken in runs.
     #[inline]
     pub(crate) fn takes_repeats(&self, route: &Route) -> bool {
-        route.takes_runs && self.durable.is_none() && self.acl_is_open && self.joins.is_empty()
+        // What a group has with a store is recorded one by one, and waits for its members there.
+        let takes_runs = |durable: &Durable| durable.keeps_up() && route.targets.is_empty();
+        route.takes_runs
+            && self.durable.as_deref().is_none_or(takes_runs)
+            && self.acl_is_open
+            && self.joins.is_empty()
     }
 
     /// Takes the PUBLISH packets that repeat the topic of the client's last one, as far as they need nothing but copies. Returns
@@ -125,6 +138,7 @@ impl Shard {
         }
         let mut list = core::mem::take(&mut self.scratch.repeats);
         let qos = self.collect_repeats(client, bytes, rules, route, &mut list);
+        let records = fx.store.progress();
         let length = list.last().map_or(0, |last| last.end);
         if length > 0 {
             let run = Run {
@@ -152,14 +166,27 @@ impl Shard {
             //= mqtt5 4.6.0-6
             self.give_run(&route.plain, run, &mut list, now, fx);
             let others = route.mask & !self.own_bit();
+            let mut ask = None;
             if others != 0 {
-                self.send_run_to_each(others, run, &list, fx);
+                let asked = if qos == QoS::AtMostOnce {
+                    0
+                } else {
+                    others & route.durable
+                };
+                ask = self.ask_for_run(client.conn, list.len(), asked);
+                self.send_run_to_each(others & !asked, None, run, &list, fx);
+                self.send_run_to_each(asked, ask, run, &list, fx);
             }
             if let Some(group) = route.only_group() {
                 self.give_run_to_group(group, run, &mut list, now, fx);
             }
             if qos != QoS::AtMostOnce {
-                self.acknowledge_repeats(client.conn, qos, &list, now, fx);
+                let mut waits = Waits::NOTHING;
+                if fx.store.progress() != records {
+                    waits.batch = fx.store.newest();
+                }
+                waits.publish = ask.map_or(0, |ask| ask.publish.get());
+                self.acknowledge_repeats((client.conn, qos), &list, waits, now, fx);
             }
         }
         list.clear();
@@ -183,6 +210,11 @@ impl Shard {
         let Some(state) = self.sessions.get_mut(client.session) else {
             return run_qos;
         };
+        // What is recorded of a QoS 2 message differs from one to the next.
+        let qos_max = match self.durable {
+            Some(_) => QoS::AtLeastOnce,
+            None => QoS::ExactlyOnce,
+        };
         let mut start = 0;
         while list.len() < REPEATS_MAX
             && let Some(rest) = bytes.get(start..)
@@ -192,6 +224,7 @@ impl Shard {
             // Should all receivers have to keep all of it, the first message that is over the budget is the last one, as ever.
             let each_bytes = start + list.len() * KEPT_BYTES;
             if repeat.payload.len() >= CHAIN_THRESHOLD
+                || repeat.qos > qos_max
                 || (start > 0 && repeat.qos != run_qos)
                 || each_bytes.saturating_mul(route.plain.len().max(1)) >= room_bytes
             {
@@ -212,6 +245,7 @@ impl Shard {
                 payload_len: repeat.payload.len(),
                 packet_id: repeat.packet_id,
                 message: None,
+                body: None,
             });
             start = end;
         }
@@ -250,7 +284,10 @@ impl Shard {
         }
         for repeat in left {
             let mut publication = run.publication(repeat);
+            publication.body = repeat.body;
+            publication.is_for_one = run.is_for_one;
             self.give_to_plain(&[receiver], &mut publication, now, fx);
+            repeat.body = publication.body;
             repeat.message = publication.into_kept();
         }
     }
@@ -262,6 +299,7 @@ impl Shard {
         };
         if qos == QoS::AtMostOnce
             || session.connection.is_none()
+            || session.stored().is_some()
             || (session.is_idle() && session.outbound.can_send())
         {
             return false;
@@ -367,9 +405,9 @@ impl Shard {
     /// PUBACKs or PUBRECs for a whole run.
     fn acknowledge_repeats(
         &mut self,
-        conn: Key,
-        qos: QoS,
+        (conn, qos): (Key, QoS),
         list: &[Repeat],
+        waits: Waits,
         now: Time,
         fx: &mut Effects,
     ) {
@@ -382,6 +420,10 @@ impl Shard {
             AckKind::PubAck
         };
         let ids = list.iter().filter_map(|repeat| repeat.packet_id);
+        if !waits.is_nothing() {
+            self.hold_answers(conn, kind, ids, ReasonCode::Success, waits);
+            return;
+        }
         let len = list.len() * Ack::SHORT_LEN;
         let outbox_max = self.config.limits.outbox_bytes_max;
         let at_once = self.connections.get_mut(conn).filter(|connection| {

@@ -105,7 +105,7 @@ impl Shard {
     }
 
     /// The delivery is done: the box of its tag will do for another one.
-    fn keep_tag(&mut self, delivery: Delivery) {
+    pub(crate) fn keep_tag(&mut self, delivery: Delivery) {
         if let Some(tag) = delivery.terms.group {
             self.scratch.keep_tag(tag);
         }

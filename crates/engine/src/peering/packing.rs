@@ -10,13 +10,16 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::num::NonZeroU64;
 
 use martlet_codec::QoS;
 
 use crate::collections::slab::Key;
+use crate::durable::Part;
 use crate::effects::Effects;
 use crate::message::{Form, MessageParts, Origin, Topic, topic_at};
 use crate::packets::repeats::{Repeat, Run};
+use crate::peering::parts::Ask;
 use crate::peering::peers::{Peer, PeerMessage};
 use crate::publication::Publication;
 use crate::routing::routes::Route;
@@ -31,7 +34,7 @@ use crate::time::Time;
 pub(crate) struct Pack {
     entries: Vec<Entry>,
     /// The messages of all runs, in order.
-    parts: Vec<Part>,
+    parts: Vec<Size>,
     /// Their packets, one behind the other.
     packets: Vec<u8>,
     /// How many messages it holds.
@@ -56,9 +59,9 @@ struct Entry {
     form: Form,
 }
 
-/// A message of a run.
+/// Of a message of a run.
 #[derive(Debug, Clone, Copy)]
-struct Part {
+struct Size {
     packet_len: u32,
     payload_len: u32,
 }
@@ -66,8 +69,8 @@ struct Part {
 /// What a message in a pack is sent for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Purpose {
-    /// For whoever matches over there.
-    Match,
+    /// For whoever matches over there; for this publish, if its shard asks whether it is stored.
+    Match(Option<NonZeroU64>),
     /// For one member of a shared subscription.
     Offer {
         session: Key,
@@ -88,7 +91,15 @@ impl Pack {
         size_of::<Self>()
             + self.packets.capacity()
             + self.entries.capacity() * size_of::<Entry>()
-            + self.parts.capacity() * size_of::<Part>()
+            + self.parts.capacity() * size_of::<Size>()
+    }
+
+    /// What was asked for with the last message in it, if one more of this length goes in as well.
+    fn last_asked(&self, packet: &[u8]) -> Option<NonZeroU64> {
+        match self.entries.last()?.purpose {
+            Purpose::Match(asked) if self.has_room(packet.len()) => asked,
+            Purpose::Match(_) | Purpose::Offer { .. } => None,
+        }
     }
 
     const fn has_room(&self, packet_len: usize) -> bool {
@@ -125,7 +136,7 @@ impl Pack {
     }
 
     /// Takes the beginning of a run, as far as there is room; one message at least if the pack is empty. Returns how many.
-    fn push_run(&mut self, run: Run<'_>, list: &[Repeat]) -> usize {
+    fn push_run(&mut self, run: Run<'_>, purpose: Purpose, list: &[Repeat]) -> usize {
         let Some(start) = list.first().map(|first| first.start) else {
             return 0;
         };
@@ -146,12 +157,12 @@ impl Pack {
         self.packets
             .extend_from_slice(run.bytes.get(start..end).unwrap_or_default());
         self.count += taken;
-        self.parts.extend(list.iter().map(|repeat| Part {
+        self.parts.extend(list.iter().map(|repeat| Size {
             packet_len: length(repeat.end - repeat.start),
             payload_len: length(repeat.payload_len),
         }));
         self.entries.push(Entry {
-            purpose: Purpose::Match,
+            purpose,
             origin: run.origin,
             packet_len: length(end - start),
             payload_len: list.first().map_or(0, |first| length(first.payload_len)),
@@ -199,6 +210,22 @@ impl Entry {
     }
 }
 
+impl Effects {
+    /// What was asked for with the last message to a shard, if this one is like it and goes the same way.
+    pub(crate) fn last_asked(
+        &self,
+        shard: usize,
+        publication: &Publication<'_>,
+    ) -> Option<NonZeroU64> {
+        let (_, packet) = publication.template().and_then(Template::to_pack)?;
+        let PeerMessage(Peer::Packed(pack)) = self.peers.get(shard)?.last()? else {
+            return None;
+        };
+        pack.last_asked(packet)
+            .filter(|_| publication.parts.expires_at.is_none())
+    }
+}
+
 impl Shard {
     /// Sends a message to another shard in a pack. `false`: it is not one for a pack, be it large or be it one whose time
     /// is limited.
@@ -234,10 +261,12 @@ impl Shard {
     pub(crate) fn send_run_to_each(
         &mut self,
         mask: u64,
+        ask: Option<Ask>,
         run: Run<'_>,
         list: &[Repeat],
         fx: &mut Effects,
     ) {
+        let purpose = Purpose::Match(ask.map(|ask| ask.publish));
         let mut shards = mask;
         while shards != 0 {
             let shard = shards.trailing_zeros() as usize;
@@ -248,12 +277,12 @@ impl Shard {
             self.counters.peer_messages_sent += list.len() as u64;
             let mut left = list;
             if let Some(PeerMessage(Peer::Packed(pack))) = batch.last_mut() {
-                let taken = pack.push_run(run, left);
+                let taken = pack.push_run(run, purpose, left);
                 left = left.get(taken..).unwrap_or_default();
             }
             while !left.is_empty() {
                 let mut pack = self.scratch.packs.pop().unwrap_or_default();
-                let taken = pack.push_run(run, left);
+                let taken = pack.push_run(run, purpose, left);
                 left = left.get(taken..).unwrap_or_default();
                 batch.push(Peer::Packed(pack).into());
             }
@@ -277,6 +306,7 @@ impl Shard {
 
     fn unpack(&mut self, from: usize, pack: &Pack, now: Time, fx: &mut Effects) {
         let mut route = None;
+        let mut asked: Option<Asked> = None;
         let mut rest = pack.packets.as_slice();
         let mut parts = pack.parts.as_slice();
         for entry in &pack.entries {
@@ -285,16 +315,25 @@ impl Shard {
                 return;
             };
             rest = behind;
-            if entry.run > 0 {
-                let (these, others) = parts.split_at(parts.len().min(entry.run as usize));
-                parts = others;
-                self.on_packed_run(from, (entry, packet), these, &mut route, now, fx);
-                continue;
-            }
-            let mut publication = entry.publication(packet);
             match entry.purpose {
-                Purpose::Match => {
-                    self.on_packed_publish(from, &mut publication, &mut route, now, fx);
+                Purpose::Match(publish) => {
+                    if asked.is_some_and(|asked| Some(asked.part.publish) != publish) {
+                        self.confirm_asked(asked.take(), fx);
+                    }
+                    asked = asked.or_else(|| Asked::of(from, publish?, fx));
+                    let (these, others) = parts.split_at(parts.len().min(entry.run as usize));
+                    parts = others;
+                    let what = (entry, packet);
+                    let dealt_with = if entry.run > 0 {
+                        self.on_packed_run((from, asked), what, these, &mut route, now, fx)
+                    } else {
+                        let mut publication = entry.publication(packet);
+                        let from = (from, asked);
+                        self.on_packed_publish(from, &mut publication, &mut route, now, fx)
+                    };
+                    if let Some(asked) = &mut asked {
+                        asked.part.count += dealt_with;
+                    }
                 }
                 Purpose::Offer {
                     session,
@@ -308,22 +347,32 @@ impl Shard {
                         sequence,
                         stored: None,
                     };
+                    let mut publication = entry.publication(packet);
                     self.take_offer(session, tag, &mut publication, options, now, fx);
                 }
             }
         }
+        self.confirm_asked(asked, fx);
     }
 
-    /// A run: to sessions that need nothing but copies as a run, to others message by message.
+    fn confirm_asked(&mut self, asked: Option<Asked>, fx: &mut Effects) {
+        if let Some(Asked { part, records }) = asked.filter(|asked| asked.part.count > 0) {
+            self.confirm_part(part, records, fx);
+        }
+    }
+
+    /// A run: to sessions that need nothing but copies as a run, to others message by message. Returns how many need not wait;
+    /// those that have to are answered on their own.
     fn on_packed_run(
         &mut self,
-        from: usize,
+        (from, asked): (usize, Option<Asked>),
         (entry, bytes): (&Entry, &[u8]),
-        parts: &[Part],
+        parts: &[Size],
         last: &mut Option<Arc<Route>>,
         now: Time,
         fx: &mut Effects,
-    ) {
+    ) -> u32 {
+        let mut dealt_with = entry.run;
         let mut run = entry.run(bytes);
         let must_hold = self.joins.must_hold(run.topic.as_bytes(), from);
         let mut repeats = core::mem::take(&mut self.scratch.repeats);
@@ -333,12 +382,14 @@ impl Shard {
             end += part.packet_len as usize;
             Repeat::of_packed(start, end, part.payload_len as usize)
         }));
-        let route = if must_hold || self.durable.is_some() {
+        let route = if must_hold {
             None
         } else {
             Some(self.route_of_packed(run.topic, last))
         };
-        let group = route.as_ref().and_then(|route| route.only_group());
+        // With a store a group gets its messages one by one.
+        let group = route.as_ref().filter(|_| self.durable.is_none());
+        let group = group.and_then(|route| route.only_group());
         if let Some(route) = route.filter(|route| route.targets.is_empty() || group.is_some()) {
             self.counters.peer_runs += 1;
             run.is_for_one = route.plain.len() == 1;
@@ -348,17 +399,21 @@ impl Shard {
             }
             *last = Some(route);
         } else {
+            dealt_with = 0;
             for repeat in &repeats {
                 let single = Entry {
                     payload_len: length(repeat.payload_len),
                     ..*entry
                 };
                 let packet = bytes.get(repeat.start..repeat.end).unwrap_or_default();
-                self.on_packed_publish(from, &mut single.publication(packet), last, now, fx);
+                let mut publication = single.publication(packet);
+                dealt_with +=
+                    self.on_packed_publish((from, asked), &mut publication, last, now, fx);
             }
         }
         repeats.clear();
         self.scratch.repeats = repeats;
+        dealt_with
     }
 
     /// `last`: the route of the message before; many publishers repeat themselves.
@@ -369,24 +424,57 @@ impl Shard {
         }
     }
 
-    /// `last`: see [`Shard::route_of_packed`].
+    /// `last`: see [`Shard::route_of_packed`]. Returns 0 if it has to wait, else 1.
     fn on_packed_publish(
         &mut self,
-        from: usize,
+        (from, asked): (usize, Option<Asked>),
         publication: &mut Publication<'_>,
         last: &mut Option<Arc<Route>>,
         now: Time,
         fx: &mut Effects,
-    ) {
+    ) -> u32 {
         let topic = publication.parts.topic;
         if self.joins.must_hold(topic.as_bytes(), from) {
             let message = publication.message().clone();
-            self.joins.hold(message, from, None);
-            return;
+            self.joins.hold(message, from, asked.map(Asked::on_its_own));
+            return 0;
         }
         let route = self.route_of_packed(topic, last);
+        publication.is_for_one = route.plain.len() + route.targets.len() == 1;
         self.fan_out(&route, publication, now, fx);
         *last = Some(route);
+        1
+    }
+}
+
+/// What a pack's shard has asked for with the messages that are being dealt with.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    part: Part,
+    /// How far the batch was before.
+    records: usize,
+}
+
+impl Asked {
+    fn of(from: usize, publish: NonZeroU64, fx: &Effects) -> Option<Self> {
+        let part = Part {
+            shard: u8::try_from(from).ok()?,
+            publish,
+            count: 0,
+        };
+        Some(Self {
+            part,
+            records: fx.store.progress(),
+        })
+    }
+
+    const fn on_its_own(self) -> Ask {
+        Ask {
+            publish: self.part.publish,
+            origin: self.part.shard,
+            answer: true,
+            doubtful: false,
+        }
     }
 }
 

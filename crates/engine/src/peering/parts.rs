@@ -127,6 +127,7 @@ impl Publication<'_> {
 
 impl Shard {
     /// Gives a message without RETAIN to this shard and others. In this shard it may have to wait for relayed ones.
+    #[inline(never)]
     pub(crate) fn route_in_parts(
         &mut self,
         route: &Route,
@@ -142,7 +143,8 @@ impl Shard {
         let asked = route.mask & route.durable & !own;
         let mut ask = None;
         if self.durable.is_some() {
-            ask = self.ask_for_parts(publication, asked);
+            ask = self.ask_with_last(publication, if held { 0 } else { asked }, fx);
+            ask = ask.or_else(|| self.ask_for_parts(publication, asked));
         }
         if held {
             let message = publication.message().clone();
@@ -153,10 +155,16 @@ impl Shard {
             });
             self.joins.hold(message, me, here);
         } else {
+            publication.is_for_one = others == 0 && route.plain.len() + route.targets.len() == 1;
             self.fan_out(route, publication, now, fx);
             self.record_taken(publication, fx);
         }
         let (answering, silent) = (others & asked, others & !asked);
+        if !ask.is_some_and(|ask| ask.doubtful) {
+            self.publish_to_each(answering, ask, publication, fx);
+            self.publish_to_each(silent, None, publication, fx);
+            return Routed::waiting_for(ask, if asked == 0 { 0 } else { asked | others });
+        }
         self.send_to_each(answering, fx, || Peer::Publish {
             message: publication.message().clone(),
             ask,
@@ -171,6 +179,53 @@ impl Shard {
             ask: told,
         });
         Routed::waiting_for(ask, if asked == 0 { 0 } else { asked | others })
+    }
+
+    /// Asks for a message together with the client's last one, if both are on their way to the same shard in one piece.
+    fn ask_with_last(
+        &mut self,
+        publication: &Publication<'_>,
+        shards: u64,
+        fx: &Effects,
+    ) -> Option<Ask> {
+        let asker = publication.asker?;
+        if publication.parts.qos != QoS::AtLeastOnce || !shards.is_power_of_two() {
+            return None;
+        }
+        let publish = fx.last_asked(shards.trailing_zeros() as usize, publication)?;
+        let parts = self.awaited_parts.get_mut(&publish)?;
+        if parts.who != asker.who {
+            return None;
+        }
+        parts.missing += 1;
+        parts.answers += 1;
+        Some(self.ask_about(publish, false))
+    }
+
+    /// Begins to wait for these shards' parts of a run of QoS 1 messages.
+    pub(crate) fn ask_for_run(&mut self, conn: Key, count: usize, shards: u64) -> Option<Ask> {
+        if shards == 0 {
+            return None;
+        }
+        let publish = self.next_publish()?;
+        let count = u32::try_from(count).ok()?;
+        let parts = AwaitedParts {
+            who: Who::Client(conn),
+            missing: count * shards.count_ones(),
+            answers: count,
+        };
+        self.awaited_parts.insert(publish, parts);
+        Some(self.ask_about(publish, false))
+    }
+
+    fn ask_about(&self, publish: NonZeroU64, doubtful: bool) -> Ask {
+        Ask {
+            publish,
+            // At most 64 shards.
+            origin: u8::try_from(self.config.index).unwrap_or(u8::MAX),
+            answer: true,
+            doubtful,
+        }
     }
 
     /// Begins to wait for these shards' parts; `None` if there is nothing to ask for.
@@ -192,16 +247,11 @@ impl Shard {
             let parts = AwaitedParts {
                 who: asker.who,
                 missing: shards.count_ones(),
+                answers: 1,
             };
             self.awaited_parts.insert(publish, parts);
         }
-        let ask = Ask {
-            publish,
-            // At most 64 shards.
-            origin: u8::try_from(self.config.index).unwrap_or(u8::MAX),
-            answer: true,
-            doubtful: asker.doubtful,
-        };
+        let ask = self.ask_about(publish, asker.doubtful);
         self.begin_taking(publication, Some(ask));
         Some(ask)
     }

@@ -104,7 +104,7 @@ pub(crate) enum Peer {
         asked: u64,
     },
     /// To the publishing shard: this shard's part of the publish is stored.
-    Stored { publish: NonZeroU64 },
+    Stored { publish: NonZeroU64, count: u32 },
     /// From the publishing shard: the publish does not come again.
     Settled { publish: u64 },
     /// The sender is restored, and has said everything that it has to say about that. These publishes may come again.

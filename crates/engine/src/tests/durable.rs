@@ -5,6 +5,7 @@ mod groups;
 mod parts;
 mod random;
 mod restoring;
+mod runs;
 mod waiting;
 mod wills;
 

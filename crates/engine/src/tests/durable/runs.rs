@@ -1,0 +1,290 @@
+//! Runs of packets where there is a store: what is recorded and what waits is what it would be one by one.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use martlet_codec::{Ack, Packet, PacketId, Properties, Publish, QoS, TopicName, Version};
+
+use super::super::world::{Client, World, id_on, topic_on};
+use super::{durable, durable_and_held};
+use crate::{Record, Records, StorePressure};
+
+const COUNT: u16 = 20;
+
+/// PUBLISH packets of QoS 1, whose payloads are their identifiers.
+fn run_of(version: Version, topic: &str, ids: impl IntoIterator<Item = u16>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for id in ids {
+        let payload = std::format!("{id}");
+        let packet = Packet::Publish(Publish {
+            dup: false,
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            topic: Some(TopicName::new(topic).unwrap()),
+            packet_id: PacketId::new(id),
+            properties: Properties::EMPTY,
+            payload: payload.as_bytes(),
+        });
+        packet.encode(version, &mut bytes).unwrap();
+    }
+    bytes
+}
+
+fn pubacks(version: Version, ids: impl IntoIterator<Item = u16>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for id in ids {
+        let ack = Packet::PubAck(Ack::success(PacketId::new(id).unwrap()));
+        ack.encode(version, &mut bytes).unwrap();
+    }
+    bytes
+}
+
+fn puback_lines() -> Vec<String> {
+    (1..=COUNT)
+        .map(|id| std::format!("PUBACK #{id} 00"))
+        .collect()
+}
+
+fn payloads(ids: impl IntoIterator<Item = u16>) -> Vec<String> {
+    ids.into_iter().map(|id| std::format!("{id}")).collect()
+}
+
+/// How many records there are of bodies, of messages for queues, and of messages that were acknowledged.
+fn counts(world: &World) -> (usize, usize, usize) {
+    let mut counts = (0, 0, 0);
+    for (_, _, batch) in &world.store.log {
+        for record in Records::new(batch).map(Result::unwrap) {
+            counts.0 += usize::from(matches!(record, Record::Body { .. }));
+            counts.1 += usize::from(matches!(record, Record::Queued { .. }));
+            counts.2 += usize::from(matches!(record, Record::Finished { .. }));
+        }
+    }
+    counts
+}
+
+/// Subscribers whose sessions last, one of them away, one whose session ends, and a publisher that has published once.
+fn one_shard(version: Version) -> (World, [Client; 3], Client) {
+    let mut world = durable_and_held();
+    let client = |world: &mut World, id: &str, clean: bool| {
+        let client = world.connect(Version::V311, id, clean);
+        world.subscribe(client, "t", QoS::AtLeastOnce);
+        client
+    };
+    let here = client(&mut world, "here", false);
+    let away = client(&mut world, "away", false);
+    let clean = client(&mut world, "clean", true);
+    world.drop_connection(away);
+    let publisher = world.connect(version, "pub", true);
+    world.send_bytes(publisher, &run_of(version, "t", [99]));
+    world.sync();
+    for client in [here, clean, publisher] {
+        world.received(client);
+    }
+    (world, [here, away, clean], publisher)
+}
+
+/// The bodies are written once, however many receivers there are, and nothing is acknowledged before they are stable.
+#[test]
+fn a_run_is_acknowledged_when_all_of_it_is_stable() {
+    for version in [Version::V311, Version::V5] {
+        let (mut world, [here, _, clean], publisher) = one_shard(version);
+        let before = (*world.shards[0].counters(), counts(&world));
+        world.send_bytes(publisher, &run_of(version, "t", 1..=COUNT));
+        let counters = *world.shards[0].counters();
+        assert_eq!(counters.publish_runs - before.0.publish_runs, 1);
+        let (bodies, queued, _) = counts(&world);
+        assert_eq!(bodies - before.1.0, usize::from(COUNT));
+        assert_eq!(queued - before.1.1, 2 * usize::from(COUNT));
+        assert_eq!(world.payloads(here), payloads(1..=COUNT));
+        assert_eq!(world.payloads(clean), payloads(1..=COUNT));
+        assert!(world.received(publisher).is_empty(), "nothing is stable");
+        world.sync();
+        assert_eq!(world.received(publisher), puback_lines());
+        // Both have what they have not acknowledged.
+        let mut next = world.crash_now();
+        for id in ["here", "away"] {
+            let client = next.connect(Version::V311, id, false);
+            let expected = payloads([99].into_iter().chain(1..=COUNT));
+            assert_eq!(next.payloads(client), expected, "{id}");
+        }
+    }
+}
+
+#[test]
+fn a_run_of_pubacks_is_recorded_one_by_one() {
+    let (mut world, [here, ..], publisher) = one_shard(Version::V5);
+    world.send_bytes(publisher, &run_of(Version::V5, "t", 1..=COUNT));
+    world.sync();
+    let before = (*world.shards[0].counters(), counts(&world));
+    // 1 was of the first message; 3 stays.
+    world.send_bytes(
+        here,
+        &pubacks(Version::V311, (1..=COUNT + 1).filter(|id| *id != 3)),
+    );
+    let counters = *world.shards[0].counters();
+    assert_eq!(
+        counters.acknowledgement_runs - before.0.acknowledgement_runs,
+        1
+    );
+    assert_eq!(counts(&world).2 - before.1.2, usize::from(COUNT));
+    // Once more, and of what was never sent: nothing.
+    world.send_bytes(here, &pubacks(Version::V311, [1, 2, 500]));
+    assert_eq!(counts(&world).2 - before.1.2, usize::from(COUNT));
+    let mut next = world.crash_now();
+    let client = next.connect(Version::V311, "here", false);
+    assert_eq!(next.payloads(client), ["2"]);
+}
+
+/// What the window has no room for is recorded as waiting, and moves on behind a run of acknowledgements.
+#[test]
+fn what_a_window_has_no_room_for_waits_in_the_store() {
+    let (mut world, [here, ..], publisher) = one_shard(Version::V5);
+    let window = world.rules().0.in_flight_to_client_max;
+    for first in (0..window).step_by(usize::from(COUNT)) {
+        let ids = first + 1..=first + COUNT;
+        world.send_bytes(publisher, &run_of(Version::V5, "t", ids));
+        world.sync();
+    }
+    let sent = world.payloads(here);
+    assert!(sent.len() < usize::from(window));
+    let mut next = world.crash_now();
+    let client = next.connect(Version::V311, "here", false);
+    let mut got = next.payloads(client);
+    next.send_bytes(client, &pubacks(Version::V311, 1..=window));
+    got.extend(next.payloads(client));
+    let all = window.next_multiple_of(COUNT);
+    assert_eq!(got, payloads([99].into_iter().chain(1..=all)));
+}
+
+#[test]
+fn a_store_that_does_not_keep_up_is_given_no_runs() {
+    let (mut world, [here, ..], publisher) = one_shard(Version::V5);
+    world.pressure(StorePressure::Busy);
+    world.send_bytes(publisher, &run_of(Version::V5, "t", 1..=COUNT));
+    assert!(world.payloads(here).is_empty());
+    world.pressure(StorePressure::Normal);
+    world.send_bytes(publisher, &[]);
+    assert_eq!(world.payloads(here), payloads(1..=COUNT));
+}
+
+/// A subscriber whose session lasts, on shard 1, and a publisher on shard 0, which has published to `t`.
+fn two_shards(filter: &str) -> (World, Client, Client) {
+    let mut world = durable(2);
+    let subscriber = world.connect(Version::V311, &id_on(1, 2, "sub"), false);
+    world.subscribe(subscriber, filter, QoS::AtLeastOnce);
+    let publisher = world.connect(Version::V311, &id_on(0, 2, "pub"), true);
+    world.send_bytes(publisher, &run_of(Version::V311, "t", [99]));
+    world.send_bytes(subscriber, &pubacks(Version::V311, [1]));
+    world.received(subscriber);
+    world.received(publisher);
+    world.store.held = true;
+    (world, subscriber, publisher)
+}
+
+/// Optimisation: what goes to another shard in one piece is asked for once, and answered once.
+#[test]
+fn a_run_for_another_shard_is_asked_for_together() {
+    let (mut world, subscriber, publisher) = two_shards("t");
+    let sent = |world: &World| world.shards[1].counters().peer_messages_sent;
+    let before = sent(&world);
+    world.send_bytes(publisher, &run_of(Version::V311, "t", 1..=COUNT));
+    assert_eq!(world.shards[0].awaited_parts.len(), 1);
+    assert_eq!(world.payloads(subscriber), payloads(1..=COUNT));
+    assert!(world.received(publisher).is_empty(), "nothing is stable");
+    world.sync();
+    assert_eq!(world.received(publisher), puback_lines());
+    assert_eq!(sent(&world) - before, 1);
+    assert!(world.shards[0].awaited_parts.is_empty());
+    let mut next = world.crash_now();
+    let client = next.connect(Version::V311, &id_on(1, 2, "sub"), false);
+    assert_eq!(next.payloads(client), payloads(1..=COUNT));
+}
+
+/// Optimisation: the same for messages to several topics, which are no run.
+#[test]
+fn what_goes_to_another_shard_in_one_pack_is_asked_for_together() {
+    let (mut world, subscriber, publisher) = two_shards("#");
+    let mut bytes = Vec::new();
+    for id in 1..=COUNT {
+        let topic = if id % 2 == 0 { "even" } else { "odd" };
+        bytes.extend(run_of(Version::V311, topic, [id]));
+    }
+    world.send_bytes(publisher, &bytes);
+    assert_eq!(world.shards[0].awaited_parts.len(), 1);
+    assert_eq!(world.payloads(subscriber), payloads(1..=COUNT));
+    assert!(world.received(publisher).is_empty(), "nothing is stable");
+    world.sync();
+    assert_eq!(world.received(publisher), puback_lines());
+    assert!(world.shards[0].awaited_parts.is_empty());
+}
+
+/// Two publishers, whose messages go into one pack by turns: each hears of its own.
+#[test]
+fn a_pack_of_several_publishers_is_answered_to_each() {
+    let (mut world, subscriber, publisher) = two_shards("t");
+    let other = world.connect(Version::V311, &id_on(0, 2, "other"), true);
+    world.received(other);
+    let now = world.now;
+    for turn in 0..3 {
+        let ids = [2 * turn + 1, 2 * turn + 2];
+        for (client, bytes) in [
+            (publisher, run_of(Version::V311, "t", ids)),
+            (other, run_of(Version::V311, "t", [100 + turn])),
+        ] {
+            let (shard, fx) = world.shard_and_effects(0);
+            assert_eq!(shard.on_bytes(client.conn, &bytes, now, fx), bytes.len());
+        }
+    }
+    assert_eq!(world.shards[0].awaited_parts.len(), 6);
+    world.run();
+    assert_eq!(world.payloads(subscriber).len(), 9);
+    world.sync();
+    assert_eq!(world.received(publisher).len(), 6);
+    assert_eq!(world.received(other).len(), 3);
+    assert!(world.shards[0].awaited_parts.is_empty());
+}
+
+/// Messages of a pack that have to wait for a retained one are answered when they are stored, those before them do not
+/// speak for them.
+#[test]
+fn held_messages_of_a_pack_are_answered_on_their_own() {
+    let topic = topic_on(0, 3);
+    let mut world = durable(3);
+    let subscriber = world.connect(Version::V311, &id_on(2, 3, "sub"), false);
+    world.subscribe(subscriber, "#", QoS::AtLeastOnce);
+    let other = world.connect(Version::V311, &id_on(1, 3, "other"), true);
+    let publisher = world.connect(Version::V311, &id_on(1, 3, "pub"), true);
+    world.received(subscriber);
+    world.received(publisher);
+    world.store.held = true;
+    // What the owner of the topic relays to the subscriber's shard is under way.
+    world.held.push((0, 2));
+    world.publish(other, &topic, QoS::AtLeastOnce, 50, true, "retained");
+    let mut bytes = run_of(Version::V311, "free", [1, 2]);
+    bytes.extend(run_of(Version::V311, &topic, [3, 4]));
+    bytes.extend(run_of(Version::V311, "free", [5]));
+    world.send_bytes(publisher, &bytes);
+    assert_eq!(world.payloads(subscriber), ["1", "2", "5"]);
+    world.sync();
+    // They are asked for together.
+    assert!(
+        world.received(publisher).is_empty(),
+        "3 and 4 are not there"
+    );
+    world.held.clear();
+    world.run();
+    assert_eq!(world.payloads(subscriber), ["retained", "3", "4"]);
+    assert!(
+        world.received(publisher).is_empty(),
+        "nothing of that is stable"
+    );
+    world.sync();
+    let expected: Vec<String> = (1..=5).map(|id| std::format!("PUBACK #{id} 00")).collect();
+    assert_eq!(world.received(publisher), expected);
+    assert!(
+        world
+            .shards
+            .iter()
+            .all(|shard| shard.awaited_parts.is_empty())
+    );
+}
