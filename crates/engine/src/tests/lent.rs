@@ -2,6 +2,7 @@
 
 use alloc::sync::Arc;
 use std::string::String;
+use std::vec;
 use std::vec::Vec;
 
 use martlet_codec::{Packet, PacketId, PropertiesBuf, Property, Publish, QoS, TopicName, Version};
@@ -80,6 +81,8 @@ fn memory_that_is_mostly_unused_is_not_held() {
     for (bytes, count, is_held) in [
         (roomy, 1, false),
         (packet.repeat(2), 2, false),
+        // Its payload is not what the memory ends with.
+        ([&packet[..], b"\xc0\x00"].concat(), 1, false),
         (packet, 1, true),
     ] {
         let mut memory = Arc::new(bytes);
@@ -89,7 +92,8 @@ fn memory_that_is_mostly_unused_is_not_held() {
         assert_eq!(used, memory.len());
         assert_eq!(Arc::get_mut(&mut memory).is_none(), is_held);
         w.run();
-        assert_eq!(w.payloads(s).len(), count);
+        let payload = "x".repeat(2_000);
+        assert_eq!(w.payloads(s), vec![payload; count]);
         assert!(Arc::get_mut(&mut memory).is_some());
     }
 }
