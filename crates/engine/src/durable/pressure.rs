@@ -81,6 +81,10 @@ impl Shard {
             (QoS::AtMostOnce, _) => return false,
             (QoS::AtLeastOnce | QoS::ExactlyOnce, _) => {}
         }
+        if !self.takes_topic(topic) {
+            // It will be refused. A topic with a route counts as one that was looked at.
+            return false;
+        }
         let route = self.lookup(topic.into());
         let here = route
             .subscribers()

@@ -320,12 +320,16 @@ impl Shard {
 
     /// Whether a topic name or filter is within the operator's limits; counts those that are not.
     pub(crate) fn topic_is_within_limits(&mut self, topic: &str) -> bool {
-        let limits = &self.config.limits;
-        let within = topic.len() <= limits.topic_bytes_max
-            && (topic.len() < limits.topic_levels_max
-                || topic.bytes().filter(|byte| *byte == b'/').count() < limits.topic_levels_max);
+        let within = self.takes_topic(topic);
         self.counters.topics_refused += u64::from(!within);
         within
+    }
+
+    pub(crate) fn takes_topic(&self, topic: &str) -> bool {
+        let limits = &self.config.limits;
+        topic.len() <= limits.topic_bytes_max
+            && (topic.len() < limits.topic_levels_max
+                || topic.bytes().filter(|byte| *byte == b'/').count() < limits.topic_levels_max)
     }
 
     /// Over the memory budget: parks the publisher unless it is exempt this once.

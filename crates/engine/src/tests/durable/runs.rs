@@ -288,3 +288,18 @@ fn held_messages_of_a_pack_are_answered_on_their_own() {
             .all(|shard| shard.awaited_parts.is_empty())
     );
 }
+
+/// A topic with a known route is not looked at again: one that breaks the limits must not get a route while the store is busy.
+#[test]
+fn a_topic_that_breaks_the_limits_is_refused_whatever_the_store_does() {
+    let mut world = durable(1);
+    let topic = "/".repeat(world.rules().0.topic_levels_max);
+    for pressure in [StorePressure::Busy, StorePressure::Normal] {
+        world.pressure(pressure);
+        let publisher = world.connect(Version::V311, "pub", true);
+        world.received(publisher);
+        world.send_bytes(publisher, &run_of(Version::V311, &topic, [1, 2]));
+        assert!(world.received(publisher).is_empty(), "{pressure:?}");
+    }
+    assert_eq!(world.shards[0].counters().topics_refused, 2);
+}
