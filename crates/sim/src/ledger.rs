@@ -225,6 +225,8 @@ pub(crate) struct Ledger {
     pub(crate) interest_is_empty: bool,
     /// Everything that the broker did up to this fact is stable.
     pub(crate) stable: Tick,
+    /// When the broker has closed a connection. Its client may read a CONNACK from it later.
+    pub(crate) closed_at: BTreeMap<LinkId, Time>,
     /// How often the process has ended without being asked.
     pub(crate) crashes: Vec<CrashFact>,
     /// In which rounds shards were stopped on purpose.
@@ -252,6 +254,7 @@ impl Ledger {
             retained: None,
             interest_is_empty: false,
             stable: 0,
+            closed_at: BTreeMap::new(),
             crashes: Vec::new(),
             stops: Vec::new(),
             found: None,

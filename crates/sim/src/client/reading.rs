@@ -136,7 +136,12 @@ impl Client {
             session.outlives_s = Some(outlives_s);
             // It may have been written by a process that is gone.
             // Then its end was written down before we know of it.
-            session.offline_since = (!this_process).then(martlet_engine::Time::default);
+            session.offline_since = if this_process {
+                let closed_at = self.link.and_then(|link| ledger.closed_at.get(&link));
+                closed_at.copied()
+            } else {
+                Some(martlet_engine::Time::default())
+            };
         }
         self.resend(ledger);
         Ok(())

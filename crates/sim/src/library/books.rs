@@ -25,6 +25,8 @@ pub(super) struct Fact {
 pub(super) struct Reader {
     pub(super) filter: String,
     pub(super) qos: QoS,
+    /// SUBSCRIBE packets that had been written when it began: the answers to those say nothing about it.
+    pub(super) subscribes_before: u64,
     /// Since this tick the broker has the subscription, as far as the program knows; none: it is not sure.
     pub(super) stands_since: Option<u64>,
     /// It is still read.

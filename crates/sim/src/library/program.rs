@@ -6,7 +6,7 @@ use std::time::Duration;
 use martlet_client::machine::{
     AckId, Config, Event, Machine, OpId, Outcome, StoreOp, StreamId, StreamOptions, Time,
 };
-use martlet_client::{Error, Filter, Message, OnFull, Outbox, Overflow, Session, State};
+use martlet_client::{Error, Filter, Message, OnFull, Outbox, Overflow, Session};
 use martlet_codec::{QoS, Version};
 
 use super::books::{Fact, Facts, Reader, number_of};
@@ -218,6 +218,7 @@ impl Program {
         let reader = Reader {
             filter: filter.to_owned(),
             qos: self.sub_qos,
+            subscribes_before: self.watch.subscribes,
             stands_since: None,
             is_read: true,
             keeps_all,
@@ -334,21 +335,18 @@ impl Program {
         let connections = self.machine.stats().connections;
         let inbox = std::mem::take(&mut self.inbox);
         let used = self.machine.on_bytes(now, &inbox);
-        let state = self.machine.state(now);
-        let is_new = matches!(
-            state,
-            State::Connected {
-                session_present: false,
-                ..
-            }
-        );
-        if self.machine.stats().connections > connections && (is_new || self.watch.is_in_doubt()) {
+        let in_doubt = self.watch.is_in_doubt();
+        let seen = self
+            .watch
+            .on_received(inbox.get(..used).unwrap_or_default());
+        let is_new = seen.is_new;
+        if self.machine.stats().connections > connections && (is_new || in_doubt) {
             for waiting in self.ops.values() {
                 if let Waiting::Publish(number) = waiting
                     && let Some(fact) = facts.get_mut(number)
                 {
                     // Nobody can tell whether the broker has had it already.
-                    fact.again |= self.watch.is_in_doubt() && !is_new;
+                    fact.again |= in_doubt && !is_new;
                 }
             }
             for (number, _) in self.stored.values() {
@@ -364,11 +362,11 @@ impl Program {
                 self.watch.owe(&reader.filter);
             }
         }
-        let granted = self
-            .watch
-            .on_received(inbox.get(..used).unwrap_or_default());
         for (_, reader, _) in &mut self.streams {
-            if granted.contains(&reader.filter) {
+            let is_its = |(number, filter): &(u64, String)| {
+                *number > reader.subscribes_before && *filter == reader.filter
+            };
+            if seen.granted.iter().any(is_its) {
                 reader.stands_since = reader.stands_since.or(tick);
             }
         }

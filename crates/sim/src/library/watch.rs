@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use martlet_codec::{Decoded, Packet, PacketId, Rules, Sender, Version, decode};
+use martlet_codec::{Decoded, Packet, PacketId, ReasonCode, Rules, Sender, Version, decode};
 
 use super::books::{Facts, number_of};
 
@@ -14,7 +14,10 @@ pub(super) struct Watch {
     tells: Option<usize>,
     /// Filters that have to be subscribed to again before anything is published.
     owed_filters: BTreeSet<String>,
-    requests: BTreeMap<PacketId, Vec<String>>,
+    /// SUBSCRIBE packets that have no answer yet: the how manieth each was, and its filters.
+    requests: BTreeMap<PacketId, (u64, Vec<String>)>,
+    /// SUBSCRIBE packets so far.
+    pub(super) subscribes: u64,
     /// Filters that were subscribed to again.
     pub(super) resubscribed: u64,
     /// A CONNECT is under way.
@@ -28,6 +31,15 @@ pub(super) struct Watch {
     pub(super) fault: Option<(&'static str, String)>,
 }
 
+/// What a program has got.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// A CONNACK of a session that has just begun. The connection may have ended right behind it.
+    pub(super) is_new: bool,
+    /// Filters that the broker has subscribed to, each with the number of its SUBSCRIBE.
+    pub(super) granted: Vec<(u64, String)>,
+}
+
 impl Watch {
     pub(super) const fn new(version: Version) -> Self {
         Self {
@@ -35,6 +47,7 @@ impl Watch {
             tells: None,
             owed_filters: BTreeSet::new(),
             requests: BTreeMap::new(),
+            subscribes: 0,
             resubscribed: 0,
             asked: false,
             in_doubt: false,
@@ -91,11 +104,13 @@ impl Watch {
                     for filter in &filters {
                         self.resubscribed += u64::from(self.owed_filters.remove(filter));
                     }
-                    self.requests.insert(subscribe.packet_id, filters);
+                    self.subscribes += 1;
+                    let request = (self.subscribes, filters);
+                    self.requests.insert(subscribe.packet_id, request);
                 }
                 Packet::Unsubscribe(unsubscribe) => {
                     // The answer to an earlier SUBSCRIBE says nothing about a later stream.
-                    for filters in self.requests.values_mut() {
+                    for (_, filters) in self.requests.values_mut() {
                         let ended = |filter: &String| {
                             unsubscribe.filters.iter().any(|one| one.as_str() == filter)
                         };
@@ -118,21 +133,24 @@ impl Watch {
         }
     }
 
-    /// Which filters the broker has subscribed to, by what has come.
-    pub(super) fn on_received(&mut self, mut bytes: &[u8]) -> Vec<String> {
+    /// What has come.
+    pub(super) fn on_received(&mut self, mut bytes: &[u8]) -> Seen {
         let rules = self.rules(Sender::Server);
-        let mut granted = Vec::new();
+        let mut seen = Seen::default();
         while let Ok(Decoded::Packet { packet, length }) = decode(bytes, rules) {
             self.say("from the broker", &packet);
-            if let Packet::ConnAck(_) = packet {
+            if let Packet::ConnAck(connack) = packet {
+                seen.is_new |= connack.reason == ReasonCode::Success && !connack.session_present;
                 (self.asked, self.in_doubt) = (false, false);
             }
             if let Packet::SubAck(suback) = packet {
-                granted.extend(self.requests.remove(&suback.packet_id).unwrap_or_default());
+                let (number, filters) = self.requests.remove(&suback.packet_id).unwrap_or_default();
+                let granted = filters.into_iter().map(|filter| (number, filter));
+                seen.granted.extend(granted);
             }
             bytes = bytes.get(length..).unwrap_or_default();
         }
-        granted
+        seen
     }
 
     #[expect(clippy::print_stderr, reason = "asked for by --trace")]

@@ -90,6 +90,7 @@ impl World {
             return;
         };
         link.place = Place::Closed;
+        self.ledger.closed_at.insert(id, self.ledger.now);
         let count = closed.farewell.writable_len().min(link.room());
         let all = closed.farewell.writable_len();
         let farewell = take(&mut closed.farewell, all);
