@@ -168,6 +168,17 @@ impl Shard {
         }
     }
 
+    /// How many more acknowledgements may be held. Without a store those of runs never are.
+    pub(crate) fn room_for_answers(&self, conn: Key) -> usize {
+        match (&self.durable, self.connections.get(conn)) {
+            (Some(_), Some(connection)) => {
+                let held = connection.held_answers.len();
+                self.config.limits.held_answers_max.saturating_sub(held)
+            }
+            (Some(_) | None, _) => usize::MAX,
+        }
+    }
+
     /// Another shard (or this one, later than the publish itself) has stored so many parts of a publish.
     pub(crate) fn on_stored(
         &mut self,

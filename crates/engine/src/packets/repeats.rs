@@ -207,6 +207,8 @@ impl Shard {
         let mut run_qos = QoS::AtMostOnce;
         let budget_bytes = self.config.limits.memory_budget_bytes;
         let room_bytes = budget_bytes.saturating_sub(self.memory_bytes);
+        // The one whose answer fills what may be held is the last one, as ever.
+        let most = self.room_for_answers(client.conn).clamp(1, REPEATS_MAX);
         let Some(state) = self.sessions.get_mut(client.session) else {
             return run_qos;
         };
@@ -216,7 +218,7 @@ impl Shard {
             None => QoS::ExactlyOnce,
         };
         let mut start = 0;
-        while list.len() < REPEATS_MAX
+        while list.len() < most
             && let Some(rest) = bytes.get(start..)
             && let Some(repeat) = Publish::decode_repeated(rest, rules, route.topic())
         {

@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 use martlet_codec::{Ack, Packet, PacketId, Properties, Publish, QoS, TopicName, Version};
 
 use super::super::world::{Client, World, id_on, topic_on};
-use super::{durable, durable_and_held};
-use crate::{Record, Records, StorePressure};
+use super::{ZERO, durable, durable_and_held};
+use crate::{Limits, Policy, Record, Records, StorePressure};
 
 const COUNT: u16 = 20;
 
@@ -302,4 +302,29 @@ fn a_topic_that_breaks_the_limits_is_refused_whatever_the_store_does() {
         assert!(world.received(publisher).is_empty(), "{pressure:?}");
     }
     assert_eq!(world.shards[0].counters().topics_refused, 2);
+}
+
+/// A run ends where the acknowledgements that may wait end, as single messages do.
+#[test]
+fn no_more_answers_wait_than_may() {
+    let limits = Limits {
+        held_answers_max: 4,
+        ..Limits::default()
+    };
+    let mut world = World::with_store(1, &limits, &Policy::default(), Some(ZERO));
+    let subscriber = world.connect(Version::V311, "sub", false);
+    world.subscribe(subscriber, "t", QoS::AtLeastOnce);
+    world.drop_connection(subscriber);
+    let publisher = world.connect(Version::V311, "pub", true);
+    world.received(publisher);
+    world.store.held = true;
+    world.send_bytes(publisher, &run_of(Version::V311, "t", 1..=COUNT));
+    let connection = world.shards[0].connections.get(publisher.conn.0).unwrap();
+    assert_eq!(connection.held_answers.len(), limits.held_answers_max);
+    assert!(connection.parked.is_some());
+    let counters = world.shards[0].counters();
+    assert_eq!(
+        (counters.publishes_received, counters.publishers_held),
+        (4, 1)
+    );
 }
