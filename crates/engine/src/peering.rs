@@ -55,9 +55,13 @@ impl Shard {
             Peer::RetainedChunk {
                 session,
                 replay,
-                messages,
+                mut messages,
                 next,
+                tells_clearings,
             } => {
+                if tells_clearings {
+                    self.tell_clearings(session, replay, &mut messages, next.as_deref());
+                }
                 self.on_retained_chunk(session, replay, messages, next, now, fx);
             }
             peer @ (Peer::GroupJoin { .. }

@@ -1,9 +1,10 @@
 //! Storing retained messages, and giving them out chunk by chunk.
 //!
-//! Map: `retained` is the table, `replay` gives it out.
+//! Map: `retained` is the table, `replay` gives it out, `silence` tells what it does not have any more.
 
 pub(crate) mod replay;
 pub(crate) mod retained;
+pub(crate) mod silence;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -88,6 +89,7 @@ impl Shard {
             replay: to.replay,
             messages,
             next,
+            tells_clearings: self.counters.retained_refused == 0 && !self.retained.may_expire(),
         };
         self.send_to(to.shard, chunk, fx);
     }

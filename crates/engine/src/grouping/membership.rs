@@ -181,6 +181,7 @@ impl Shard {
         if qos == QoS::AtMostOnce && options.subscription_id == 0 {
             let plain = (session, qos, options.retain_as_published);
             self.give_to_plain(&[plain], publication, now, fx);
+            self.not_relayed(session, publication);
             return;
         }
         // QoS 0 is not acknowledged: nothing will come back for it.
@@ -192,6 +193,7 @@ impl Shard {
             group,
         };
         self.deliver(session, publication, terms, now, fx);
+        self.not_relayed(session, publication);
     }
 
     pub(crate) fn memberships_of(&self, session: Key) -> Vec<Membership> {

@@ -133,6 +133,8 @@ pub(crate) enum Peer {
         replay: u64,
         messages: Vec<Message>,
         next: Option<Box<str>>,
+        /// Whether a topic that had a retained message, and is not there, can only have been cleared.
+        tells_clearings: bool,
     },
     /// To a group's owner: a session subscribes.
     GroupJoin { filter: Arc<str>, join: GroupJoin },

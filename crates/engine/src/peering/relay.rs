@@ -23,6 +23,7 @@ use hashbrown::HashMap;
 
 use crate::message::Message;
 use crate::peering::parts::Ask;
+use crate::retaining::silence::{Silence, clearing, stays};
 
 /// The receiving side: what waits for its other half.
 #[derive(Debug)]
@@ -119,6 +120,30 @@ impl Joins {
             });
         }
         true
+    }
+
+    /// An owner's answer comes behind what it has relayed: if it says that a topic has no retained message, then
+    /// the value that waits here was cleared, and the clearing goes behind it.
+    pub(crate) fn on_silence(&mut self, silence: &Silence<'_>) {
+        for join in self.topics.values_mut() {
+            if let Some(last) = join.relays.back()
+                && stays(&last.message)
+                && silence.covers(last.message.topic())
+            {
+                let message = clearing(last.message.topic());
+                join.relays.push_back(Relay {
+                    place: Place::Late,
+                    message,
+                    ask: None,
+                });
+            }
+        }
+    }
+
+    /// Whether relays of a topic wait for their marks.
+    pub(crate) fn has_relays(&self, topic: &[u8]) -> bool {
+        let join = self.topics.get(&topic_hash(topic));
+        join.is_some_and(|join| !join.relays.is_empty())
     }
 
     /// A mark has arrived. Appends to `ready` what may be delivered now, in order.

@@ -26,6 +26,7 @@ use hashbrown::HashMap;
 
 use crate::collections::slab::Key;
 use crate::message::Message;
+use crate::retaining::silence::{Silence, stays};
 use crate::routing::subscriptions::SubscriptionOptions;
 
 /// One subscription's replay. Kept across a reconnect of the session.
@@ -47,8 +48,15 @@ pub(crate) struct Replay {
     chunks: VecDeque<Chunk>,
     /// Answers that prefetching may still wait for.
     prefetches_left: u32,
-    /// The last value delivered live since the replay began, by topic, as a fingerprint.
-    live: HashMap<Box<str>, u64, FixedState>,
+    /// The last value delivered live since the replay began, by topic.
+    live: HashMap<Box<str>, Live, FixedState>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Live {
+    fingerprint: u64,
+    /// Its owner has relayed it, and would have to be told to clear it.
+    stays: bool,
 }
 
 /// What one shard has answered to one request.
@@ -122,7 +130,8 @@ impl Replay {
     ) -> Option<Key> {
         if !self.live.is_empty() {
             messages.retain(|message| {
-                self.live.get(message.topic()) != Some(&message.fingerprint(self.live.hasher()))
+                let known = self.live.get(message.topic());
+                known.map(|live| live.fingerprint) != Some(message.fingerprint(self.live.hasher()))
             });
         }
         self.awaiting = false;
@@ -147,6 +156,30 @@ impl Replay {
             return self.ticket.take();
         }
         None
+    }
+
+    /// What the answer that has just come for the next request would say by its silence.
+    pub(crate) fn silence<'a>(
+        &'a self,
+        messages: &'a [Message],
+        last: Option<&'a str>,
+        shard_count: usize,
+    ) -> Option<Silence<'a>> {
+        Some(Silence {
+            source: *self.sources.last()?,
+            shard_count,
+            filter: &self.filter,
+            after: self.after.as_deref(),
+            last,
+            messages,
+        })
+    }
+
+    /// The topics whose last value came live, and is gone by this answer.
+    pub(crate) fn gone<'a>(&'a self, silence: &Silence<'_>) -> impl Iterator<Item = &'a str> {
+        let stay = self.live.iter().filter(|(_, live)| live.stays);
+        let topics = stay.map(|(topic, _)| &**topic);
+        topics.filter(|topic| silence.covers(topic))
     }
 
     /// The next message to send, without taking it, and what has to leave the session's queue before. `None` also
@@ -180,12 +213,22 @@ impl Replay {
     pub(crate) fn supersede(&mut self, newer: &Message) {
         let topic = newer.topic();
         self.leave_out(topic);
-        let fingerprint = newer.fingerprint(self.live.hasher());
+        let live = Live {
+            fingerprint: newer.fingerprint(self.live.hasher()),
+            stays: stays(newer),
+        };
         if let Some(known) = self.live.get_mut(topic) {
-            *known = fingerprint;
+            *known = live;
         } else if self.live.len() < LIVE_TOPICS_MAX {
             // Beyond, it may come once more, as a retained one.
-            self.live.insert(topic.into(), fingerprint);
+            self.live.insert(topic.into(), live);
+        }
+    }
+
+    /// What was delivered last came by another way than through its owner, which may not even have it yet.
+    pub(crate) fn not_relayed(&mut self, topic: &str) {
+        if let Some(live) = self.live.get_mut(topic) {
+            live.stays = false;
         }
     }
 

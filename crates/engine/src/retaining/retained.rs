@@ -29,6 +29,8 @@ pub(crate) struct Retained {
     bytes: usize,
     /// How many of them expire some day.
     expiring: usize,
+    /// One that expires some day was among them.
+    had_expiry: bool,
     /// The last one that the sweep has looked at; it goes on behind it.
     swept: Option<Message>,
 }
@@ -39,6 +41,7 @@ impl Retained {
             messages: BTreeSet::new(),
             bytes: 0,
             expiring: 0,
+            had_expiry: false,
             swept: None,
         }
     }
@@ -54,6 +57,7 @@ impl Retained {
             messages: counted.map(ByTopic).collect(),
             bytes,
             expiring,
+            had_expiry: expiring > 0,
             swept: None,
         }
     }
@@ -67,6 +71,11 @@ impl Retained {
         self.messages.is_empty()
     }
 
+    /// Whether a message was here that may go without being cleared.
+    pub(crate) const fn may_expire(&self) -> bool {
+        self.had_expiry
+    }
+
     /// The memory that the messages take.
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
@@ -76,6 +85,7 @@ impl Retained {
     pub(crate) fn set(&mut self, message: Message) -> Option<Message> {
         self.bytes += message.size();
         self.expiring += usize::from(message.expires_at().is_some());
+        self.had_expiry |= message.expires_at().is_some();
         let ByTopic(replaced) = self.messages.replace(ByTopic(message))?;
         self.uncount(&replaced);
         Some(replaced)
@@ -267,7 +277,7 @@ impl PartialEq for ByTopic {
 impl Eq for ByTopic {}
 
 /// The order of topics: of their bytes, with `/` below all others (also below 0, which only `jump` uses).
-fn in_order(left: &[u8], right: &[u8]) -> Ordering {
+pub(crate) fn in_order(left: &[u8], right: &[u8]) -> Ordering {
     let rank = |byte: u8| if byte == b'/' { 0 } else { u16::from(byte) + 1 };
     match left.iter().zip(right).find(|(left, right)| left != right) {
         Some((left, right)) => rank(*left).cmp(&rank(*right)),

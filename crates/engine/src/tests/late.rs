@@ -2,11 +2,15 @@
 //!
 //! Shard 0 has the publisher, shard 1 owns the topic, shard 2 (or 0 again) has the subscriber; the mailbox from 0 to 1 is slow.
 
-use martlet_codec::{QoS, RetainHandling, SubscriptionOptions, Version};
+use martlet_codec::{
+    Packet, PropertiesBuf, Property, Publish, QoS, RetainHandling, SubscriptionOptions, TopicName,
+    Version,
+};
 use std::string::String;
 use std::vec::Vec;
 
 use super::world::{Client, World, id_on, topic_on};
+use crate::{Limits, Policy};
 
 struct Story {
     w: World,
@@ -212,5 +216,71 @@ fn an_older_value_that_was_on_its_way_does_not_keep_the_newer_one_away() {
         w.held.clear();
         w.run();
         assert_eq!(w.payloads(s), ["older", "newer"], "{mark_is_last}");
+    }
+}
+
+/// A value is on its way to somebody who leaves; the topic is cleared; somebody else subscribes. The world, and the one.
+fn cleared_behind(mut w: World, mark_is_last: bool) -> (World, Client) {
+    let topic = topic_on(1, 3);
+    let p = w.connect(Version::V311, &id_on(0, 3, "p"), true);
+    let q = w.connect(Version::V311, &id_on(1, 3, "q"), true);
+    let gone = w.connect(Version::V311, &id_on(2, 3, "gone"), true);
+    let s = w.connect(Version::V311, &id_on(2, 3, "s"), true);
+    w.subscribe(gone, &topic, QoS::AtMostOnce);
+    w.held = [(1, 2), (0, 2)].into();
+    w.publish(p, &topic, QoS::AtLeastOnce, 1, true, "older");
+    w.drop_connection(gone);
+    w.publish(q, &topic, QoS::AtLeastOnce, 1, true, "");
+    w.subscribe(s, &topic, QoS::AtMostOnce);
+    w.held = [if mark_is_last { (0, 2) } else { (1, 2) }].into();
+    w.run();
+    w.held.clear();
+    w.run();
+    (w, s)
+}
+
+#[test]
+fn a_value_that_was_cleared_on_its_way_is_not_the_last_that_is_seen() {
+    for mark_is_last in [false, true] {
+        let (mut w, s) = cleared_behind(World::new(3), mark_is_last);
+        assert_eq!(w.payloads(s), ["older", ""], "{mark_is_last}");
+    }
+}
+
+/// Where an owner had no room for a value, its silence says nothing.
+#[test]
+fn a_value_that_was_not_kept_is_not_called_cleared() {
+    for mark_is_last in [false, true] {
+        let limits = Limits {
+            retained_messages_max: 0,
+            ..Limits::default()
+        };
+        let w = World::with(3, &limits, &Policy::default());
+        let (mut w, s) = cleared_behind(w, mark_is_last);
+        assert_eq!(w.payloads(s), ["older"], "{mark_is_last}");
+    }
+}
+
+/// Nor where a value may have expired.
+#[test]
+fn a_value_that_may_have_expired_is_not_called_cleared() {
+    for mark_is_last in [false, true] {
+        let mut w = World::new(3);
+        let q = w.connect(Version::V5, &id_on(1, 3, "expiring"), true);
+        let mut expiry = PropertiesBuf::new();
+        expiry.push(Property::MessageExpiryInterval(60));
+        let topic = topic_on(1, 3);
+        let publish = Publish {
+            dup: false,
+            qos: QoS::AtMostOnce,
+            retain: true,
+            topic: TopicName::new(&topic).ok(),
+            packet_id: None,
+            properties: expiry.as_properties(),
+            payload: b"x",
+        };
+        w.send(q, &Packet::Publish(publish));
+        let (mut w, s) = cleared_behind(w, mark_is_last);
+        assert_eq!(w.payloads(s), ["older"], "{mark_is_last}");
     }
 }
