@@ -25,7 +25,6 @@ use tokio::net::TcpStream;
 use super::core::{Core, Mail, Permit};
 use super::limits::{
     CLOSED_MAX, LARGE_READ_BYTES, LINGER_BYTES, READ_BUDGET_BYTES, TAIL_IN_SCRATCH_BYTES,
-    TICK_BYTES,
 };
 use super::tail::{Tail, is_one_long_packet, read_behind_tail};
 use crate::layer::{ByteLayer, Plain};
@@ -275,7 +274,7 @@ impl Core {
         let room_len = room.len().min(READ_BUDGET_BYTES);
         let room = room.get_mut(..room_len).unwrap_or_default();
         let (count, emptied) = read_socket(&conn.stream, room)?;
-        self.tick_bytes += count;
+        self.arrived_bytes += count as u64;
         if count == 0 {
             return Ok(None);
         }
@@ -292,7 +291,7 @@ impl Core {
         self.counters.tails_grown += u64::from(memory != tail.capacity());
         self.counters.reads_in_place += 1;
         let (count, emptied) = read_behind_tail(&conn.stream, tail, room)?;
-        self.tick_bytes += count;
+        self.arrived_bytes += count as u64;
         if count == 0 {
             return Ok(None);
         }
@@ -343,7 +342,7 @@ impl Core {
 
     /// Lets the tick's effects leave, if they have become many.
     fn cut_tick(&mut self) {
-        if self.tick_bytes >= TICK_BYTES || self.fx.closed.len() >= CLOSED_MAX {
+        if self.is_tick_full() || self.fx.closed.len() >= CLOSED_MAX {
             self.counters.ticks_cut += 1;
             self.flush();
         }

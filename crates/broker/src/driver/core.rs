@@ -20,7 +20,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::conn::Conn;
 use super::counters::DriverCounters;
 use super::lanes::Lanes;
-use super::limits::{SCRATCH_BYTES, TICK_BYTES};
+use super::limits::SCRATCH_BYTES;
 use super::ready::Ready;
 use super::tail::Spare;
 use crate::auth::AuthLine;
@@ -124,8 +124,9 @@ pub(super) struct Core {
     pub(super) spare: Spare,
     /// Connections to be written again: writable after a short write, or with more than one tick's worth.
     pub(super) rewrite: Vec<ConnId>,
-    /// Connections that have something to be written, in the order in which they are.
-    pub(super) waiting: VecDeque<ConnId>,
+    /// Connections that have something to be written, in the order in which they are, each with the count of bytes that had
+    /// come before all of it.
+    pub(super) waiting: VecDeque<(ConnId, u64)>,
     /// The list being sorted by a flush; kept for its memory.
     pub(super) dirty: Vec<ConnId>,
     /// Closed connections that may still read their last packet.
@@ -136,8 +137,10 @@ pub(super) struct Core {
     pub(super) ready: Arc<Ready>,
     /// The list of them being worked through; kept for its memory.
     pub(super) turns: Vec<ConnId>,
-    /// Bytes that came from connections and other shards since nothing was waiting to be written.
-    pub(super) tick_bytes: usize,
+    /// Bytes that came from connections and other shards since the start.
+    pub(super) arrived_bytes: u64,
+    /// How many they were when the tick before had ended.
+    pub(super) tick_from: u64,
     /// The rings to other shards are full: publishers are not read.
     pub(super) reads_paused: bool,
     /// The tick's end is ahead: what is found now leaves with it.
@@ -196,7 +199,8 @@ impl Core {
             cuts: VecDeque::new(),
             ready: Arc::default(),
             turns: Vec::new(),
-            tick_bytes: 0,
+            arrived_bytes: 0,
+            tick_from: 0,
             reads_paused: false,
             flush_pending: false,
             tick_began: Time::default(),
@@ -280,12 +284,12 @@ impl Core {
             let Some((mut batch, bytes)) = self.lanes.receive(from) else {
                 return false;
             };
-            self.tick_bytes += bytes;
+            self.arrived_bytes += bytes as u64;
             self.shard
                 .on_peer_batch(from, &mut batch, now, &mut self.fx);
             self.lanes.give_back(from, batch);
             self.counters.batches_received += 1;
-            if self.tick_bytes >= TICK_BYTES {
+            if self.is_tick_full() {
                 self.counters.ticks_cut += 1;
                 break;
             }

@@ -24,7 +24,7 @@ impl Core {
     pub(super) fn flush(&mut self) {
         self.flush_pending = false;
         if self.has_nothing_to_send() && !self.waits_for_room() {
-            self.tick_bytes = 0;
+            self.tick_from = self.arrived_bytes;
             return;
         }
         self.counters.flushes += 1;
@@ -178,13 +178,18 @@ impl Core {
     /// To write five hundred sockets takes milliseconds. What publishers send meanwhile is read between the parts and leaves
     /// with what is waiting still: larger writes, and fewer. They send only when they have their answers, so these go first.
     /// With many publishers there is nothing to be gained: those answered first would only send less at a time.
-    /// Nothing waits once [`TICK_BYTES`] have been read since all was written, so that outboxes fill no further for it.
+    /// Nothing waits any longer once [`TICK_BYTES`] have come since it came up, so that outboxes fill no further for it. What came
+    /// up later stays: to write all of it then would make the next writes small, too.
     fn write_dirty(&mut self, now: Time) {
+        let since = self.tick_from;
+        self.tick_from = self.arrived_bytes;
         let waiting = self.waiting.len() + self.rewrite.len() + self.fx.dirty.len();
         let mut room = usize::MAX;
-        self.waiting.extend(self.rewrite.drain(..));
+        let again = self.rewrite.drain(..).map(|id| (id, since));
+        self.waiting.extend(again);
         if self.may_leave_at_once(waiting) {
-            self.waiting.extend(self.fx.dirty.drain(..));
+            let dirty = self.fx.dirty.drain(..).map(|id| (id, since));
+            self.waiting.extend(dirty);
         } else {
             let mut dirty = std::mem::take(&mut self.dirty);
             std::mem::swap(&mut dirty, &mut self.fx.dirty);
@@ -194,17 +199,18 @@ impl Core {
                     answered += 1;
                     self.write_if_ready(id, now);
                 } else {
-                    self.waiting.push_back(id);
+                    self.waiting.push_back((id, since));
                 }
             }
             self.dirty = dirty;
             room = WRITES_PER_TICK.max(answered);
         }
-        for _ in 0..room {
-            let Some(id) = self.waiting.pop_front() else {
-                self.tick_bytes = 0;
-                return;
-            };
+        while let Some((id, since)) = self.waiting.front().copied() {
+            if room == 0 && !self.is_full_since(since) {
+                break;
+            }
+            room = room.saturating_sub(1);
+            self.waiting.pop_front();
             self.write_if_ready(id, now);
         }
         self.counters.writes_waiting += self.waiting.len() as u64;
@@ -212,12 +218,23 @@ impl Core {
 
     /// Whether everything is written now, in the order in which it came up.
     fn may_leave_at_once(&self, waiting: usize) -> bool {
-        if waiting <= WRITES_PER_TICK || self.tick_bytes >= TICK_BYTES {
+        if waiting <= WRITES_PER_TICK {
             return true;
         }
         let dirty = self.fx.dirty.iter();
         let publishers = dirty.filter(|id| self.shard.has_published(**id)).count();
         waiting < RECEIVERS_PER_PUBLISHER * publishers
+    }
+
+    /// Whether the tick has brought in its share: what is to be written has to leave before more is read.
+    pub(super) fn is_tick_full(&self) -> bool {
+        let oldest = self.waiting.front();
+        self.is_full_since(oldest.map_or(self.tick_from, |(_, since)| *since))
+    }
+
+    /// Whether what has come up behind so many bytes has to leave now.
+    const fn is_full_since(&self, since: u64) -> bool {
+        self.arrived_bytes - since >= TICK_BYTES as u64
     }
 
     /// A blocked socket is written when it can take something, not once a tick to find out that it cannot.

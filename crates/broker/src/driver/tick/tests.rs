@@ -368,7 +368,7 @@ async fn with_many_publishers_everything_leaves_at_once() {
     .await;
 }
 
-/// Outboxes fill only so far while others are written: then all are.
+/// Outboxes fill only so far while others are written: then all of them are.
 #[tokio::test(flavor = "current_thread")]
 async fn nothing_waits_longer_than_a_tick_may_bring_in() {
     unconstrained(async {
@@ -389,6 +389,44 @@ async fn nothing_waits_longer_than_a_tick_may_bring_in() {
         assert_eq!(writes, 2 * WRITES_PER_TICK as u64);
         for subscriber in &mut subscribers {
             expect(subscriber, b"\x30\x04\x00\x01t1");
+        }
+    })
+    .await;
+}
+
+/// Optimisation: when what has waited longest has to leave, what came up later stays and collects more.
+#[tokio::test(flavor = "current_thread")]
+async fn what_came_up_later_does_not_leave_with_what_has_to() {
+    unconstrained(async {
+        let mut bench = Bench::new().await;
+        let (mut subscribers, mut publisher) = many_subscribers(&mut bench).await;
+        let index = subscribers.len();
+        let burst = b"\x30\x0d\x00\x01u0123456789".repeat(1_000);
+        publisher.write_all(b"\x30\x04\x00\x01t1").unwrap();
+        bench.tick_for(index).await;
+        let began = bench.core.arrived_bytes;
+        while bench.core.arrived_bytes - began < TICK_BYTES as u64 / 2 {
+            publisher.write_all(&burst).unwrap();
+            bench.take_turn(index).await;
+        }
+        bench.core.end_tick(false);
+        assert_eq!(bench.core.waiting.len(), WRITES_PER_TICK);
+
+        // Two thirds have got the first message; they come up again for the second one.
+        publisher.write_all(b"\x30\x04\x00\x01t2").unwrap();
+        let before = bench.core.counters;
+        while bench.core.counters.ticks_cut == before.ticks_cut {
+            publisher.write_all(&burst).unwrap();
+            bench.take_turn(index).await;
+        }
+        let writes = bench.core.counters.writes - before.writes;
+        assert_eq!(writes, WRITES_PER_TICK as u64);
+        assert_eq!(bench.core.waiting.len(), 2 * WRITES_PER_TICK);
+        while !bench.core.has_nothing_to_send() {
+            bench.tick();
+        }
+        for subscriber in &mut subscribers {
+            expect(subscriber, b"\x30\x04\x00\x01t1\x30\x04\x00\x01t2");
         }
     })
     .await;
