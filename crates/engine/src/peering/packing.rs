@@ -6,28 +6,26 @@
 //! pack like one of a client from the read buffer: who has to keep it makes a copy.
 //!
 //! A run of messages to one topic (`packets/repeats.rs`) is one entry, and is given to its receivers as a run over there.
+//!
+//! Map: here packs are filled; `unpacking` is the other side.
 
-use alloc::boxed::Box;
-use alloc::sync::Arc;
+mod unpacking;
+
 use alloc::vec::Vec;
 use core::num::NonZeroU64;
 
 use martlet_codec::QoS;
 
 use crate::collections::slab::Key;
-use crate::durable::Part;
 use crate::effects::Effects;
 use crate::message::{Form, MessageParts, Origin, Topic, topic_at};
 use crate::packets::repeats::{Repeat, Run};
 use crate::peering::parts::Ask;
 use crate::peering::peers::{Peer, PeerMessage};
 use crate::publication::Publication;
-use crate::routing::routes::Route;
 use crate::routing::subscriptions::SubscriptionOptions;
-use crate::sending::delivery::GroupTag;
 use crate::sending::express::Template;
 use crate::shard::Shard;
-use crate::time::Time;
 
 /// Messages in the order in which they were sent.
 #[derive(Debug, Default)]
@@ -288,194 +286,6 @@ impl Shard {
             }
         }
     }
-
-    /// A pack from shard `from`.
-    pub(crate) fn on_packed(
-        &mut self,
-        from: usize,
-        mut pack: Box<Pack>,
-        now: Time,
-        fx: &mut Effects,
-    ) {
-        self.unpack(from, &pack, now, fx);
-        if self.scratch.packs.len() < PACKS_KEPT {
-            pack.clear();
-            self.scratch.packs.push(pack);
-        }
-    }
-
-    fn unpack(&mut self, from: usize, pack: &Pack, now: Time, fx: &mut Effects) {
-        let mut route = None;
-        let mut asked: Option<Asked> = None;
-        let mut rest = pack.packets.as_slice();
-        let mut parts = pack.parts.as_slice();
-        for entry in &pack.entries {
-            let Some((packet, behind)) = rest.split_at_checked(entry.packet_len as usize) else {
-                debug_assert!(false, "every entry has its packet");
-                return;
-            };
-            rest = behind;
-            match entry.purpose {
-                Purpose::Match(publish) => {
-                    if asked.is_some_and(|asked| Some(asked.part.publish) != publish) {
-                        self.confirm_asked(asked.take(), fx);
-                    }
-                    asked = asked.or_else(|| Asked::of(from, publish?, fx));
-                    let (these, others) = parts.split_at(parts.len().min(entry.run as usize));
-                    parts = others;
-                    let what = (entry, packet);
-                    let dealt_with = if entry.run > 0 {
-                        self.on_packed_run((from, asked), what, these, &mut route, now, fx)
-                    } else {
-                        let mut publication = entry.publication(packet);
-                        let from = (from, asked);
-                        self.on_packed_publish(from, &mut publication, &mut route, now, fx)
-                    };
-                    if let Some(asked) = &mut asked {
-                        asked.part.count += dealt_with;
-                    }
-                }
-                Purpose::Offer {
-                    session,
-                    group,
-                    sequence,
-                    options,
-                } => {
-                    let tag = GroupTag {
-                        owner: from,
-                        group,
-                        sequence,
-                        stored: None,
-                    };
-                    let mut publication = entry.publication(packet);
-                    self.take_offer(session, tag, &mut publication, options, now, fx);
-                }
-            }
-        }
-        self.confirm_asked(asked, fx);
-    }
-
-    fn confirm_asked(&mut self, asked: Option<Asked>, fx: &mut Effects) {
-        if let Some(Asked { part, records }) = asked.filter(|asked| asked.part.count > 0) {
-            self.confirm_part(part, records, fx);
-        }
-    }
-
-    /// A run: to sessions that need nothing but copies as a run, to others message by message. Returns how many need not wait;
-    /// those that have to are answered on their own.
-    fn on_packed_run(
-        &mut self,
-        (from, asked): (usize, Option<Asked>),
-        (entry, bytes): (&Entry, &[u8]),
-        parts: &[Size],
-        last: &mut Option<Arc<Route>>,
-        now: Time,
-        fx: &mut Effects,
-    ) -> u32 {
-        let mut dealt_with = entry.run;
-        let mut run = entry.run(bytes);
-        let must_hold = self.joins.must_hold(run.topic.as_bytes(), from);
-        let mut repeats = core::mem::take(&mut self.scratch.repeats);
-        let mut end = 0;
-        repeats.extend(parts.iter().map(|part| {
-            let start = end;
-            end += part.packet_len as usize;
-            Repeat::of_packed(start, end, part.payload_len as usize)
-        }));
-        let route = if must_hold {
-            None
-        } else {
-            Some(self.route_of_packed(run.topic, last))
-        };
-        // With a store a group gets its messages one by one.
-        let group = route.as_ref().filter(|_| self.durable.is_none());
-        let group = group.and_then(|route| route.only_group());
-        if let Some(route) = route.filter(|route| route.targets.is_empty() || group.is_some()) {
-            self.counters.peer_runs += 1;
-            run.is_for_one = route.plain.len() == 1;
-            self.give_run(&route.plain, run, &mut repeats, now, fx);
-            if let Some(group) = group {
-                self.give_run_to_group(group, run, &mut repeats, now, fx);
-            }
-            *last = Some(route);
-        } else {
-            dealt_with = 0;
-            for repeat in &repeats {
-                let single = Entry {
-                    payload_len: length(repeat.payload_len),
-                    ..*entry
-                };
-                let packet = bytes.get(repeat.start..repeat.end).unwrap_or_default();
-                let mut publication = single.publication(packet);
-                dealt_with +=
-                    self.on_packed_publish((from, asked), &mut publication, last, now, fx);
-            }
-        }
-        repeats.clear();
-        self.scratch.repeats = repeats;
-        dealt_with
-    }
-
-    /// `last`: the route of the message before; many publishers repeat themselves.
-    fn route_of_packed(&mut self, topic: Topic<'_>, last: &mut Option<Arc<Route>>) -> Arc<Route> {
-        match last.take() {
-            Some(route) if self.is_route_to_bytes(&route, topic.as_bytes()) => route,
-            Some(_) | None => self.lookup(topic),
-        }
-    }
-
-    /// `last`: see [`Shard::route_of_packed`]. Returns 0 if it has to wait, else 1.
-    fn on_packed_publish(
-        &mut self,
-        (from, asked): (usize, Option<Asked>),
-        publication: &mut Publication<'_>,
-        last: &mut Option<Arc<Route>>,
-        now: Time,
-        fx: &mut Effects,
-    ) -> u32 {
-        let topic = publication.parts.topic;
-        if self.joins.must_hold(topic.as_bytes(), from) {
-            let message = publication.message().clone();
-            self.joins.hold(message, from, asked.map(Asked::on_its_own));
-            return 0;
-        }
-        let route = self.route_of_packed(topic, last);
-        publication.is_for_one = route.plain.len() + route.targets.len() == 1;
-        self.fan_out(&route, publication, now, fx);
-        *last = Some(route);
-        1
-    }
-}
-
-/// What a pack's shard has asked for with the messages that are being dealt with.
-#[derive(Debug, Clone, Copy)]
-struct Asked {
-    part: Part,
-    /// How far the batch was before.
-    records: usize,
-}
-
-impl Asked {
-    fn of(from: usize, publish: NonZeroU64, fx: &Effects) -> Option<Self> {
-        let part = Part {
-            shard: u8::try_from(from).ok()?,
-            publish,
-            count: 0,
-        };
-        Some(Self {
-            part,
-            records: fx.store.progress(),
-        })
-    }
-
-    const fn on_its_own(self) -> Ask {
-        Ask {
-            publish: self.part.publish,
-            origin: self.part.shard,
-            answer: true,
-            doubtful: false,
-        }
-    }
 }
 
 fn length(len: usize) -> u32 {
@@ -488,5 +298,3 @@ const PACK_BYTES_MAX: usize = 16 << 10;
 const PACK_BYTES_FIRST: usize = 1 << 10;
 /// See [`PACK_BYTES_FIRST`].
 const PACK_ENTRIES_FIRST: usize = 8;
-/// Packs that came from others, kept for what this shard has to send: some hundred kilobytes.
-const PACKS_KEPT: usize = 16;
