@@ -4,6 +4,7 @@
 //! shows noise. `cargo xtask icount` runs every [`SCENARIOS`] entry under callgrind twice, with different numbers of
 //! rounds; the difference leaves out start-up. The program is one shard with canned bytes: no sockets, no threads.
 
+mod crossing;
 mod pair;
 mod scenarios;
 #[cfg(test)]

@@ -55,16 +55,12 @@ impl Pair {
 
     /// A subscriber of the second shard. Returns a publisher of the first one.
     pub(crate) fn connect(&mut self, topic: &str, qos: QoS) -> martlet_engine::ConnId {
-        let id_on = |shard| {
-            let mut ids = (0..).map(|n: u32| format!("client-{n}"));
-            ids.find(|id| shard_of(id, 2) == shard).unwrap_or_default()
-        };
-        let conn = self.subscriber.connect(Version::V311, &id_on(1));
+        let conn = self.subscriber.connect(Version::V311, &id_on(1, "client"));
         self.subscriber.subscribe(conn, Version::V311, topic, qos);
         // The first shard is asked for retained messages, and answers.
         self.exchange();
         self.exchange();
-        self.publisher.connect(Version::V311, &id_on(0))
+        self.publisher.connect(Version::V311, &id_on(0, "client"))
     }
 
     /// Hands over what each has for the other.
@@ -76,4 +72,10 @@ impl Pair {
         self.publisher.receive(1, &mut batch);
         self.subscriber.give_back(0, batch);
     }
+}
+
+/// A client identifier whose home is this shard.
+pub(crate) fn id_on(shard: usize, name: &str) -> String {
+    let mut ids = (0..).map(|n: u32| format!("{name}-{n}"));
+    ids.find(|id| shard_of(id, 2) == shard).unwrap_or_default()
 }

@@ -5,7 +5,7 @@ use martlet_codec::{
 };
 use martlet_engine::ConnId;
 
-use crate::pair::Pair;
+use crate::crossing;
 use crate::world::{World, bytes, connect_bytes, publishes};
 
 /// One kind of work.
@@ -49,7 +49,17 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "publish_qos0_across_shards",
         operations: BATCH,
-        run: |n| across(n, QoS::AtMostOnce),
+        run: |n| crossing::plain(n, QoS::AtMostOnce),
+    },
+    Scenario {
+        name: "publish_qos0_shared_across_shards",
+        operations: BATCH,
+        run: |n| crossing::shared(n, QoS::AtMostOnce),
+    },
+    Scenario {
+        name: "flow_qos1_shared_across_shards",
+        operations: BATCH,
+        run: |n| crossing::shared(n, QoS::AtLeastOnce),
     },
     Scenario {
         name: "connect_and_disconnect",
@@ -103,11 +113,11 @@ pub const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-const BATCH: u32 = 64;
+pub(crate) const BATCH: u32 = 64;
 /// As many as are asked for, or more.
 const ROUNDS_PREPARED: u32 = 16;
-const PAYLOAD: [u8; 64] = [b'x'; 64];
-const TOPIC: &str = "bench/p2p/topic/17";
+pub(crate) const PAYLOAD: [u8; 64] = [b'x'; 64];
+pub(crate) const TOPIC: &str = "bench/p2p/topic/17";
 
 fn decode_all(input: &[u8], version: Version, rounds: u32) -> u64 {
     let rules = Rules {
@@ -217,24 +227,6 @@ fn flow_qos1_many(rounds: u32) -> u64 {
         }
     }
     world.written
-}
-
-/// A publisher on one shard, its subscriber on another.
-fn across(rounds: u32, qos: QoS) -> u64 {
-    let mut pair = Pair::new();
-    let publisher = pair.connect(TOPIC, qos);
-    let input = publishes(
-        Version::V311,
-        &[TOPIC; BATCH as usize],
-        qos,
-        false,
-        &PAYLOAD,
-    );
-    for _ in 0..rounds {
-        pair.publisher.feed(publisher, &input);
-        pair.exchange();
-    }
-    pair.publisher.written + pair.subscriber.written
 }
 
 fn connect(rounds: u32) -> u64 {
