@@ -6,9 +6,8 @@
 //! of the other    | 2 | 4 | 6 |
 //! ```
 //! Of a run each member gets what it would get message by message; its session, its connection and its buffer are
-//! looked up once. What takes more than a copy goes to its member as a single message does, in its turn.
-
-use alloc::vec::Vec;
+//! looked up once. What takes more than a copy goes to its member as a single message does, in its turn. The part of a
+//! member on another shard crosses as one piece, and is copied there (`peering/packing/offering.rs`).
 
 use martlet_codec::QoS;
 
@@ -27,19 +26,41 @@ use crate::routing::subscriptions::SubscriptionOptions;
 use crate::sending::delivery::{Delivery, GroupTag, Terms};
 use crate::sending::express::{FIRST_BYTE, copy};
 use crate::sending::writing::{give_buffer, to_be_written};
-use crate::shard::{Scratch, Shard};
+use crate::shard::Shard;
 use crate::time::Time;
 
 /// Which member gets a message.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Share {
-    shard: usize,
-    session: Key,
-    options: SubscriptionOptions,
+    pub(crate) shard: usize,
+    pub(crate) session: Key,
+    pub(crate) options: SubscriptionOptions,
     /// The message's place in the group's order.
-    sequence: u64,
-    /// The member has it.
+    pub(crate) sequence: u64,
+    /// The member has it, or it is on its way to the member's shard.
     is_given: bool,
+}
+
+/// A member on this shard, of a group on any.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Member {
+    /// The shard that owns the group.
+    pub(crate) owner: usize,
+    pub(crate) group: Key,
+    pub(crate) session: Key,
+    pub(crate) options: SubscriptionOptions,
+}
+
+impl Member {
+    /// What the member remembers of the message with this place in the group's order.
+    pub(crate) const fn tag(self, sequence: u64) -> GroupTag {
+        GroupTag {
+            owner: self.owner,
+            group: self.group,
+            sequence,
+            stored: None,
+        }
+    }
 }
 
 impl Share {
@@ -183,8 +204,8 @@ impl Shard {
         self.scratch.shares = shares;
     }
 
-    /// Copies into the outbox of the first share's member what it gets of the run from there (`at`) on, as far as its window allows;
-    /// nothing if anything else than a copy is needed.
+    /// Gives the first share's member what it gets of the run from there (`at`) on, as one piece; nothing if anything else than a
+    /// copy is needed.
     fn send_share(
         &mut self,
         group: Key,
@@ -197,26 +218,54 @@ impl Shard {
         let Some(first) = shares.first().copied().filter(|first| !first.is_given) else {
             return;
         };
+        let same = shares
+            .iter_mut()
+            .zip(list.get(at..).unwrap_or_default())
+            .filter(|(share, _)| share.is_for_same(&first))
+            .map(|(share, repeat)| {
+                share.is_given = true;
+                (share.sequence, repeat)
+            });
+        if first.shard == self.config.index {
+            let member = Member {
+                owner: first.shard,
+                group,
+                session: first.session,
+                options: first.options,
+            };
+            let count = self.copy_to_member(member, run, same, fx);
+            self.counters.group_messages_at_once += count as u64;
+        } else {
+            self.send_offers(group, first, run, same, fx);
+        }
+    }
+
+    /// Copies messages of a run, with their places in the group's order, into the outbox of a member on this shard, as far as its window
+    /// allows; nothing if anything else than a copy is needed. Takes out of `messages` what it copies, and returns how many.
+    pub(crate) fn copy_to_member<'a>(
+        &mut self,
+        member: Member,
+        run: Run<'_>,
+        messages: impl Iterator<Item = (u64, &'a Repeat)>,
+        fx: &mut Effects,
+    ) -> usize {
         //= mqtt5 4.8.2-3
-        let qos = effective_qos(run.qos, first.options.qos);
+        let qos = effective_qos(run.qos, member.options.qos);
         let form = Form {
             v5: run.form.v5,
             has_id: qos != QoS::AtMostOnce,
         };
-        if first.shard != self.config.index
-            || first.options.subscription_id != 0
-            || form != run.form
-        {
-            return;
+        if member.options.subscription_id != 0 || form != run.form {
+            return 0;
         }
-        let Some(session) = self.sessions.get_mut(first.session) else {
-            return;
+        let Some(session) = self.sessions.get_mut(member.session) else {
+            return 0;
         };
         let Some((conn, connection)) = session
             .connection
             .and_then(|conn| Some((conn, self.connections.get_mut(conn)?)))
         else {
-            return;
+            return 0;
         };
         let room = if form.has_id {
             session.outbound.room()
@@ -226,23 +275,43 @@ impl Shard {
         let outbox_max = self.config.limits.outbox_bytes_max;
         if room == 0 || !takes_copies(session, connection, form, run.bytes.len(), outbox_max) {
             // Each may still have room there on its own.
-            return;
+            return 0;
         }
         give_buffer(connection, &mut self.scratch.pool);
         let out = connection.outbox.bytes();
         let before = out.len();
-        let copies = Copies { group, qos, room };
-        let list = list.get(at..).unwrap_or_default();
-        let (count, held_bytes) = copies.write(shares, run, list, session, out, &mut self.scratch);
+        let (mut count, mut held_bytes) = (0, 0);
+        for (sequence, repeat) in messages.take(room) {
+            let mut packet_id = None;
+            if form.has_id {
+                let tag = self.scratch.boxed_tag(member.tag(sequence));
+                // Another member gets it if this one goes.
+                let delivery = Delivery {
+                    message: Some(run.message(repeat)),
+                    body: None,
+                    terms: Terms {
+                        group: Some(tag),
+                        ..Terms::bare(qos, false)
+                    },
+                };
+                held_bytes += delivery.held_bytes();
+                packet_id = session.outbound.send(qos == QoS::ExactlyOnce, delivery);
+                debug_assert!(packet_id.is_some(), "there was room");
+            }
+            let first_byte = FIRST_BYTE | (qos as u8) << 1;
+            let topic_len = run.topic.as_bytes().len();
+            copy(out, run.packet(repeat), first_byte, packet_id, topic_len);
+            count += 1;
+        }
         let grown = out.len() - before;
         connection.counted_bytes += grown;
         self.memory_bytes += grown + held_bytes;
         if count > 0 {
             to_be_written(connection, conn, fx);
         }
-        self.counters.publishes_sent += count;
-        self.counters.express_deliveries += count;
-        self.counters.group_messages_at_once += count;
+        self.counters.publishes_sent += count as u64;
+        self.counters.express_deliveries += count as u64;
+        count
     }
 }
 
@@ -261,71 +330,4 @@ fn takes_copies(
         && connection.aliases_out.is_none()
         && len <= connection.packet_bytes_max as usize
         && connection.outbox.len() + len <= outbox_max
-}
-
-/// What a member gets of a run as mere copies.
-#[derive(Debug, Clone, Copy)]
-struct Copies {
-    group: Key,
-    qos: QoS,
-    /// How many at most.
-    room: usize,
-}
-
-impl Copies {
-    /// Copies what is for the first share's member, and takes identifiers for it. Returns how many messages that are, and by how much
-    /// the session's window has grown.
-    fn write(
-        self,
-        shares: &mut [Share],
-        run: Run<'_>,
-        list: &[Repeat],
-        session: &mut ClientSession,
-        out: &mut Vec<u8>,
-        scratch: &mut Scratch,
-    ) -> (u64, usize) {
-        let Self { group, qos, room } = self;
-        let (mut count, mut held_bytes) = (0, 0);
-        let Some(first) = shares.first().copied() else {
-            return (count, held_bytes);
-        };
-        let same = shares
-            .iter_mut()
-            .zip(list)
-            .filter(|(share, _)| share.is_for_same(&first));
-        for (share, repeat) in same.take(room) {
-            let mut packet_id = None;
-            if qos != QoS::AtMostOnce {
-                let tag = scratch.boxed_tag(GroupTag {
-                    owner: first.shard,
-                    group,
-                    sequence: share.sequence,
-                    stored: None,
-                });
-                // Another member gets it if this one goes.
-                let delivery = Delivery {
-                    message: Some(run.message(repeat)),
-                    body: None,
-                    terms: Terms {
-                        group: Some(tag),
-                        ..Terms::bare(qos, false)
-                    },
-                };
-                held_bytes += delivery.held_bytes();
-                packet_id = session.outbound.send(qos == QoS::ExactlyOnce, delivery);
-                debug_assert!(packet_id.is_some(), "there was room");
-            }
-            let first_byte = FIRST_BYTE | (qos as u8) << 1;
-            copy(
-                out,
-                run.packet(repeat),
-                first_byte,
-                packet_id,
-                run.topic.as_bytes().len(),
-            );
-            share.is_given = true;
-            count += 1;
-        }
-        (count, held_bytes)
-    }
 }

@@ -5,10 +5,10 @@
 //! and read from front to end, and is one piece of memory for a whole tick. Over there a message is read from the
 //! pack like one of a client from the read buffer: who has to keep it makes a copy.
 //!
-//! A run of messages to one topic (`packets/repeats.rs`) is one entry, and is given to its receivers as a run over there.
-//!
-//! Map: here packs are filled; `unpacking` is the other side.
+//! A run of messages to one topic (`packets/repeats.rs`) is one entry, and is given to its receivers as a run over there. So is
+//! what one member of a shared subscription gets of a run (`offering.rs`).
 
+mod offering;
 mod unpacking;
 
 use alloc::vec::Vec;
@@ -62,6 +62,8 @@ struct Entry {
 struct Size {
     packet_len: u32,
     payload_len: u32,
+    /// How far its place in a group's order is behind that of the first one.
+    behind: u32,
 }
 
 /// What a message in a pack is sent for.
@@ -73,6 +75,7 @@ pub(crate) enum Purpose {
     Offer {
         session: Key,
         group: Key,
+        /// The place of the message, or of the first one of a run.
         sequence: u64,
         options: SubscriptionOptions,
     },
@@ -104,6 +107,13 @@ impl Pack {
         self.packets.len() + packet_len <= PACK_BYTES_MAX
     }
 
+    fn reserve(&mut self) {
+        if self.packets.is_empty() {
+            self.packets.reserve(PACK_BYTES_FIRST);
+            self.entries.reserve(PACK_ENTRIES_FIRST);
+        }
+    }
+
     fn clear(&mut self) {
         self.entries.clear();
         self.parts.clear();
@@ -112,10 +122,7 @@ impl Pack {
     }
 
     fn push(&mut self, parts: &MessageParts<'_>, form: Form, packet: &[u8], purpose: Purpose) {
-        if self.packets.is_empty() {
-            self.packets.reserve(PACK_BYTES_FIRST);
-            self.entries.reserve(PACK_ENTRIES_FIRST);
-        }
+        self.reserve();
         self.packets.extend_from_slice(packet);
         self.count += 1;
         self.entries.push(Entry {
@@ -148,34 +155,46 @@ impl Pack {
             return 0;
         };
         let end = list.last().map_or(start, |last| last.end);
-        if self.packets.is_empty() {
-            self.packets.reserve(PACK_BYTES_FIRST);
-            self.entries.reserve(PACK_ENTRIES_FIRST);
-        }
+        self.reserve();
         self.packets
             .extend_from_slice(run.bytes.get(start..end).unwrap_or_default());
         self.count += taken;
         self.parts.extend(list.iter().map(|repeat| Size {
             packet_len: length(repeat.end - repeat.start),
             payload_len: length(repeat.payload_len),
+            behind: 0,
         }));
-        self.entries.push(Entry {
-            purpose,
-            origin: run.origin,
-            packet_len: length(end - start),
-            payload_len: list.first().map_or(0, |first| length(first.payload_len)),
-            run: length(taken),
-            properties_len: 0,
-            topic_len: u16::try_from(run.topic.as_bytes().len()).unwrap_or(u16::MAX),
-            qos: run.qos,
-            retain: false,
-            form: run.form,
-        });
+        let lens = (
+            end - start,
+            list.first().map_or(0, |first| first.payload_len),
+        );
+        self.entries.push(Entry::of_run(run, purpose, taken, lens));
         taken
     }
 }
 
 impl Entry {
+    /// For so many messages of a run: the length of all packets, and of the first one's payload.
+    fn of_run(
+        run: Run<'_>,
+        purpose: Purpose,
+        count: usize,
+        (packets_len, payload_len): (usize, usize),
+    ) -> Self {
+        Self {
+            purpose,
+            origin: run.origin,
+            packet_len: length(packets_len),
+            payload_len: length(payload_len),
+            run: length(count),
+            properties_len: 0,
+            topic_len: u16::try_from(run.topic.as_bytes().len()).unwrap_or(u16::MAX),
+            qos: run.qos,
+            retain: false,
+            form: run.form,
+        }
+    }
+
     /// The run that it stands for.
     fn run<'a>(&self, bytes: &'a [u8]) -> Run<'a> {
         let at = topic_at(bytes);
@@ -286,6 +305,16 @@ impl Shard {
             }
         }
     }
+}
+
+/// The messages of a run, as they stand in its bytes.
+fn list_packets(parts: &[Size], repeats: &mut Vec<Repeat>) {
+    let mut end = 0;
+    repeats.extend(parts.iter().map(|part| {
+        let start = end;
+        end += part.packet_len as usize;
+        Repeat::of_packed(start, end, part.payload_len as usize)
+    }));
 }
 
 fn length(len: usize) -> u32 {

@@ -8,6 +8,7 @@ mod keep_alive;
 mod late;
 mod lent;
 mod limits;
+mod offers;
 mod packs;
 mod retained;
 mod runs;

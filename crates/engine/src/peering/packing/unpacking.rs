@@ -6,13 +6,12 @@ use core::num::NonZeroU64;
 
 use crate::durable::Part;
 use crate::effects::Effects;
+use crate::grouping::sharing::Member;
 use crate::message::Topic;
-use crate::packets::repeats::Repeat;
-use crate::peering::packing::{Entry, Pack, Purpose, Size, length};
+use crate::peering::packing::{Entry, Pack, Purpose, Size, length, list_packets};
 use crate::peering::parts::Ask;
 use crate::publication::Publication;
 use crate::routing::routes::Route;
-use crate::sending::delivery::GroupTag;
 use crate::shard::Shard;
 use crate::time::Time;
 
@@ -43,14 +42,14 @@ impl Shard {
                 return;
             };
             rest = behind;
+            let (these, others) = parts.split_at(parts.len().min(entry.run as usize));
+            parts = others;
             match entry.purpose {
                 Purpose::Match(publish) => {
                     if asked.is_some_and(|asked| Some(asked.part.publish) != publish) {
                         self.confirm_asked(asked.take(), fx);
                     }
                     asked = asked.or_else(|| Asked::of(from, publish?, fx));
-                    let (these, others) = parts.split_at(parts.len().min(entry.run as usize));
-                    parts = others;
                     let what = (entry, packet);
                     let dealt_with = if entry.run > 0 {
                         self.on_packed_run((from, asked), what, these, &mut route, now, fx)
@@ -69,14 +68,13 @@ impl Shard {
                     sequence,
                     options,
                 } => {
-                    let tag = GroupTag {
+                    let member = Member {
                         owner: from,
                         group,
-                        sequence,
-                        stored: None,
+                        session,
+                        options,
                     };
-                    let mut publication = entry.publication(packet);
-                    self.take_offer(session, tag, &mut publication, options, now, fx);
+                    self.on_packed_offer((member, sequence), (entry, packet), these, now, fx);
                 }
             }
         }
@@ -104,12 +102,7 @@ impl Shard {
         let mut run = entry.run(bytes);
         let must_hold = self.joins.must_hold(run.topic.as_bytes(), from);
         let mut repeats = core::mem::take(&mut self.scratch.repeats);
-        let mut end = 0;
-        repeats.extend(parts.iter().map(|part| {
-            let start = end;
-            end += part.packet_len as usize;
-            Repeat::of_packed(start, end, part.payload_len as usize)
-        }));
+        list_packets(parts, &mut repeats);
         let route = if must_hold {
             None
         } else {
