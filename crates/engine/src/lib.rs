@@ -69,7 +69,7 @@ pub use limits::Limits;
 pub use message::{Message, MessageParts, Origin, Topic};
 pub use peering::peers::PeerMessage;
 pub use record::{
-    Body, BodyChange, BodyId, BodySummary, Ids, Record, RecordError, Records, SessionId,
+    Body, BodyChange, BodyId, BodySummary, Brief, Ids, Record, RecordError, Records, SessionId,
     StoredOptions, StoredTerms, WallTime,
 };
 pub use report::{CloseCause, CloseReport, Drops, Violation};

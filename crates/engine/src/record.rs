@@ -14,6 +14,7 @@
 //!
 //! **The format is part of what is stored on disks: tags and fields are never changed, only added.**
 
+mod brief;
 mod decode;
 mod encode;
 mod summary;
@@ -27,6 +28,7 @@ use martlet_codec::{PacketId, QoS, Version};
 
 use crate::clients::client_slots::slot_of;
 
+pub use brief::Brief;
 pub use decode::{Ids, RecordError, Records};
 pub use summary::BodySummary;
 

@@ -1,7 +1,7 @@
 //! What still counts: of a slot, what was written from its last whole checkpoint on; of the bodies, those that
 //! such records refer to.
 
-use martlet_engine::{BodyChange, Record, Records, SLOT_COUNT};
+use martlet_engine::{BodyChange, Brief, Record, Records, SLOT_COUNT};
 
 use crate::store::BadBatch;
 
@@ -62,33 +62,32 @@ pub(crate) fn placed(batch: &[u8]) -> impl Iterator<Item = (usize, Record<'_>)> 
 /// record's place in the batch, its length, and the record.
 pub(crate) fn check(
     batch: &[u8],
-    mut each: impl FnMut(usize, usize, &Record<'_>),
+    mut each: impl FnMut(usize, usize, &Brief<'_>),
 ) -> Result<(), BadBatch> {
     if batch.is_empty() || batch.len() > BATCH_BYTES_MAX {
         return Err(BadBatch::Size(batch.len()));
     }
     let mut open = None;
     let mut records = Records::new(batch);
-    let mut record = Record::SlotEnd { slot: 0 };
     loop {
         let offset = records.offset();
-        let Some(read) = records.next_into(&mut record) else {
+        let Some(brief) = records.next_brief() else {
             break;
         };
-        read?;
-        let within = |begun: u8| record.slot().is_none_or(|slot| slot == begun);
-        if let Record::SlotBegin { slot } = record {
+        let brief = brief?;
+        let within = |begun: u8| brief.slot().is_none_or(|slot| slot == begun);
+        if let Brief::Other(Record::SlotBegin { slot }) = brief {
             if let Some(begun) = open.replace(slot) {
                 return Err(BadBatch::Checkpoint(begun));
             }
         } else if let Some(begun) = open.filter(|begun| !within(*begun)) {
             return Err(BadBatch::Checkpoint(begun));
-        } else if let Record::SlotEnd { slot } = record
+        } else if let Brief::Other(Record::SlotEnd { slot }) = brief
             && open.take().is_none()
         {
             return Err(BadBatch::Checkpoint(slot));
         }
-        each(offset, records.offset() - offset, &record);
+        each(offset, records.offset() - offset, &brief);
     }
     match open {
         Some(slot) => Err(BadBatch::Checkpoint(slot)),

@@ -40,9 +40,9 @@ mod write;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use martlet_engine::{Body, BodyId, BodySummary, Record};
+use martlet_engine::{Body, BodyId, BodySummary, Brief, Record};
 
-use self::bodies::{Bodies, Let, Location};
+use self::bodies::{Bodies, Let, Location, checksum};
 use self::clean::Cleaning;
 use self::frame::Kind;
 use self::mark::Mark;
@@ -50,7 +50,7 @@ use self::replay::Replay;
 use self::reserve::Reserve;
 use self::scan::Span;
 use self::segment::SegmentHeader;
-use self::slots::{Growth, Slots, growth};
+use self::slots::{Growth, Slots, growth_of};
 use self::write::{Head, Put, Use};
 use crate::counting::{changes, check};
 use crate::disk::Disk;
@@ -171,24 +171,25 @@ impl<D: Disk> Log<D> {
         let mut checkpoint = false;
         let list = &mut self.changes;
         let mark = &mut self.mark;
-        check(batch, |offset, len, record| {
-            let (session, number) = record.counters();
+        check(batch, |offset, len, brief| {
+            let (session, number) = brief.counters();
             mark.session_counter = mark.session_counter.max(session);
             mark.number_counter = mark.number_counter.max(number);
             let short = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
-            if let Record::Body { body, .. } = record {
+            if let Brief::Body(body) = brief {
                 let bytes = batch.get(offset..offset + len);
                 list.push(Change::Body {
                     id: body.as_u64(),
                     offset: short(offset),
                     len: short(len),
-                    checksum: bytes.map_or(0, crc32c::crc32c),
+                    checksum: bytes.map_or(0, checksum),
                 });
+                return;
             }
-            let Some(slot) = record.slot() else {
+            let Some(slot) = brief.slot() else {
                 return;
             };
-            if matches!(record, Record::SlotBegin { .. }) {
+            if matches!(brief, Brief::Other(Record::SlotBegin { .. })) {
                 within = Some(slot);
                 checkpoint = true;
                 list.push(Change::Begin(slot));
@@ -198,16 +199,21 @@ impl<D: Disk> Log<D> {
                 // It names the references that there are; none begins and none ends.
                 list.push(Change::Checkpointed(slot, bytes));
             } else {
-                list.push(Change::Written(slot, growth(record, bytes), bytes));
-                list.extend(changes(record).map(|(body, more)| {
-                    if more {
-                        Change::Refer(body)
-                    } else {
-                        Change::Let(body)
-                    }
-                }));
+                list.push(Change::Written(slot, growth_of(brief, bytes), bytes));
+                match brief {
+                    Brief::Body(_) => {}
+                    Brief::Queued(_, body) => list.push(Change::Refer(body.as_u64())),
+                    Brief::Finished(_, body) => list.push(Change::Let(body.as_u64())),
+                    Brief::Other(record) => list.extend(changes(record).map(|(body, more)| {
+                        if more {
+                            Change::Refer(body)
+                        } else {
+                            Change::Let(body)
+                        }
+                    })),
+                }
             }
-            if matches!(record, Record::SlotEnd { .. }) {
+            if matches!(brief, Brief::Other(Record::SlotEnd { .. })) {
                 within = None;
             }
         })

@@ -1,7 +1,7 @@
 //! A store in memory: for tests, and the simplest statement of what a store does.
 
 use hashbrown::HashMap;
-use martlet_engine::{Body, BodyId, Record, Records};
+use martlet_engine::{Body, BodyId, Brief, Record, Records};
 
 use crate::counting::{Checkpoints, Place, changes, check, placed};
 use crate::store::{Maintenance, Store, StoreError, StoreStats};
@@ -73,8 +73,8 @@ impl Memory {
 impl Store for Memory {
     fn append(&mut self, batch: &[u8]) -> Result<(), StoreError> {
         let (bodies, here) = (&mut self.bodies, self.batches.len());
-        check(batch, |offset, _, record| {
-            if let Record::Body { body, .. } = record {
+        check(batch, |offset, _, brief| {
+            if let Brief::Body(body) = brief {
                 bodies.insert(body.as_u64(), (here, offset));
             }
         })

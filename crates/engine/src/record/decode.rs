@@ -82,8 +82,8 @@ impl core::error::Error for RecordError {}
 /// The records of a batch, one after the other. Ends behind the first error.
 #[derive(Debug, Clone)]
 pub struct Records<'a> {
-    batch: &'a [u8],
-    at: usize,
+    pub(super) batch: &'a [u8],
+    pub(super) at: usize,
 }
 
 impl<'a> Records<'a> {
@@ -118,20 +118,6 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// The next record, as [`Iterator::next`] gives it, into a place that is used for all of them: there are millions a second,
-    /// and each is larger than what most have in the batch.
-    #[inline]
-    pub fn next_into(&mut self, record: &mut Record<'a>) -> Option<Result<(), RecordError>> {
-        if self.at >= self.batch.len() {
-            return None;
-        }
-        let offset = self.at;
-        Some(self.read(record).map_err(|what| {
-            self.at = self.batch.len();
-            RecordError { offset, what }
-        }))
-    }
-
     fn read(&mut self, into: &mut Record<'a>) -> Result<(), &'static str> {
         let mut reader = Reader {
             bytes: self.batch.get(self.at..).unwrap_or_default(),
@@ -152,9 +138,18 @@ impl<'a> Iterator for Records<'a> {
     type Item = Result<Record<'a>, RecordError>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if self.at >= self.batch.len() {
+            return None;
+        }
+        let offset = self.at;
         let mut record = NOTHING;
-        let read = self.next_into(&mut record)?;
-        Some(read.map(|()| record))
+        Some(match self.read(&mut record) {
+            Ok(()) => Ok(record),
+            Err(what) => {
+                self.at = self.batch.len();
+                Err(RecordError { offset, what })
+            }
+        })
     }
 }
 
@@ -167,7 +162,7 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn byte(&mut self) -> Result<u8, &'static str> {
+    pub(super) fn byte(&mut self) -> Result<u8, &'static str> {
         let (first, rest) = self.bytes.split_first().ok_or("is cut off")?;
         self.bytes = rest;
         Ok(*first)
@@ -234,33 +229,33 @@ impl<'a> Reader<'a> {
         core::str::from_utf8(self.bytes()?).map_err(|_| "has a text that is not UTF-8")
     }
 
-    fn session(&mut self) -> Result<SessionId, &'static str> {
+    pub(super) fn session(&mut self) -> Result<SessionId, &'static str> {
         self.integer().map(SessionId::from_u64)
     }
 
-    fn body_id(&mut self) -> Result<BodyId, &'static str> {
+    pub(super) fn body_id(&mut self) -> Result<BodyId, &'static str> {
         BodyId::new(self.integer()?).ok_or("names body 0")
     }
 
-    fn optional_body(&mut self) -> Result<Option<BodyId>, &'static str> {
+    pub(super) fn optional_body(&mut self) -> Result<Option<BodyId>, &'static str> {
         self.integer().map(BodyId::new)
     }
 
-    fn optional_packet_id(&mut self) -> Result<Option<PacketId>, &'static str> {
+    pub(super) fn optional_packet_id(&mut self) -> Result<Option<PacketId>, &'static str> {
         let id =
             u16::try_from(self.integer()?).map_err(|_| "has a packet identifier over 65,535")?;
         Ok(PacketId::new(id))
     }
 
-    fn packet_id(&mut self) -> Result<PacketId, &'static str> {
+    pub(super) fn packet_id(&mut self) -> Result<PacketId, &'static str> {
         self.optional_packet_id()?.ok_or("has packet identifier 0")
     }
 
-    fn qos(flags: u8) -> Result<QoS, &'static str> {
+    pub(super) fn qos(flags: u8) -> Result<QoS, &'static str> {
         QoS::from_bits(flags & 0b11).ok_or("has QoS 3")
     }
 
-    fn message(&mut self) -> Result<Body<'a>, &'static str> {
+    pub(super) fn message(&mut self) -> Result<Body<'a>, &'static str> {
         let flags = self.byte()?;
         Ok(Body {
             qos: Self::qos(flags)?,

@@ -16,6 +16,14 @@ use super::{Body, BodyId, Record, SessionId, StoredOptions, StoredTerms, WallTim
 impl Record<'_> {
     /// Appends the record to a batch.
     pub fn encode(&self, out: &mut Vec<u8>) {
+        if let Self::Body { body, ref message } = *self {
+            // The long ones, of which there are many: the length is known beforehand.
+            let len = 1 + integer_len(body.as_u64()) + message_len(message);
+            out.reserve(len + FIELDS_BYTES);
+            let w = Writer { out }.integer(len as u64);
+            w.tag(TAG_BODY).body_id(body).message(message);
+            return;
+        }
         let start = out.len();
         // No field but texts and payloads takes more than ten bytes.
         out.reserve(FIELDS_BYTES);
@@ -303,6 +311,27 @@ impl Writer<'_> {
             None => this,
         }
     }
+}
+
+/// Bytes of an integer.
+const fn integer_len(value: u64) -> usize {
+    let bits = u64::BITS - (value | 1).leading_zeros();
+    bits.div_ceil(7) as usize
+}
+
+/// Bytes of a message.
+const fn message_len(message: &Body<'_>) -> usize {
+    const fn raw_len(len: usize) -> usize {
+        integer_len(len as u64) + len
+    }
+    let expires_at = match message.expires_at {
+        Some(WallTime(at)) => at.saturating_add(1),
+        None => 0,
+    };
+    1 + integer_len(expires_at)
+        + raw_len(message.topic.len())
+        + raw_len(message.shared_properties.len())
+        + raw_len(message.payload.len())
 }
 
 /// What the fields of most records take.

@@ -257,6 +257,74 @@ fn a_batch_that_is_cut_is_an_error_unless_the_cut_is_between_records() {
     }
 }
 
+/// What a record says in brief.
+fn brief_of<'a>(record: &Record<'a>) -> Brief<'a> {
+    if let Record::Body { body, .. } = *record {
+        return Brief::Body(body);
+    }
+    if let Record::Queued {
+        session,
+        body,
+        terms,
+        ..
+    } = *record
+        && terms.group.is_none()
+        && terms.ids.iter().next().is_none()
+    {
+        return Brief::Queued(session, body);
+    }
+    if let Record::Finished {
+        session,
+        body: Some(body),
+        ..
+    } = *record
+    {
+        return Brief::Finished(session, body);
+    }
+    Brief::Other(*record)
+}
+
+/// Both ways of reading a batch take the same, and stop at the same place for the same reason.
+fn assert_briefs_fit(batch: &[u8]) {
+    let (mut full, mut brief) = (Records::new(batch), Records::new(batch));
+    loop {
+        let (read, said) = (full.next(), brief.next_brief());
+        assert_eq!(said, read.map(|read| read.map(|record| brief_of(&record))));
+        assert_eq!(brief.offset(), full.offset());
+        if let (Some(Ok(record)), Some(Ok(said))) = (read, said) {
+            assert_eq!(said.slot(), record.slot());
+            assert_eq!(said.counters(), record.counters());
+        } else {
+            return;
+        }
+    }
+}
+
+#[test]
+fn records_in_brief_are_the_same_records() {
+    let batch = encode(&one_of_each());
+    for cut in 0..=batch.len() {
+        assert_briefs_fit(&batch[..cut]);
+    }
+}
+
+/// Its fields go on into the next record.
+#[test]
+fn a_record_that_is_too_short_for_its_fields_is_none_in_brief() {
+    let session = SessionId::new(5, 200);
+    let finished = |number| Record::Finished {
+        session,
+        packet_id: packet(number),
+        body: Some(body(9)),
+    };
+    let mut batch = encode(&[finished(1), finished(2)]);
+    batch[0] -= 1;
+    assert!(Records::new(&batch).next_brief().unwrap().is_err());
+    assert_briefs_fit(&batch);
+    batch[0] += 2;
+    assert_briefs_fit(&batch);
+}
+
 /// Written by hand from the description of the format: it must stay readable for ever.
 #[test]
 fn the_format_is_the_one_that_disks_hold() {
@@ -346,6 +414,27 @@ proptest! {
     fn arbitrary_bytes_never_panic_and_end(bytes: Vec<u8>) {
         let count = Records::new(&bytes).count();
         prop_assert!(count <= bytes.len());
+    }
+
+    #[test]
+    fn arbitrary_bytes_say_the_same_in_brief(bytes: Vec<u8>, at in 0_usize..300, bits: u8) {
+        assert_briefs_fit(&bytes);
+        let mut batch = encode(&one_of_each());
+        let at = at % batch.len();
+        batch[at] ^= bits;
+        assert_briefs_fit(&batch);
+    }
+
+    #[test]
+    fn a_body_of_any_length_comes_back(len in 0_usize..40_000, number in 1_u64.., expires in proptest::option::of(0..u64::MAX)) {
+        let payload = alloc::vec![7; len];
+        let record = Record::Body {
+            body: body(number),
+            message: Body { payload: &payload, expires_at: expires.map(WallTime), ..MESSAGE },
+        };
+        let batch = encode(&[record, record]);
+        let back: Vec<_> = Records::new(&batch).map(Result::unwrap).collect();
+        prop_assert_eq!(back, [record, record]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Where each body lies, and how many refer to it.
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::FixedState;
 use hashbrown::{HashTable, hash_table};
@@ -281,6 +281,16 @@ impl Location {
     };
 }
 
+/// To know a body's record again when it is read back: what frames have is over many records. It is kept in memory only, so
+/// it may be another one in the next version; it takes a third of the time that CRC-32C takes for a few hundred bytes.
+#[expect(clippy::cast_possible_truncation, reason = "both halves are in it")]
+pub(crate) fn checksum(record: &[u8]) -> u32 {
+    let mut hasher = FixedState::default().build_hasher();
+    hasher.write(record);
+    let sum = hasher.finish();
+    (sum ^ sum >> 32) as u32
+}
+
 /// No body's id: of places that are not used.
 const NOBODY: u64 = 0;
 
@@ -292,6 +302,21 @@ fn hash(id: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_flipped_bit_changes_the_checksum() {
+        for len in [1, 7, 8, 16, 17, 40, 255, 256, 257, 300, 1_000] {
+            let record: Vec<u8> = (0..=u8::MAX).cycle().take(len).collect();
+            let good = checksum(&record);
+            for bit in 0..len * 8 {
+                let mut other = record.clone();
+                other[bit / 8] ^= 1 << (bit % 8);
+                assert_ne!(checksum(&other), good, "bit {bit} of {len} bytes");
+            }
+            assert_ne!(checksum(&record[..len - 1]), good, "{len} bytes cut short");
+            assert_ne!(checksum(&vec![0; len]), checksum(&vec![0; len + 1]));
+        }
+    }
 
     fn at(offset: u32) -> Location {
         Location {

@@ -3,7 +3,7 @@
 
 use martlet_engine::{BodySummary, Record, Records, WallTime};
 
-use super::bodies::Bodies;
+use super::bodies::{Bodies, checksum};
 use super::frame::Kind;
 use super::location;
 use super::mark::Mark;
@@ -136,7 +136,7 @@ impl Count {
         if let Record::Body { body, message } = record {
             let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
             let location = location(put, place.offset as u64, len);
-            let checksum = crc32c::crc32c(bytes);
+            let checksum = checksum(bytes);
             if let Some(place) = self.bodies.place_or_new(body.as_u64()) {
                 self.bodies.put_at(place, location, checksum);
                 self.summaries.put(place, BodySummary::of(message));

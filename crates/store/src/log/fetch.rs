@@ -9,11 +9,10 @@
 //! says what the record's checksum is. If that does not fit, the place is asked for again; only a body that is still
 //! there, and still does not fit, cannot be read.
 
-use crc32c::crc32c;
 use martlet_engine::{Body, BodyId, Record, Records};
 
 use super::Log;
-use super::bodies::Location;
+use super::bodies::{Location, checksum};
 use super::segment::path_of;
 use crate::disk::{Access, Disk, read_full};
 use crate::store::StoreError;
@@ -181,7 +180,7 @@ impl<D: Disk> BodyReader<D> {
 impl BodyPlace {
     /// The body, if this is its record.
     fn body_in<'a>(&self, bytes: &'a [u8]) -> Option<Body<'a>> {
-        if crc32c(bytes) != self.checksum {
+        if checksum(bytes) != self.checksum {
             return None;
         }
         if let Record::Body { body, message } = Records::new(bytes).next()?.ok()?

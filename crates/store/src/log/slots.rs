@@ -1,6 +1,6 @@
 //! What the log knows about each slot: from which segment on its records count, and about how many bytes its state has.
 
-use martlet_engine::{Record, SLOT_COUNT};
+use martlet_engine::{Brief, Record, SLOT_COUNT};
 
 /// The 256 slots.
 #[derive(Debug)]
@@ -132,6 +132,16 @@ pub(crate) enum Growth {
     Less(u64),
 }
 
+/// As [`growth`].
+pub(crate) fn growth_of(brief: &Brief<'_>, len: u64) -> Growth {
+    match brief {
+        Brief::Body(_) => Growth::More(0),
+        Brief::Queued(..) => Growth::More(len),
+        Brief::Finished(..) => Growth::Less(len + LESS_BYTES),
+        Brief::Other(record) => growth(record, len),
+    }
+}
+
 /// How a record changes what a checkpoint would have. Not exact where a record replaces another or its length does not say
 /// what it removes; the next checkpoint puts it right.
 pub(crate) fn growth(record: &Record<'_>, len: u64) -> Growth {
@@ -145,10 +155,9 @@ pub(crate) fn growth(record: &Record<'_>, len: u64) -> Growth {
         | Record::Taken { .. }
         | Record::Retained { replaces: None, .. }
         | Record::GroupQueued { .. } => Growth::More(len),
-        // It has a few bytes less than the record that it removes.
         Record::Dropped { .. }
         | Record::Released { .. }
-        | Record::Finished { body: Some(_), .. } => Growth::Less(len + 3),
+        | Record::Finished { body: Some(_), .. } => Growth::Less(len + LESS_BYTES),
         Record::Unsubscribed { .. }
         | Record::Completed { .. }
         | Record::GroupDone { .. }
@@ -166,6 +175,8 @@ pub(crate) fn growth(record: &Record<'_>, len: u64) -> Growth {
     }
 }
 
+/// What ends a message has so many bytes less than the record that it removes.
+const LESS_BYTES: u64 = 3;
 /// What these records have, about.
 const SESSION_BYTES: u64 = 40;
 const WILL_BYTES: u64 = 60;

@@ -1,0 +1,103 @@
+//! Records as a store looks at them that counts what refers to what: millions a second, nearly all of three kinds, of which it
+//! wants to know two numbers each.
+
+use super::decode::{Reader, RecordError, Records};
+use super::tags::{FLAG_GROUP, FLAG_IDS, TAG_BODY, TAG_FINISHED, TAG_QUEUED};
+use super::{BodyId, NUMBERS_PER_COUNT, Record, SessionId};
+
+/// A record, as far as one needs to know it who counts what refers to what: see [`Records::next_brief`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Brief<'a> {
+    /// [`Record::Body`].
+    Body(BodyId),
+    /// [`Record::Queued`], with no subscription identifiers and of no group.
+    Queued(SessionId, BodyId),
+    /// [`Record::Finished`] with a message that was still held.
+    Finished(SessionId, BodyId),
+    /// Any other one, those that are as above but for what is said there included.
+    Other(Record<'a>),
+}
+
+impl Brief<'_> {
+    /// The slot that the record belongs to; `None` for a body.
+    #[must_use]
+    pub fn slot(&self) -> Option<u8> {
+        match self {
+            Self::Body(_) => None,
+            Self::Queued(session, _) | Self::Finished(session, _) => Some(session.slot()),
+            Self::Other(record) => record.slot(),
+        }
+    }
+
+    /// The highest counters in the record: see [`Record::counters`].
+    #[must_use]
+    pub const fn counters(&self) -> (u64, u64) {
+        match self {
+            Self::Body(body) => (0, body.as_u64() / NUMBERS_PER_COUNT),
+            Self::Queued(..) | Self::Finished(..) => (0, 0),
+            Self::Other(record) => record.counters(),
+        }
+    }
+}
+
+impl<'a> Records<'a> {
+    /// The next record, as far as one needs to know it who counts what refers to what. What is no record is an error here as it
+    /// is for [`Iterator::next`].
+    #[inline]
+    pub fn next_brief(&mut self) -> Option<Result<Brief<'a>, RecordError>> {
+        let rest = self.batch.get(self.at..).filter(|rest| !rest.is_empty())?;
+        let mut reader = Reader { bytes: rest };
+        let len = reader
+            .integer()
+            .ok()
+            .and_then(|len| usize::try_from(len).ok());
+        let behind = len.and_then(|len| reader.bytes.len().checked_sub(len));
+        // It may read on into the next record: then it does not end where it should.
+        if let Some(brief) = reader
+            .brief()
+            .filter(|_| behind == Some(reader.bytes.len()))
+        {
+            self.at = self.batch.len() - reader.bytes.len();
+            return Some(Ok(brief));
+        }
+        let full = |record| {
+            if let Record::Body { body, .. } = record {
+                Brief::Body(body)
+            } else {
+                Brief::Other(record)
+            }
+        };
+        Some(self.next()?.map(full))
+    }
+}
+
+impl<'a> Reader<'a> {
+    /// One of the records that there is most of, read as strictly as by `record`; `None`: it is to be read by that.
+    #[inline]
+    fn brief(&mut self) -> Option<Brief<'a>> {
+        match self.byte().ok()? {
+            TAG_BODY => {
+                let body = self.body_id().ok()?;
+                self.message().ok()?;
+                Some(Brief::Body(body))
+            }
+            TAG_QUEUED => {
+                let session = self.session().ok()?;
+                self.integer().ok()?;
+                let body = self.body_id().ok()?;
+                let flags = self.byte().ok()?;
+                Self::qos(flags).ok()?;
+                self.optional_packet_id().ok()?;
+                let is_bare = flags & (FLAG_IDS | FLAG_GROUP) == 0;
+                is_bare.then_some(Brief::Queued(session, body))
+            }
+            TAG_FINISHED => {
+                let session = self.session().ok()?;
+                self.packet_id().ok()?;
+                let body = self.optional_body().ok()?;
+                body.map(|body| Brief::Finished(session, body))
+            }
+            _ => None,
+        }
+    }
+}
