@@ -22,7 +22,7 @@ pub use log::tools;
 pub use log::{BodyPlace, BodyReader, Durability, Log, OpenError, Settings};
 pub use memory::Memory;
 #[cfg(unix)]
-pub use real::RealDisk;
+pub use real::{RealDisk, RealFile};
 pub use recovery::{Fault, FaultKind, LossCause, Phase, Progress, Recovery};
 pub use sorting::{BySlot, Chunk};
 pub use store::{BadBatch, FailedCall, FullBecause, Maintenance, Store, StoreError, StoreStats};

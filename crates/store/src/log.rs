@@ -13,7 +13,7 @@
 //! from which segment on its records count (`slots.rs`). A slot's older records are void once its shard has written a
 //! checkpoint of it, which is an ordinary batch.
 //!
-//! Files: `frame`, `segment`, `mark` and `format` are what is on the disk. `write` appends, `reserve` makes the next segment
+//! Files: `frame`, `segment`, `mark` and `format` are what is on the disk. `write` appends (`group` is what it writes at once), `reserve` makes the next segment
 //! ready, `clean` gives old ones up, `fetch` reads single bodies. `open` finds out what is there, with `survey`, `scan`, `gaps`, `salvage` and `count`; `replay` gives
 //! it back. [`tools`] are for stores that nobody has open.
 
@@ -24,6 +24,7 @@ mod fetch;
 mod format;
 mod frame;
 mod gaps;
+mod group;
 mod mark;
 mod open;
 mod replay;
@@ -58,6 +59,7 @@ use crate::recovery::{Progress, Recovery};
 use crate::store::{FailedCall, Maintenance, Store, StoreError, StoreStats};
 
 pub use self::fetch::{BodyPlace, BodyReader};
+pub(crate) use self::group::BLOCK_BYTES;
 pub use self::settings::{Durability, OpenError, Settings};
 
 /// A log on a disk.

@@ -1,5 +1,6 @@
 //! A real folder on a real disk.
 
+use std::cell::Cell;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::FileExt;
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::disk::{Access, Disk, LockError};
+use crate::log::BLOCK_BYTES;
 
 /// A folder of the file system.
 #[derive(Debug)]
@@ -59,8 +61,57 @@ impl RealDisk {
     }
 }
 
+/// An open file of a [`RealDisk`].
+#[derive(Debug)]
+pub struct RealFile {
+    file: File,
+    /// The same, past the system's cache: for whole blocks. `None` if the file system has no such thing.
+    direct: Option<File>,
+    /// It said so only when it was asked to write.
+    refused: Cell<bool>,
+}
+
+impl RealFile {
+    fn to_read(file: File) -> Self {
+        Self {
+            file,
+            direct: None,
+            refused: Cell::new(false),
+        }
+    }
+
+    fn to_write(file: File, path: &Path) -> Self {
+        Self {
+            direct: open_direct(path),
+            ..Self::to_read(file)
+        }
+    }
+
+    /// Where these bytes can go past the cache.
+    fn direct_for(&self, bytes: &[u8], offset: u64) -> Option<&File> {
+        let direct = self.direct.as_ref()?;
+        let fits = offset.is_multiple_of(BLOCK_BYTES as u64)
+            && bytes.len().is_multiple_of(BLOCK_BYTES)
+            && bytes.as_ptr().align_offset(BLOCK_BYTES) == 0;
+        (fits && !self.refused.get()).then_some(direct)
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn open_direct(path: &Path) -> Option<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let flags = rustix::fs::OFlags::DIRECT.bits().cast_signed();
+    let mut options = OpenOptions::new();
+    options.write(true).custom_flags(flags).open(path).ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn open_direct(_: &Path) -> Option<File> {
+    None
+}
+
 impl Disk for RealDisk {
-    type File = File;
+    type File = RealFile;
 
     fn lock(&mut self) -> Result<(), LockError> {
         if self.lock.is_some() {
@@ -114,35 +165,50 @@ impl Disk for RealDisk {
         Ok(names)
     }
 
-    fn create(&mut self, path: &str) -> io::Result<File> {
-        OpenOptions::new()
+    fn create(&mut self, path: &str) -> io::Result<RealFile> {
+        let path = self.path(path);
+        let mut options = OpenOptions::new();
+        let file = options
             .read(true)
             .write(true)
             .create_new(true)
-            .open(self.path(path))
+            .open(&path)?;
+        Ok(RealFile::to_write(file, &path))
     }
 
-    fn open(&mut self, path: &str, access: Access) -> io::Result<File> {
-        OpenOptions::new()
-            .read(true)
-            .write(access == Access::Write)
-            .open(self.path(path))
+    fn open(&mut self, path: &str, access: Access) -> io::Result<RealFile> {
+        let path = self.path(path);
+        let write = access == Access::Write;
+        let file = OpenOptions::new().read(true).write(write).open(&path)?;
+        Ok(if write {
+            RealFile::to_write(file, &path)
+        } else {
+            RealFile::to_read(file)
+        })
     }
 
-    fn len(&mut self, file: &File) -> io::Result<u64> {
-        Ok(file.metadata()?.len())
+    fn len(&mut self, file: &RealFile) -> io::Result<u64> {
+        Ok(file.file.metadata()?.len())
     }
 
-    fn read_at(&mut self, file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        file.read_at(buffer, offset)
+    fn read_at(&mut self, file: &RealFile, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        file.file.read_at(buffer, offset)
     }
 
-    fn write_at(&mut self, file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        file.write_at(bytes, offset)
+    fn write_at(&mut self, file: &RealFile, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        if let Some(direct) = file.direct_for(bytes, offset) {
+            match direct.write_at(bytes, offset) {
+                // It wants still larger blocks, or none at all.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => file.refused.set(true),
+                written => return written,
+            }
+        }
+        file.file.write_at(bytes, offset)
     }
 
-    fn sync(&mut self, file: &File) -> io::Result<()> {
-        file.sync_data()
+    /// What went past the cache is in the device, and with this made to stay there.
+    fn sync(&mut self, file: &RealFile) -> io::Result<()> {
+        file.file.sync_data()
     }
 
     fn sync_folder(&mut self, folder: &str) -> io::Result<()> {

@@ -14,6 +14,7 @@ use super::clean::Cleaning;
 use super::count::Count;
 use super::format::{self, FormatFile};
 use super::gaps::{FoundSegment, Gaps};
+use super::group::Group;
 use super::replay::Replay;
 use super::reserve::{LARGE_PATH, Reserve};
 use super::salvage;
@@ -288,7 +289,7 @@ fn open_head<D: Disk>(disk: &mut D, head: FoundSegment) -> Result<Head<D::File>,
     let file = disk
         .open(&path, Access::Write)
         .map_err(OpenError::io("open", &path))?;
-    Ok(Head::new(Segment::from(head), file))
+    Ok(Head::new(Segment::from(head), file, Group::default()))
 }
 
 /// Makes the reserve of a segment without frames; of others, and of those whose frames are behind the end, nothing is left.

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::frame::{FrameHeader, Kind, frame_len};
+use super::group::{GROUP_BYTES_MAX, Group};
 use super::scan::Span;
 use super::segment::{FRAMES_AT, SegmentHeader, path_of};
 use super::settings::Durability;
@@ -19,7 +20,7 @@ pub(super) struct Head<F> {
     /// Up to here the file is written.
     pub(super) written: u64,
     /// What is to be written there, at once.
-    group: Vec<u8>,
+    group: Group,
 }
 
 /// Where a frame's payload will lie.
@@ -68,12 +69,12 @@ impl Call {
 }
 
 impl<F> Head<F> {
-    pub(super) fn new(segment: Segment, file: F) -> Self {
+    pub(super) fn new(segment: Segment, file: F, group: Group) -> Self {
         Self {
             written: segment.end(),
             segment,
             file,
-            group: Vec::new(),
+            group,
         }
     }
 
@@ -88,7 +89,7 @@ impl<F> Head<F> {
     /// Gathers a frame; gives where its payload will be.
     fn push(&mut self, header: &FrameHeader, payload: &[u8]) -> u64 {
         let start = self.end();
-        header.encode(self.segment.header.salt(), payload, &mut self.group);
+        header.encode(self.segment.header.salt(), payload, self.group.end());
         let end = self.end();
         match self.segment.spans.last_mut() {
             Some(span) if span.end == start && span.last_sequence + 1 == header.sequence => {
@@ -169,7 +170,9 @@ impl<D: Disk> Log<D> {
     fn rotate(&mut self, frame_len: u64) -> Result<(), StoreError> {
         self.write_group()?;
         let (header, file) = self.take_reserve(frame_len)?;
-        let head = Head::new(Segment::empty(header), file);
+        let before = self.head.as_mut();
+        let group = before.map(|full| std::mem::take(&mut full.group).emptied());
+        let head = Head::new(Segment::empty(header), file, group.unwrap_or_default());
         if let Some(full) = self.head.replace(head) {
             let generation = full.segment.header.generation;
             self.retired.push((generation, full.file));
@@ -183,16 +186,24 @@ impl<D: Disk> Log<D> {
         let Some(head) = &mut self.head else {
             return Ok(());
         };
-        if head.group.is_empty() {
+        let len = head.group.len() as u64;
+        if len == 0 {
             return Ok(());
         }
-        let result = write_full(&mut self.disk, &head.file, &head.group, head.written);
+        let at = head.written;
+        let mut result = None;
+        if self.settings.durability == Durability::Fsync {
+            // Whoever waits for the device anyway has nothing from the system's cache.
+            let (disk, file, size) = (&mut self.disk, &head.file, head.segment.header.size);
+            let group = &mut head.group;
+            result = group.with_blocks(at, size, |blocks, at| write_full(disk, file, blocks, at));
+        }
+        let result = result
+            .unwrap_or_else(|| write_full(&mut self.disk, &head.file, head.group.frames(), at));
         let generation = head.segment.header.generation;
-        let len = head.group.len() as u64;
         if result.is_ok() {
             head.written += len;
-            head.group.clear();
-            head.group.shrink_to(GROUP_BYTES_MAX);
+            head.group.is_written(head.written);
         }
         // A full disk has taken nothing, or nothing that is not written again in the same place.
         self.check(result, Call::Write, || path_of(generation))?;
@@ -295,7 +306,5 @@ fn is_full(error: &io::Error) -> bool {
     )
 }
 
-/// A group that has grown larger is written before the next frame is put to it.
-const GROUP_BYTES_MAX: usize = 4 << 20;
 /// This part of a segment is kept free of messages while there is no next one.
 const KEPT_PART: u64 = 8;

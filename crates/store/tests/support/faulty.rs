@@ -40,7 +40,7 @@ pub(crate) struct Orders {
 /// A file, and whether it is the one that is bad.
 #[derive(Debug)]
 pub(crate) struct FaultyFile {
-    file: std::fs::File,
+    file: <RealDisk as Disk>::File,
     bad: bool,
 }
 
