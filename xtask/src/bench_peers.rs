@@ -2,9 +2,10 @@
 //! `docs/benchmarks.md` from what came out.
 //!
 //! Map: [`rows`] lists what is run, [`peers`] knows how each broker is started, [`page`] writes the table and the
-//! plots, [`durable`] is the part about storage, [`crossing`] that about shards, [`libraries`] that about client libraries. Here is the loop: for each
+//! plots, [`durable`] is the part about storage, [`crossing`] that about shards, [`churn`] that about subscriptions that come and go, [`libraries`] that about client libraries. Here is the loop: for each
 //! run, each row, each broker: start it on one core, load it from another, stop it.
 
+mod churn;
 mod crossing;
 mod durable;
 mod libraries;
@@ -40,13 +41,15 @@ pub(crate) fn run(project: &Project, words: &[&str]) -> Result<(), Failure> {
     };
     let mut results = Vec::new();
     for run in 1..=options.runs {
-        for row in &rows {
-            for peer in peers.iter().filter(|peer| takes_part(peer, row)) {
+        for (turn, row) in turns(&rows, run) {
+            for peer in peers.iter().filter(|peer| takes_part(peer, row, turn)) {
                 let names = [peer.name.as_str(), row.name, row.group.unwrap_or_default()];
                 if options.has_had_enough(run, &names) {
                     continue;
                 }
-                let json = bench(project, &martlet, peer, row.arguments, &options);
+                let seconds = row.is_steady.then_some(STEADY_SECONDS);
+                let seconds = seconds.unwrap_or(&options.seconds);
+                let json = bench(project, &martlet, peer, row.arguments, seconds);
                 let shown = match &json {
                     Ok(json) => row.metric.figure(json).map_or_else(
                         || "no figure".to_owned(),
@@ -82,9 +85,22 @@ pub(crate) fn run(project: &Project, words: &[&str]) -> Result<(), Failure> {
     page.write(project)
 }
 
+/// The rows of one run; the steady ones in the first run only, several times in turn.
+fn turns<'r>(rows: &[&'r Row], run: u32) -> Vec<(u32, &'r Row)> {
+    let (steady, others): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|row| row.is_steady);
+    let mut turns: Vec<_> = others.into_iter().map(|row| (0, row)).collect();
+    if run == 1 {
+        for turn in 0..STEADY_TURNS {
+            turns.extend(steady.iter().map(|row| (turn, *row)));
+        }
+    }
+    turns
+}
+
 /// Two shards are shown where the cost of a message is; what they cost in memory is one shard's, more or less.
-fn takes_part(peer: &Peer, row: &Row) -> bool {
-    !row.peers_skipped.contains(&peer.name.as_str())
+fn takes_part(peer: &Peer, row: &Row, turn: u32) -> bool {
+    (turn == 0 || peer.name == peers::MARTLET)
+        && !row.peers_skipped.contains(&peer.name.as_str())
         && (peer.name != peers::TWO_SHARDS || (row.group.is_none() && row.metric == Metric::Cpu))
 }
 
@@ -201,7 +217,7 @@ fn bench(
     martlet: &str,
     peer: &Peer,
     arguments: &str,
-    options: &Options,
+    seconds: &str,
 ) -> Result<String, Failure> {
     let broker = Running::start(peer, &scratch(project)?)?;
     let mut command = Command::new("taskset");
@@ -212,7 +228,7 @@ fn bench(
             .split(' ')
             .filter(|word| !word.is_empty()),
     );
-    command.args(["--duration", &options.seconds, "--quiet", "--json"]);
+    command.args(["--duration", seconds, "--quiet", "--json"]);
     command.args(["--port", &broker.port().to_string()]);
     command.args(["--pid", &broker.pid().to_string()]);
     command.stdin(Stdio::null()).stderr(Stdio::null());
@@ -236,6 +252,9 @@ fn bench(
 const BROKER_CORE: &str = "0";
 const LOAD_CORE: &str = "1";
 const BOTH_CORES: &str = "0,1";
+/// Of a steady row: runs of Martlet, and how long each measures.
+const STEADY_TURNS: u32 = 5;
+const STEADY_SECONDS: &str = "5";
 const USAGE: &str = "\
 cargo xtask bench-peers [--runs 3] [--seconds 3] [--only ROW]... [--once NAME]... [--without BROKER]...
                         [--martlet PROGRAM] [--peer 'NAME=COMMAND {port}']...

@@ -30,6 +30,9 @@ pub(crate) fn drive(
     publish_for(swarm, traffic, &mut ticker, warmup_ns)?;
 
     let start = snapshot(settings, swarm, traffic);
+    let churned = |traffic: &Traffic| traffic.churn.as_ref().map(|churn| churn.done().0);
+    let churned_before = churned(traffic);
+    let mut churned_behind = churned_before;
     traffic.start_listening(start.time_ns);
     traffic.measured_ns = start.time_ns..start.time_ns + nanoseconds(settings.duration);
     let mut end = start;
@@ -40,6 +43,7 @@ pub(crate) fn drive(
             finish(swarm, traffic, &mut ticker, QUIET_NS)?;
         }
         end = snapshot(settings, swarm, traffic);
+        churned_behind = churned(traffic);
         traffic.measured_ns.end = end.time_ns;
         if traffic.is_used_up() {
             end.time_ns = traffic.last_delivery_ns().max(start.time_ns);
@@ -50,6 +54,8 @@ pub(crate) fn drive(
         .max(end.time_ns.saturating_sub(traffic.last_delivery_ns()));
     let mut measured = end.since(&start, "message", settings);
     measured.longest_silence_ms = Some(float(silence_ns) / 1e6);
+    let both = churned_behind.zip(churned_before);
+    measured.churned = both.map(|(behind, before)| behind - before);
     finish(swarm, traffic, &mut ticker, nanoseconds(settings.drain))?;
     ticker.clear_line();
     fill(report, settings, swarm, traffic, measured);

@@ -65,6 +65,9 @@ pub(crate) struct Measured {
     pub(crate) load_cpu_us: Option<f64>,
     pub(crate) load_cpu: Option<CpuTime>,
     pub(crate) load_rss_bytes: Option<u64>,
+    /// Subscribes and unsubscribes that were answered beside the messages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) churned: Option<u64>,
     /// The longest time without any delivery.
     pub(crate) longest_silence_ms: Option<f64>,
 }
@@ -118,6 +121,7 @@ impl Snapshot {
             load_cpu_us: each(load_cpu),
             load_cpu,
             load_rss_bytes: process::rss_bytes(None),
+            churned: None,
             longest_silence_ms: None,
         }
     }

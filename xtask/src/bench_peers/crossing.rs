@@ -68,7 +68,7 @@ pub(crate) fn run(
                 _ => continue,
             };
             for way in ways {
-                let json = bench(project, martlet, peer, way.arguments, options);
+                let json = bench(project, martlet, peer, way.arguments, &options.seconds);
                 let shown = match &json {
                     Ok(_) => "done".to_owned(),
                     Err(failure) => failure.to_string(),

@@ -80,7 +80,7 @@ pub(crate) fn run(
         let json = if column.arguments.is_empty() {
             kill(project, martlet, peer)
         } else {
-            bench(project, martlet, peer, column.arguments, options)
+            bench(project, martlet, peer, column.arguments, &options.seconds)
         };
         let shown = match &json {
             Ok(json) => (column.figure)(json).unwrap_or_else(|| "no figure".to_owned()),

@@ -7,6 +7,7 @@ use crate::files::Project;
 use crate::steps::Failure;
 
 use super::Outcome;
+use super::churn;
 use super::crossing::LOADS;
 use super::durable::COLUMNS;
 use super::libraries::QOS;
@@ -58,6 +59,11 @@ impl Page<'_> {
             let _ = write!(text, "\n## Growth: {group}\n\n");
             let rows = self.rows.iter().copied();
             self.write_table(&mut text, rows.filter(|row| row.group == Some(group)));
+            if group == churn::GROUP {
+                let peers = self.peers.iter().map(|peer| peer.name.as_str());
+                let row = |name: &str| self.rows.iter().find(|row| row.name == name);
+                text += &churn::table(peers, |peer, name| self.median(row(name)?, peer));
+            }
             let _ = write!(text, "\n![{group}](benchmarks/growth-{}.svg)\n", index + 1);
         }
         self.write_crossing(&mut text);
@@ -187,8 +193,12 @@ impl Page<'_> {
         let _ = writeln!(
             text,
             "Linux {kernel}, {cores} cores; load average between {low:.1} and {high:.1} (the runs themselves make up \
-             to 2). {} runs, in turn, {} s measured each; the median is shown.\n",
-            self.runs, self.seconds
+             to 2). {} runs, in turn, {} s measured each; the median is shown. Rows about pairs and churn: {} runs of Martlet, one \
+             of each other broker, {} s each.\n",
+            self.runs,
+            self.seconds,
+            super::STEADY_TURNS,
+            super::STEADY_SECONDS
         );
         for peer in self.peers {
             let _ = writeln!(text, "- {}: {}", peer.name, peer.version);
@@ -319,7 +329,7 @@ impl Page<'_> {
             .rows
             .iter()
             .copied()
-            .filter(|row| row.group == Some(group))
+            .filter(|row| row.group == Some(group) && row.metric == Metric::Cpu)
             .collect();
         let mut svg = String::from(SVG_HEAD);
         let _ = writeln!(

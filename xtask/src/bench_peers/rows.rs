@@ -1,5 +1,7 @@
 //! What is run, what is read from the report, and what Martlet is to reach.
 
+use super::churn;
+
 /// One row of the table.
 #[derive(Debug)]
 pub(crate) struct Row {
@@ -11,6 +13,9 @@ pub(crate) struct Row {
     pub(crate) target: Option<f64>,
     /// Rows of one group make a plot.
     pub(crate) group: Option<&'static str>,
+    /// A figure that is compared with another row's more closely than runs agree with each other: Martlet has many longer runs, all
+    /// such rows in turn.
+    pub(crate) is_steady: bool,
     /// Brokers that cannot do it.
     pub(crate) peers_skipped: &'static [&'static str],
 }
@@ -20,6 +25,8 @@ pub(crate) struct Row {
 pub(crate) enum Metric {
     /// Microseconds of the broker's CPU time for each delivery or connection.
     Cpu,
+    /// The same for each subscribe or unsubscribe of the churn.
+    Change,
     /// Bytes of the broker's memory for each of these.
     Memory(&'static str),
     /// The 50th percentile in microseconds; the table shows the 99th, too.
@@ -30,6 +37,7 @@ impl Metric {
     pub(crate) const fn unit(self) -> &'static str {
         match self {
             Self::Cpu => "µs",
+            Self::Change => "µs (each)",
             Self::Memory(_) => "bytes",
             Self::Latency => "µs (p50)",
         }
@@ -39,6 +47,12 @@ impl Metric {
     pub(crate) fn figure(self, json: &str) -> Option<f64> {
         match self {
             Self::Cpu => number(json, &["\"measured\":{", "\"broker_cpu_us\":"]),
+            Self::Change => {
+                let message_us = number(json, &["\"measured\":{", "\"broker_cpu_us\":"])?;
+                let messages = number(json, &["\"measured\":{", "\"done\":"])?;
+                let changes = number(json, &["\"measured\":{", "\"churned\":"])?;
+                Some(message_us * messages / changes).filter(|figure| figure.is_finite())
+            }
             Self::Memory(unit) => {
                 let unit = format!("\"unit\":\"{unit}\"");
                 number(json, &["\"memory\":[", &unit, "\"each_bytes\":"])
@@ -66,6 +80,7 @@ const fn cpu(name: &'static str, arguments: &'static str, target: f64) -> Row {
         metric: Metric::Cpu,
         target: Some(target),
         group: None,
+        is_steady: false,
         peers_skipped: &[],
     }
 }
@@ -77,7 +92,15 @@ const fn growth(group: &'static str, name: &'static str, arguments: &'static str
         metric: Metric::Cpu,
         target: None,
         group: Some(group),
+        is_steady: false,
         peers_skipped: &[],
+    }
+}
+
+const fn steady(group: &'static str, name: &'static str, arguments: &'static str) -> Row {
+    Row {
+        is_steady: true,
+        ..growth(group, name, arguments)
     }
 }
 
@@ -93,12 +116,13 @@ const fn memory(
         metric: Metric::Memory(unit),
         target: Some(target),
         group: None,
+        is_steady: false,
         peers_skipped: &[],
     }
 }
 
 /// All rows.
-pub(crate) const ROWS: [Row; 33] = [
+pub(crate) const ROWS: [Row; 34] = [
     cpu("p2p QoS 0, 50 pairs, window 256", "p2p", 0.11),
     cpu("p2p QoS 0, window 4", "p2p --window 4", 1.2),
     cpu("p2p QoS 1, 20 unacknowledged", "p2p -q 1", 0.55),
@@ -138,15 +162,16 @@ pub(crate) const ROWS: [Row; 33] = [
         metric: Metric::Latency,
         target: Some(78.0),
         group: None,
+        is_steady: false,
         peers_skipped: &[],
     },
-    growth("p2p QoS 0, pairs", "50 pairs", "p2p --pairs 50 --window 64"),
-    growth(
+    steady("p2p QoS 0, pairs", "50 pairs", "p2p --pairs 50 --window 64"),
+    steady(
         "p2p QoS 0, pairs",
         "500 pairs",
         "p2p --pairs 500 --window 64",
     ),
-    growth(
+    steady(
         "p2p QoS 0, pairs",
         "5,000 pairs",
         "p2p --pairs 5000 --window 64",
@@ -182,32 +207,29 @@ pub(crate) const ROWS: [Row; 33] = [
         "1,000,000 filters",
         "wildcard --filters 1000",
     ),
-    growth(
-        "p2p at 20,000 messages/s beside churn",
-        "no churn",
-        "p2p --rate 20000",
-    ),
-    growth(
-        "p2p at 20,000 messages/s beside churn",
+    steady(churn::GROUP, churn::NONE, "p2p --rate 20000"),
+    steady(
+        churn::GROUP,
         "1,000 per second",
         "p2p --rate 20000 --churn 1000",
     ),
-    growth(
-        "p2p at 20,000 messages/s beside churn",
-        "10,000 per second",
-        "p2p --rate 20000 --churn 10000",
-    ),
+    steady(churn::GROUP, churn::MUCH, "p2p --rate 20000 --churn 10000"),
+    Row {
+        metric: Metric::Change,
+        ..steady(churn::GROUP, churn::ALONE, "p2p --rate 1 --churn 10000")
+    },
 ];
 
 #[cfg(test)]
 mod tests {
     use super::{Metric, number};
 
-    const JSON: &str = r#"{"measured":{"done":3,"broker_cpu_us":0.25},"counts":{"lost":7},"latency_us":{"p50":1.5,"p99":2},"memory":[{"unit":"a","each_bytes":1},{"unit":"b","each_bytes":2.5}]}"#;
+    const JSON: &str = r#"{"measured":{"done":3,"broker_cpu_us":0.25,"churned":15},"counts":{"lost":7},"latency_us":{"p50":1.5,"p99":2},"memory":[{"unit":"a","each_bytes":1},{"unit":"b","each_bytes":2.5}]}"#;
 
     #[test]
     fn figures_are_found_in_the_report() {
         assert_eq!(Metric::Cpu.figure(JSON), Some(0.25));
+        assert_eq!(Metric::Change.figure(JSON), Some(0.05));
         assert_eq!(Metric::Memory("b").figure(JSON), Some(2.5));
         assert_eq!(Metric::Memory("c").figure(JSON), None);
         assert_eq!(Metric::Latency.figure(JSON), Some(1.5));
