@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use foldhash::quality::FixedState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
-use martlet_engine::{Interest, InterestKey, prefixes_of};
+use martlet_engine::{Interest, InterestKey, Places, prefixes_of};
 use parking_lot::RwLock;
 
 use entry::{Interested, Who};
@@ -25,7 +25,9 @@ mod entry;
 pub(crate) struct SharedInterest {
     stripes: Vec<RwLock<Stripe>>,
     hasher: FixedState,
-    /// Counts changes of answers: what was looked up before is valid while this stands still.
+    /// Counts changes of answers by place: what was looked up before is valid while those of its topic stand still.
+    changes: Box<[AtomicU64]>,
+    /// Counts all of them.
     generation: AtomicU64,
 }
 
@@ -37,6 +39,7 @@ impl SharedInterest {
         Self {
             stripes: (0..STRIPES).map(|_| RwLock::default()).collect(),
             hasher: FixedState::with_seed(seed),
+            changes: (0..Places::COUNT).map(|_| AtomicU64::new(0)).collect(),
             generation: AtomicU64::new(0),
         }
     }
@@ -76,8 +79,11 @@ impl SharedInterest {
             }
         };
         drop(table);
-        // Behind the change: whoever sees the new generation sees the new entry.
+        // Behind the change: whoever sees it counted sees the new entry.
         if changed {
+            if let Some(changes) = self.changes.get(key.place()) {
+                changes.fetch_add(1, Ordering::SeqCst);
+            }
             self.generation.fetch_add(1, Ordering::SeqCst);
         }
     }
@@ -120,6 +126,11 @@ impl Interest for SharedInterest {
     fn generation(&self) -> u64 {
         self.generation.load(Ordering::SeqCst)
     }
+
+    fn changes(&self, places: Places) -> u64 {
+        let places = places.iter().filter_map(|place| self.changes.get(place));
+        places.map(|changes| changes.load(Ordering::SeqCst)).sum()
+    }
 }
 
 /// Locks of the map. Far more than threads, so that two rarely want the same one.
@@ -130,7 +141,7 @@ mod tests {
     use std::sync::atomic::AtomicBool;
 
     use martlet_codec::topic_matches;
-    use martlet_engine::{Interest, InterestKey};
+    use martlet_engine::{Interest, InterestKey, Places};
 
     use super::SharedInterest;
 
@@ -171,11 +182,11 @@ mod tests {
             map.add(key(filter), shard);
         }
         assert_eq!(map.durable_shards("a/b"), 0);
-        let before = map.generation();
+        let before = map.changes(Places::of_topic("a/c"));
         map.add_durable(key("a/+"), 1);
         map.add_durable(key("a/b"), 0);
         map.add_durable(key("a/b"), 0);
-        assert_ne!(map.generation(), before);
+        assert_ne!(map.changes(Places::of_topic("a/c")), before);
         assert_eq!(map.shards("a/b"), 0b111);
         assert_eq!(map.durable_shards("a/b"), 0b011);
         assert_eq!(map.durable_shards("a/c"), 0b010);
@@ -209,18 +220,21 @@ mod tests {
     }
 
     #[test]
-    fn the_generation_moves_only_when_an_answer_changes() {
+    fn changes_are_counted_only_if_an_answer_is_another_one() {
         let map = SharedInterest::new(1);
-        let start = map.generation();
+        let counted = || map.changes(Places::of_topic("a"));
+        let start = counted();
         map.add(key("a"), 0);
-        let after_first = map.generation();
+        let after_first = counted();
         assert_ne!(after_first, start);
         map.add(key("a"), 0);
         map.remove(key("a"), 0);
         map.remove(key("b"), 0);
-        assert_eq!(map.generation(), after_first);
+        assert_eq!(counted(), after_first);
+        map.add(key("b/#"), 0);
+        assert_eq!(counted(), after_first, "another topic's");
         map.remove(key("a"), 0);
-        assert_ne!(map.generation(), after_first);
+        assert_ne!(counted(), after_first);
     }
 
     /// The map may say yes too often, never no wrongly: checked against the reference rule.
@@ -254,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_sees_the_generation_sees_the_entry() {
+    fn a_reader_that_sees_a_change_counted_sees_the_entry() {
         let map = SharedInterest::new(1);
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -264,14 +278,17 @@ mod tests {
                 }
                 done.store(true, std::sync::atomic::Ordering::SeqCst);
             });
-            let mut seen = (map.generation(), map.shards("a/b"));
+            let counted = || map.changes(Places::of_topic("a/b"));
+            let mut seen = (counted(), map.shards("a/b"));
             loop {
                 let finished = done.load(std::sync::atomic::Ordering::SeqCst);
                 let generation = map.generation();
+                let changes = counted();
+                assert!(changes >= generation, "counted for all behind its place");
                 let shards = map.shards("a/b");
-                assert!(shards.count_ones() >= u32::try_from(generation).unwrap());
-                assert!(generation >= seen.0 && shards & seen.1 == seen.1);
-                seen = (generation, shards);
+                assert!(shards.count_ones() >= u32::try_from(changes).unwrap());
+                assert!(changes >= seen.0 && shards & seen.1 == seen.1);
+                seen = (changes, shards);
                 if finished {
                     break;
                 }

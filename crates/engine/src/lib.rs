@@ -74,6 +74,7 @@ pub use record::{
 };
 pub use report::{CloseCause, CloseReport, Drops, Violation};
 pub use routing::interest::{Interest, InterestKey, LocalInterest, prefixes_of};
+pub use routing::places::Places;
 pub use sending::outbox::{LENT_SLACK, Outbox};
 pub use shard::{Shard, TransportClose};
 pub use time::Time;

@@ -1,9 +1,11 @@
 //! Who gets a message: sessions and groups of this shard, and which other shards.
 //!
-//! Map: `filters` of one session, `subscriptions` of all (exact and wildcard), `routes` found already, `interest` of the other shards.
+//! Map: `filters` of one session, `subscriptions` of all (exact and wildcard), `routes` found already, `interest` of the other
+//! shards, `places` where changes of both are counted.
 
 pub(crate) mod filters;
 pub(crate) mod interest;
+pub(crate) mod places;
 pub(crate) mod routes;
 pub(crate) mod subscriptions;
 

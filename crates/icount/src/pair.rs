@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use martlet_codec::{QoS, Version};
 use martlet_engine::{
-    AllowAll, Effects, Interest, InterestKey, Limits, Policy, Shard, ShardConfig, Time, shard_of,
+    AllowAll, Effects, Interest, InterestKey, Limits, Places, Policy, Shard, ShardConfig, Time,
+    shard_of,
 };
 
 use crate::world::World;
@@ -29,6 +30,10 @@ impl Interest for Everywhere {
     }
 
     fn generation(&self) -> u64 {
+        0
+    }
+
+    fn changes(&self, _places: Places) -> u64 {
         0
     }
 }

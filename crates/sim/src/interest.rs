@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use martlet_engine::{Interest, InterestKey, prefixes_of};
+use martlet_engine::{Interest, InterestKey, Places, prefixes_of};
 
 /// Exact counts of entries by prefix and shard; what is added is visible to all shards at once.
 ///
@@ -25,7 +25,8 @@ mod cell {
 struct State {
     counts: Counts,
     durable: Counts,
-    generation: u64,
+    /// By place.
+    changes: BTreeMap<usize, u64>,
 }
 
 type Counts = BTreeMap<(String, bool), Vec<u32>>;
@@ -37,20 +38,20 @@ impl SharedInterest {
         state.counts.is_empty() && state.durable.is_empty()
     }
 
-    fn change(&self, what: impl FnOnce(&mut State)) {
+    fn change(&self, key: InterestKey<'_>, what: impl FnOnce(&mut State)) {
         let mut state = self.state.lock().expect("one thread");
-        state.generation += 1;
+        *state.changes.entry(key.place()).or_default() += 1;
         what(&mut state);
     }
 }
 
 impl Interest for SharedInterest {
     fn add(&self, key: InterestKey<'_>, shard: usize) {
-        self.change(|state| add(&mut state.counts, key, shard));
+        self.change(key, |state| add(&mut state.counts, key, shard));
     }
 
     fn remove(&self, key: InterestKey<'_>, shard: usize) {
-        self.change(|state| remove(&mut state.counts, key, shard));
+        self.change(key, |state| remove(&mut state.counts, key, shard));
     }
 
     fn shards(&self, topic: &str) -> u64 {
@@ -58,11 +59,11 @@ impl Interest for SharedInterest {
     }
 
     fn add_durable(&self, key: InterestKey<'_>, shard: usize) {
-        self.change(|state| add(&mut state.durable, key, shard));
+        self.change(key, |state| add(&mut state.durable, key, shard));
     }
 
     fn remove_durable(&self, key: InterestKey<'_>, shard: usize) {
-        self.change(|state| remove(&mut state.durable, key, shard));
+        self.change(key, |state| remove(&mut state.durable, key, shard));
     }
 
     fn durable_shards(&self, topic: &str) -> u64 {
@@ -70,7 +71,14 @@ impl Interest for SharedInterest {
     }
 
     fn generation(&self) -> u64 {
-        self.state.lock().expect("one thread").generation
+        let state = self.state.lock().expect("one thread");
+        state.changes.values().sum()
+    }
+
+    fn changes(&self, places: Places) -> u64 {
+        let state = self.state.lock().expect("one thread");
+        let changes = |place| state.changes.get(&place).copied().unwrap_or_default();
+        places.iter().map(changes).sum()
     }
 }
 

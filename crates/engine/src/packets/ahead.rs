@@ -29,13 +29,12 @@ impl Shard {
             sender: Sender::Client,
             max_packet_size: self.config.limits.packet_bytes_max,
         };
-        self.begin_routes();
         let mut rest = bytes;
         let mut last = last.as_bytes();
         while self.scratch.ahead.len() < AHEAD_MAX
             && let Some((topic, length)) = Publish::split_topic(rest, rules)
             && topic != last
-            && let Some(route) = self.routes.known(topic)
+            && let Some(route) = self.known_route(topic)
         {
             self.scratch.ahead.push(route);
             last = topic;

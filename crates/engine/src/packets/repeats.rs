@@ -217,10 +217,13 @@ impl Shard {
             Some(_) => QoS::AtLeastOnce,
             None => QoS::ExactlyOnce,
         };
+        // Read once: a route has a cell in it, so the compiler would fetch them for each message.
+        let topic = route.topic();
+        let receivers = route.plain.len().max(1);
         let mut start = 0;
         while list.len() < most
             && let Some(rest) = bytes.get(start..)
-            && let Some(repeat) = Publish::decode_repeated(rest, rules, route.topic())
+            && let Some(repeat) = Publish::decode_repeated(rest, rules, topic)
         {
             let end = start + repeat.length;
             // Should all receivers have to keep all of it, the first message that is over the budget is the last one, as ever.
@@ -228,7 +231,7 @@ impl Shard {
             if repeat.payload.len() >= CHAIN_THRESHOLD
                 || repeat.qos > qos_max
                 || (start > 0 && repeat.qos != run_qos)
-                || each_bytes.saturating_mul(route.plain.len().max(1)) >= room_bytes
+                || each_bytes.saturating_mul(receivers) >= room_bytes
             {
                 break;
             }

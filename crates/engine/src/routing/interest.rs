@@ -7,6 +7,8 @@
 
 use core::iter;
 
+use crate::routing::places::Places;
+
 /// The map from literal prefixes to the shards that have subscriptions there. Shared by all shards.
 ///
 /// Entries are counted: what was added twice has to be removed twice.
@@ -20,8 +22,13 @@ pub trait Interest: Send + Sync {
     /// The shards that may have a match for a topic, bit `n` for shard `n`.
     fn shards(&self, topic: &str) -> u64;
 
-    /// Changes whenever an answer of [`Interest::shards`] or [`Interest::durable_shards`] may have changed.
+    /// Grows whenever an answer of [`Interest::shards`] or [`Interest::durable_shards`] may have changed for any topic; behind
+    /// [`Interest::changes`] of those concerned.
     fn generation(&self) -> u64;
+
+    /// Grows whenever an answer of [`Interest::shards`] or [`Interest::durable_shards`] may have changed for a topic with these
+    /// places: changes are counted at [`InterestKey::place`].
+    fn changes(&self, places: Places) -> u64;
 
     /// The subscription that was [added](Interest::add) here belongs to a session that outlives its connections, or
     /// to a shared subscription with such a member. Asked for only if there is a store.
@@ -102,6 +109,10 @@ impl Interest for LocalInterest {
     }
 
     fn generation(&self) -> u64 {
+        0
+    }
+
+    fn changes(&self, _places: Places) -> u64 {
         0
     }
 }

@@ -1,15 +1,17 @@
-//! Where messages of a topic go, remembered as long as no subscription changes.
+//! Where messages of a topic go, remembered as long as no subscription changes that may match it.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::HashTable;
 use martlet_codec::QoS;
 
 use crate::collections::slab::Key;
 use crate::message::Topic;
+use crate::routing::places::Places;
 use crate::routing::subscriptions::SubscriptionOptions;
 use crate::shard::{Shard, Subscriber};
 
@@ -17,8 +19,11 @@ use crate::shard::{Shard, Subscriber};
 #[derive(Debug)]
 pub(crate) struct Route {
     topic: Box<str>,
+    places: Places,
     /// Of the subscriptions and of the interest map, when the route was computed.
-    generations: (u64, u64),
+    changes: u64,
+    /// All changes of both when the route was last found to be right: mostly nothing has changed since.
+    checked: AtomicU64,
     /// Sessions with one matching subscription, which asks for nothing of its own: with its QoS and its Retain As
     /// Published. Nearly all.
     pub(crate) plain: Vec<(Key, QoS, bool)>,
@@ -71,7 +76,8 @@ impl Route {
     }
 }
 
-/// Routes by topic, valid as long as no subscription changes.
+/// Routes by topic. Each is valid as long as no subscription changes that may match it; a wrong one is replaced when it is asked
+/// for.
 ///
 /// One that is asked for again is marked. When there is no room for another one, what has no mark is forgotten, and the marks
 /// are taken off: topics in use stay, and they cost one look-up each while all of them fit.
@@ -79,8 +85,6 @@ impl Route {
 pub(crate) struct RouteCache {
     routes: HashTable<Entry>,
     hasher: foldhash::fast::FixedState,
-    /// Of the subscriptions and of the interest map, when the cache was begun.
-    generations: (u64, u64),
 }
 
 #[derive(Debug)]
@@ -95,7 +99,6 @@ impl RouteCache {
         Self {
             routes: HashTable::new(),
             hasher: foldhash::fast::FixedState::with_seed(seed),
-            generations: (0, 0),
         }
     }
 
@@ -110,15 +113,13 @@ impl RouteCache {
         Some(&entry.route)
     }
 
-    /// The route of a topic, if it is there: then the topic was accepted before. [`Shard::begin_routes`] has been called.
-    #[inline]
-    pub(crate) fn known(&mut self, topic: &[u8]) -> Option<Arc<Route>> {
-        let hash = self.hash(topic);
-        self.get(hash, topic).cloned()
-    }
-
     /// Returns whether others had to be forgotten.
     fn put(&mut self, hash: u64, route: Arc<Route>, entries_max: usize) -> bool {
+        let same = |entry: &Entry| entry.route.topic == route.topic;
+        if let Some(entry) = self.routes.find_mut(hash, same) {
+            entry.route = route;
+            return false;
+        }
         let is_full = self.routes.len() >= entries_max;
         if is_full {
             // Some of those in use, too, if they are nearly all: or the next topic would look through them again.
@@ -139,54 +140,72 @@ impl RouteCache {
         });
         is_full
     }
-
-    /// Forgets what is wrong now.
-    fn begin(&mut self, generations: (u64, u64)) {
-        if self.generations != generations {
-            self.generations = generations;
-            self.routes.clear();
-        }
-    }
 }
 
 impl Shard {
     /// Whether a route is one to this topic, and still right.
     pub(crate) fn is_route_to(&self, route: &Route, topic: &str) -> bool {
-        (core::ptr::eq(route.topic(), topic) || route.topic() == topic)
-            && route.generations == self.generations()
+        (core::ptr::eq(route.topic(), topic) || route.topic() == topic) && self.is_current(route)
     }
 
     /// As [`Shard::is_route_to`], for a topic that is not known to be a text.
     pub(crate) fn is_route_to_bytes(&self, route: &Route, topic: &[u8]) -> bool {
-        route.topic().as_bytes() == topic && route.generations == self.generations()
+        route.topic().as_bytes() == topic && self.is_current(route)
     }
 
     /// Whether a route is still right, whatever its topic.
+    #[inline]
     pub(crate) fn is_current(&self, route: &Route) -> bool {
-        route.generations == self.generations()
+        let generation = self.generation();
+        route.checked.load(Ordering::Relaxed) == generation
+            || self.is_still_right(route, generation)
     }
 
-    fn generations(&self) -> (u64, u64) {
-        (self.subscriptions.generation(), self.interest.generation())
+    /// Something has changed, but perhaps nothing that may match this topic.
+    #[cold]
+    #[inline(never)]
+    fn is_still_right(&self, route: &Route, generation: u64) -> bool {
+        let is_right = route.changes == self.changes(route.places);
+        if is_right {
+            route.checked.store(generation, Ordering::Relaxed);
+        }
+        is_right
     }
 
-    /// Forgets routes that are wrong now.
-    pub(crate) fn begin_routes(&mut self) {
-        let generations = self.generations();
-        self.routes.begin(generations);
+    /// All changes of subscriptions, here and elsewhere. Neither part ever falls, so the sum is the same only if both are.
+    fn generation(&self) -> u64 {
+        self.subscriptions.generation() + self.interest.generation()
+    }
+
+    /// Those that may match a topic with these places.
+    fn changes(&self, places: Places) -> u64 {
+        self.subscriptions.changes(places) + self.interest.changes(places)
+    }
+
+    /// The route of a topic, if it is known: then the topic was accepted before.
+    pub(crate) fn known_route(&mut self, topic: &[u8]) -> Option<Arc<Route>> {
+        self.route_of_hash(self.routes.hash(topic), topic)
+    }
+
+    #[inline]
+    fn route_of_hash(&mut self, hash: u64, topic: &[u8]) -> Option<Arc<Route>> {
+        let route = self.routes.get(hash, topic)?.clone();
+        self.is_current(&route).then_some(route)
     }
 
     /// The route of a topic, from the cache if it is there.
     pub(crate) fn lookup(&mut self, topic: Topic<'_>) -> Arc<Route> {
-        let generations = self.generations();
-        self.routes.begin(generations);
         let hash = self.routes.hash(topic.as_bytes());
-        if let Some(route) = self.routes.get(hash, topic.as_bytes()) {
+        if let Some(route) = self.route_of_hash(hash, topic.as_bytes()) {
             self.counters.route_cache_hits += 1;
-            return route.clone();
+            return route;
         }
         let topic = topic.as_str();
         self.counters.route_cache_misses += 1;
+        let places = Places::of_topic(topic);
+        // Before it is computed: what changes meanwhile on other shards makes it wrong.
+        let generation = self.generation();
+        let changes = self.changes(places);
         let mut targets = Vec::new();
         self.subscriptions
             .matches(topic, &mut |subscriber, options| {
@@ -216,7 +235,9 @@ impl Shard {
         };
         let route = Arc::new(Route {
             topic: topic.into(),
-            generations,
+            places,
+            changes,
+            checked: AtomicU64::new(generation),
             takes_runs,
             plain,
             targets: others,

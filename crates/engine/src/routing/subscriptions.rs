@@ -22,6 +22,8 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use martlet_codec::QoS;
 
+use crate::routing::interest::InterestKey;
+use crate::routing::places::{Changes, Places};
 use exact::ExactFilters;
 use trie::Trie;
 
@@ -33,7 +35,9 @@ pub(crate) struct Subscriptions<S> {
     exact: ExactFilters<S>,
     trie: Trie<S>,
     hasher: FixedState,
-    generation: u64,
+    changes: Changes,
+    /// Space for the text of a filter.
+    buffer: String,
     len: usize,
 }
 
@@ -65,7 +69,8 @@ impl<S: Copy + Eq + Hash> Subscriptions<S> {
             exact: ExactFilters::new(hasher.clone()),
             trie: Trie::new(hasher.clone()),
             hasher,
-            generation: 0,
+            changes: Changes::new(),
+            buffer: String::new(),
             len: 0,
         }
     }
@@ -81,9 +86,15 @@ impl<S: Copy + Eq + Hash> Subscriptions<S> {
         self.len == 0
     }
 
-    /// Changes with every subscription: what was found out about a topic holds as long as this stays the same.
+    /// Grows with every change: what was found out about a topic holds as long as this stays the same, and longer.
     pub(crate) const fn generation(&self) -> u64 {
-        self.generation
+        self.changes.all()
+    }
+
+    /// Grows with every subscription that matches a topic with these places: what was found out about it holds as long as this
+    /// stays the same.
+    pub(crate) fn changes(&self, places: Places) -> u64 {
+        self.changes.at(places)
     }
 
     /// The name of a filter that somebody is subscribed with.
@@ -130,7 +141,7 @@ impl<S: Copy + Eq + Hash> Subscriptions<S> {
             (FilterId(node | IN_TRIE), list)
         };
         let replaced = list.insert(&self.hasher, subscriber, options);
-        self.generation += 1;
+        self.changes.count(InterestKey::of_filter(filter).place());
         self.len += usize::from(replaced.is_none());
         (id, replaced)
     }
@@ -141,12 +152,16 @@ impl<S: Copy + Eq + Hash> Subscriptions<S> {
         filter: FilterId,
         subscriber: S,
     ) -> Option<SubscriptionOptions> {
+        // With its last subscriber the text is gone.
+        let mut buffer = core::mem::take(&mut self.buffer);
+        let place = InterestKey::of_filter(self.text(filter, &mut buffer)).place();
+        self.buffer = buffer;
         let removed = if filter.is_in_trie() {
             self.trie.remove(filter.place(), subscriber)?
         } else {
             self.exact.remove(filter.place(), subscriber)?
         };
-        self.generation += 1;
+        self.changes.count(place);
         self.len -= 1;
         Some(removed)
     }
@@ -180,7 +195,7 @@ impl<S> fmt::Debug for Subscriptions<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subscriptions")
             .field("len", &self.len)
-            .field("generation", &self.generation)
+            .field("changes", &self.changes)
             .finish_non_exhaustive()
     }
 }

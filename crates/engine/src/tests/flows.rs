@@ -322,8 +322,52 @@ fn a_repeated_topic_keeps_its_route() {
     assert_eq!(lookups(&w), 3);
     w.subscribe(sub, "a/c", QoS::AtLeastOnce);
     w.publish(publisher, "a/b", QoS::AtLeastOnce, 8, false, "x");
+    assert_eq!(lookups(&w), 3, "it is right still");
+    w.subscribe(sub, "a/+", QoS::AtLeastOnce);
+    w.publish(publisher, "a/b", QoS::AtLeastOnce, 9, false, "x");
     assert_eq!(lookups(&w), 4, "the old route may be wrong now");
-    assert_eq!(w.shards[0].counters().publishes_sent, 7);
+    assert_eq!(w.shards[0].counters().publishes_sent, 8);
+}
+
+/// Optimisation: who comes and goes elsewhere does not make the others' routes be looked up again, on no shard.
+#[test]
+fn a_change_of_other_filters_leaves_routes_alone() {
+    for shards in [1, 2] {
+        let mut w = World::new(shards);
+        let sub = w.connect(Version::V5, "s", true);
+        let other = w.connect(Version::V5, "o", true);
+        let publisher = w.connect(Version::V5, "p", true);
+        w.subscribe(sub, "plant/+", QoS::AtMostOnce);
+        let publish = |w: &mut World| {
+            for n in 0..20 {
+                let topic = std::format!("plant/{n}");
+                w.publish(publisher, &topic, QoS::AtMostOnce, 0, false, "x");
+            }
+        };
+        let misses = |w: &World| -> u64 {
+            let counters = w.shards.iter().map(crate::Shard::counters);
+            counters.map(|counters| counters.route_cache_misses).sum()
+        };
+        publish(&mut w);
+        let before = misses(&w);
+        for filter in ["o/1/inbox", "o/1/#", "o/+/x/#"] {
+            w.subscribe(other, filter, QoS::AtMostOnce);
+            publish(&mut w);
+            w.unsubscribe(other, filter);
+            publish(&mut w);
+        }
+        assert_eq!(misses(&w), before);
+        w.received(other);
+        w.subscribe(other, "plant/7", QoS::AtMostOnce);
+        w.received(other);
+        publish(&mut w);
+        assert_eq!(w.received(other), ["PUBLISH plant/7=x q0"]);
+        assert!(misses(&w) > before && misses(&w) < before + 20);
+        w.subscribe(other, "#", QoS::AtMostOnce);
+        w.received(other);
+        publish(&mut w);
+        assert_eq!(w.received(other).len(), 20);
+    }
 }
 
 /// Optimisation: an access list that allows everything is not asked.

@@ -5,7 +5,6 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::HashMap;
 use martlet_codec::{
@@ -25,7 +24,8 @@ use crate::{
 pub(crate) struct TestInterest {
     map: parking::Map,
     durable: parking::Map,
-    generation: AtomicU64,
+    /// By place.
+    changes: parking::Changes,
 }
 
 mod parking {
@@ -38,6 +38,12 @@ mod parking {
     )]
     #[derive(Debug, Default)]
     pub(crate) struct Map(pub(crate) std::sync::Mutex<HashMap<(String, bool), [u32; 8]>>);
+
+    #[expect(
+        clippy::disallowed_types,
+        reason = "the trait asks for Sync; never contended"
+    )]
+    pub(crate) type Changes = std::sync::Mutex<HashMap<usize, u64>>;
 }
 
 impl parking::Map {
@@ -71,12 +77,12 @@ impl parking::Map {
 impl Interest for TestInterest {
     fn add(&self, key: InterestKey<'_>, shard: usize) {
         self.map.add(key, shard);
-        self.generation.fetch_add(1, Ordering::Relaxed);
+        *self.changes.lock().unwrap().entry(key.place()).or_default() += 1;
     }
 
     fn remove(&self, key: InterestKey<'_>, shard: usize) {
         self.map.remove(key, shard);
-        self.generation.fetch_add(1, Ordering::Relaxed);
+        *self.changes.lock().unwrap().entry(key.place()).or_default() += 1;
     }
 
     fn shards(&self, topic: &str) -> u64 {
@@ -84,17 +90,23 @@ impl Interest for TestInterest {
     }
 
     fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Relaxed)
+        self.changes.lock().unwrap().values().sum()
+    }
+
+    fn changes(&self, places: crate::Places) -> u64 {
+        let changes = self.changes.lock().unwrap();
+        let at = |place| changes.get(&place).copied().unwrap_or_default();
+        places.iter().map(at).sum()
     }
 
     fn add_durable(&self, key: InterestKey<'_>, shard: usize) {
         self.durable.add(key, shard);
-        self.generation.fetch_add(1, Ordering::Relaxed);
+        *self.changes.lock().unwrap().entry(key.place()).or_default() += 1;
     }
 
     fn remove_durable(&self, key: InterestKey<'_>, shard: usize) {
         self.durable.remove(key, shard);
-        self.generation.fetch_add(1, Ordering::Relaxed);
+        *self.changes.lock().unwrap().entry(key.place()).or_default() += 1;
     }
 
     fn durable_shards(&self, topic: &str) -> u64 {
