@@ -6,7 +6,7 @@ use martlet_codec::{
 use std::string::{String, ToString};
 use std::vec::Vec;
 
-use super::world::{Client, World};
+use super::world::{Client, World, id_on};
 use crate::{Counters, Limits, Shard};
 
 fn encode(packet: &Packet<'_>, version: Version) -> Vec<u8> {
@@ -367,6 +367,46 @@ fn known_topics_of_one_read_are_looked_up_together() {
     assert_eq!(after.route_cache_hits - before.route_cache_hits, 80);
     assert_eq!(after.route_cache_misses, 40);
     assert_eq!(w.received(s).len(), 120);
+}
+
+/// What comes between and what has changed since is seen: runs, offers, messages to nobody known, and a new subscriber.
+#[test]
+fn a_pack_of_everything_is_told_apart() {
+    let mut w = World::new(2);
+    let p = w.connect(Version::V311, &id_on(0, 2, "p"), true);
+    let s = w.connect(Version::V311, &id_on(1, 2, "s"), true);
+    let late = w.connect(Version::V311, &id_on(1, 2, "late"), true);
+    w.subscribe(s, "t/+", QoS::AtLeastOnce);
+    w.subscribe(s, "$share/g/u", QoS::AtLeastOnce);
+    w.received(s);
+    let topics = [
+        "t/1", "t/2", "u", "t/3", "t/3", "t/3", "t/4", "u", "u", "t/1",
+    ];
+    let large = "l".repeat(2_000);
+    for round in 0..4 {
+        if round == 3 {
+            w.subscribe(late, "t/3", QoS::AtMostOnce);
+            w.received(late);
+        }
+        let mut bytes = Vec::new();
+        let mut expected: Vec<String> = Vec::new();
+        for (n, topic) in (0..).zip(topics.iter().cycle().take(50)) {
+            let text = std::format!("{n}");
+            let payload = if n % 17 == 0 { &large } else { &text };
+            bytes.extend(publish(Version::V311, topic, QoS::AtMostOnce, 0, payload));
+            expected.push(payload.clone());
+        }
+        w.send_bytes(p, &bytes);
+        let mut got = w.payloads(s);
+        // A group on the first shard hears of it earlier, and its offers stand elsewhere in the line.
+        got.sort();
+        expected.sort();
+        assert_eq!(got, expected, "round {round}");
+        let heard = w.payloads(late);
+        assert_eq!(heard.len(), if round == 3 { 15 } else { 0 });
+        let numbers = heard.iter().filter_map(|text| text.parse::<u8>().ok());
+        assert!(numbers.is_sorted(), "{heard:?}");
+    }
 }
 
 /// What a message does not have in common with others stays its own, though its topic was looked up ahead.
