@@ -33,6 +33,15 @@ impl Delivery {
     pub(crate) fn held_bytes(&self) -> usize {
         self.message.as_ref().map_or(STORED_BYTES, Message::size)
     }
+
+    /// What was sent to a session that ends with its connection.
+    pub(crate) const fn forgotten(qos: QoS) -> Self {
+        Self {
+            message: None,
+            body: None,
+            terms: Terms::bare(qos, false),
+        }
+    }
 }
 
 /// How one session gets a message: what its subscriptions make of it.

@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 
 use martlet_codec::{PacketId, Publish, QoS, Version};
 
+use crate::clients::client_session::ClientSession;
 use crate::clients::connection::Connection;
 use crate::collections::slab::Key;
 use crate::durable::{Durable, Source, Step};
@@ -233,8 +234,8 @@ impl Shard {
             return false;
         };
         let mut left = false;
-        let mut count = 0;
-        let mut grown = 0;
+        let (mut count, mut grown, mut freed) = (0, 0, 0);
+        let is_passing = session.is_passing();
         while connection.outbox.len() < outbox_max
             && let Some(front) = session.queue.front()
         {
@@ -274,18 +275,20 @@ impl Shard {
             grown += append(connection, plain, first, packet_id, &parts);
             left = false;
             count += 1;
+            let forgets = is_passing && delivery.terms.group.is_none();
             let Some((_, delivery)) = session.queue.pop() else {
                 break;
             };
             if qos == QoS::AtMostOnce {
-                self.memory_bytes = self.memory_bytes.saturating_sub(delivery.held_bytes());
-            } else {
-                // It goes from the queue into the window, and counts there.
-                let sent = session.outbound.send(qos == QoS::ExactlyOnce, delivery);
-                debug_assert_eq!(sent, packet_id, "nothing has come between");
+                freed += delivery.held_bytes();
+                continue;
             }
+            let (sent, less, more) = put_into_window(session, delivery, forgets);
+            freed += less;
+            grown += more;
+            debug_assert_eq!(sent, packet_id, "nothing has come between");
         }
-        self.memory_bytes += grown;
+        self.memory_bytes = (self.memory_bytes + grown).saturating_sub(freed);
         self.counters.publishes_sent += count;
         self.counters.express_deliveries += count;
         if count > 0 {
@@ -366,6 +369,25 @@ impl Shard {
             to_be_written(connection, conn, fx);
         }
     }
+}
+
+/// What was in the queue goes into the window, and counts there. Returns its identifier, and how many bytes less and more are
+/// held.
+#[inline]
+fn put_into_window(
+    session: &mut ClientSession,
+    delivery: Delivery,
+    forgets: bool,
+) -> (Option<PacketId>, usize, usize) {
+    let qos = delivery.terms.qos;
+    let exactly_once = qos == QoS::ExactlyOnce;
+    if !forgets {
+        return (session.outbound.send(exactly_once, delivery), 0, 0);
+    }
+    // Who cannot come back for it needs no copy of it any more.
+    let forgotten = Delivery::forgotten(qos);
+    let (less, more) = (delivery.held_bytes(), forgotten.held_bytes());
+    (session.outbound.send(exactly_once, forgotten), less, more)
 }
 
 /// The message of a body, if it is in memory.

@@ -133,6 +133,35 @@ fn what_a_passing_session_was_sent_is_not_kept() {
     }
 }
 
+/// Optimisation: also not of what has waited for room in its window.
+#[test]
+fn what_a_passing_session_got_from_its_queue_is_not_kept() {
+    for (clean, kept) in [(true, 2), (false, 4)] {
+        let limits = Limits {
+            in_flight_to_client_max: 2,
+            ..Limits::default()
+        };
+        let mut w = World::with(1, &limits, &crate::Policy::default());
+        let s = w.connect(Version::V311, "s", clean);
+        let p = w.connect(Version::V311, "p", true);
+        w.subscribe(s, "t", QoS::AtLeastOnce);
+        let payload = "x".repeat(900);
+        for id in 1..=6 {
+            w.publish(p, "t", QoS::AtLeastOnce, id, false, &payload);
+        }
+        for bytes in acks(Version::V311, 1..=2, Packet::PubAck) {
+            w.send_bytes(s, &bytes);
+        }
+        assert_eq!(w.payloads(s).len(), 4);
+        assert_eq!(w.shards[0].memory_bytes() / 900, kept);
+        for bytes in acks(Version::V311, 3..=6, Packet::PubAck) {
+            w.send_bytes(s, &bytes);
+        }
+        assert_eq!(w.payloads(s).len(), 2);
+        assert_eq!(w.shards[0].memory_bytes(), 0);
+    }
+}
+
 /// A world with receivers of all sorts, in which packets come in runs or one by one.
 struct Twin {
     w: World,
