@@ -109,6 +109,8 @@ counters! {
     route_cache_hits,
     /// Routes that had to be computed.
     route_cache_misses,
+    /// Looks for the routes of several messages of one read at once.
+    looks_ahead,
 }
 
 impl Counters {

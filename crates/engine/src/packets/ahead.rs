@@ -13,39 +13,69 @@ use crate::collections::slab::Key;
 use crate::shard::Shard;
 
 impl Shard {
-    /// Looks up where the next messages go, as far as routes are known and no two neighbours have the same topic, into
-    /// `scratch.ahead`: one route for each, the first one last. `last`: the topic of the message before. Returns whether it is worth
-    /// trying again behind them.
+    /// Looks up where the next messages go, up to `most` of them, as far as routes are known and no two neighbours have the same
+    /// topic, into `scratch.ahead`: one route for each, the first one last. `last`: the topic of the message before. Returns
+    /// for how many to ask behind them: more as long as all are known, and none if this one is not.
     #[inline(never)]
-    pub(crate) fn look_ahead(&mut self, conn: Key, bytes: &[u8], last: &str) -> bool {
+    pub(crate) fn look_ahead(&mut self, conn: Key, bytes: &[u8], last: &str, most: usize) -> usize {
         let Some(connection) = self.connections.get(conn) else {
-            return false;
+            return 0;
         };
         if connection.session.is_none() || connection.parked.is_some() {
-            return false;
+            return 0;
         }
         let rules = Rules {
             version: connection.version(),
             sender: Sender::Client,
             max_packet_size: self.config.limits.packet_bytes_max,
         };
-        let mut rest = bytes;
-        let mut last = last.as_bytes();
-        while self.scratch.ahead.len() < AHEAD_MAX
-            && let Some((topic, length)) = Publish::split_topic(rest, rules)
-            && topic != last
-            && let Some(route) = self.known_route(topic)
-        {
-            self.scratch.ahead.push(route);
-            last = topic;
-            rest = rest.get(length..).unwrap_or_default();
+        let split = |bytes, last: &[u8]| {
+            Publish::split_topic(bytes, rules).filter(|(topic, _)| *topic != last)
+        };
+        let Some((topic, length)) = split(bytes, last.as_bytes()) else {
+            return 0;
+        };
+        let first = (topic, self.routes.hash(topic));
+        let mut rest = bytes.get(length..).unwrap_or_default();
+        let mut next = if most > 1 { split(rest, topic) } else { None };
+        if next.is_none() {
+            // Often it is all there is, and needs no list.
+            return self.look_for_one(first);
         }
-        self.counters.route_cache_hits += self.scratch.ahead.len() as u64;
+        let mut asked = [first; AHEAD_MAX];
+        let mut count = 1;
+        for place in asked.iter_mut().take(most).skip(1) {
+            let Some((topic, length)) = next else { break };
+            *place = (topic, self.routes.hash(topic));
+            count += 1;
+            rest = rest.get(length..).unwrap_or_default();
+            next = split(rest, topic);
+        }
+        let asked = asked.get(..count).unwrap_or_default();
+        self.routes.known(asked, &mut self.scratch.ahead);
+        let ahead = self.scratch.ahead.iter();
+        let found = ahead.take_while(|route| self.is_current(route)).count();
+        self.scratch.ahead.truncate(found);
+        self.counters.route_cache_hits += found as u64;
         self.scratch.ahead.reverse();
-        if self.scratch.ahead.len() > 1 {
+        if found > 1 {
+            self.counters.looks_ahead += 1;
             self.touch_receivers();
         }
-        !self.scratch.ahead.is_empty()
+        if found == count && found > 0 {
+            (2 * most).min(AHEAD_MAX)
+        } else {
+            found
+        }
+    }
+
+    fn look_for_one(&mut self, (topic, hash): (&[u8], u64)) -> usize {
+        let Some(route) = self.route_of_hash(hash, topic) else {
+            return 0;
+        };
+        self.counters.route_cache_hits += 1;
+        self.scratch.ahead.push(route);
+        2
     }
 
     /// Reads what will be needed of the receivers, so that it is near when it is.
@@ -66,6 +96,6 @@ impl Shard {
 }
 
 /// Messages that are looked up together: what is touched for them stays in the nearest cache until it is used.
-const AHEAD_MAX: usize = 16;
+pub(crate) const AHEAD_MAX: usize = 16;
 /// Of more receivers the first ones are fetched while they wait for nothing else.
 const RECEIVERS_MAX: usize = 8;

@@ -12,6 +12,7 @@ use martlet_codec::{Ack, Decoded, Packet, Publish, Rules, Sender, Version, decod
 use crate::clients::connection::{Connection, Phase};
 use crate::collections::slab::Key;
 use crate::effects::{ConnId, Effects};
+use crate::packets::ahead::AHEAD_MAX;
 use crate::report::CloseCause;
 use crate::routing::routes::Route;
 use crate::shard::{Flow, Shard};
@@ -54,8 +55,8 @@ impl Shard {
         let takes_runs = |route: &Option<Arc<Route>>| route.as_ref().is_some_and(|r| r.takes_runs);
         // Whether its messages may be taken in runs, and whether it stays with its topic, as far as we know.
         let mut repeats = takes_runs(&route);
-        // Whether it may help to look up the next messages together.
-        let mut looks_ahead = true;
+        // How many of the next messages it may help to look up together.
+        let mut most_ahead = AHEAD_MAX;
         while let Some(rest) = bytes.get(consumed..).filter(|rest| !rest.is_empty()) {
             if repeats && let Some(known) = &route {
                 let length = self.next_repeats(conn.0, rest, known, now, fx);
@@ -64,9 +65,9 @@ impl Shard {
                     continue;
                 }
             }
-            if looks_ahead && self.scratch.ahead.is_empty() && Publish::begins(rest) {
+            if most_ahead > 0 && self.scratch.ahead.is_empty() && Publish::begins(rest) {
                 let last = route.as_ref().map_or("", |route| route.topic());
-                looks_ahead = self.look_ahead(conn.0, rest, last);
+                most_ahead = self.look_ahead(conn.0, rest, last, most_ahead);
             }
             if let Some(known) = self.scratch.ahead.pop() {
                 route = Some(known);

@@ -3,7 +3,9 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::cell::Cell;
 use core::hash::BuildHasher;
+use core::hint::black_box;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::HashTable;
@@ -11,6 +13,7 @@ use martlet_codec::QoS;
 
 use crate::collections::slab::Key;
 use crate::message::Topic;
+use crate::packets::ahead::AHEAD_MAX;
 use crate::routing::places::Places;
 use crate::routing::subscriptions::SubscriptionOptions;
 use crate::shard::{Shard, Subscriber};
@@ -89,9 +92,22 @@ pub(crate) struct RouteCache {
 
 #[derive(Debug)]
 struct Entry {
+    /// Of the topic: who is another one's mostly shows here, without a look at the route.
+    hash: u64,
     route: Arc<Route>,
     /// Asked for since there was no room the last time.
-    is_used: bool,
+    is_used: Cell<bool>,
+}
+
+impl Entry {
+    fn is_of(&self, hash: u64, topic: &[u8]) -> bool {
+        self.hash == hash && self.route.topic.as_bytes() == topic
+    }
+
+    fn give(&self) -> Arc<Route> {
+        self.is_used.set(true);
+        self.route.clone()
+    }
 }
 
 impl RouteCache {
@@ -102,20 +118,44 @@ impl RouteCache {
         }
     }
 
-    fn hash(&self, topic: &[u8]) -> u64 {
+    pub(crate) fn hash(&self, topic: &[u8]) -> u64 {
         self.hasher.hash_one(topic)
     }
 
-    fn get(&mut self, hash: u64, topic: &[u8]) -> Option<&Arc<Route>> {
-        let same = |entry: &Entry| entry.route.topic.as_bytes() == topic;
-        let entry = self.routes.find_mut(hash, same)?;
-        entry.is_used = true;
-        Some(&entry.route)
+    fn get(&self, hash: u64, topic: &[u8]) -> Option<Arc<Route>> {
+        let entry = self.routes.find(hash, |entry| entry.is_of(hash, topic))?;
+        Some(entry.give())
+    }
+
+    /// Appends the routes of these topics to `found`, up to the first one that is not there: who is there was accepted before.
+    /// They may be wrong now.
+    ///
+    /// Each route is in far memory, and so are its topic and its receivers. So all are asked for the same thing, one behind the other,
+    /// before any is asked for the next thing; and nobody is counted as a holder before, since the processor waits with
+    /// everything behind it until that has been done.
+    pub(crate) fn known(&self, asked: &[(&[u8], u64)], found: &mut Vec<Arc<Route>>) {
+        let mut entries = [None; AHEAD_MAX];
+        for (entry, (_, hash)) in entries.iter_mut().zip(asked) {
+            *entry = self.routes.find(*hash, |entry| entry.hash == *hash);
+        }
+        let mut seen = 0;
+        for entry in entries.iter().flatten() {
+            let route = &*entry.route;
+            let receiver = route.plain.first().map_or(0, |(key, ..)| key.index);
+            seen ^= receiver ^ u32::from(route.topic.as_bytes().first().copied().unwrap_or(0));
+        }
+        black_box(seen);
+        for (entry, (topic, hash)) in entries.iter().zip(asked) {
+            match entry {
+                Some(entry) if entry.is_of(*hash, topic) => found.push(entry.give()),
+                Some(_) | None => break,
+            }
+        }
     }
 
     /// Returns whether others had to be forgotten.
     fn put(&mut self, hash: u64, route: Arc<Route>, entries_max: usize) -> bool {
-        let same = |entry: &Entry| entry.route.topic == route.topic;
+        let same = |entry: &Entry| entry.is_of(hash, route.topic.as_bytes());
         if let Some(entry) = self.routes.find_mut(hash, same) {
             entry.route = route;
             return false;
@@ -125,19 +165,17 @@ impl RouteCache {
             // Some of those in use, too, if they are nearly all: or the next topic would look through them again.
             let mut places = entries_max / 4 * 3;
             self.routes.retain(|entry| {
-                let stays = core::mem::take(&mut entry.is_used) && places > 0;
+                let stays = entry.is_used.take() && places > 0;
                 places -= usize::from(stays);
                 stays
             });
         }
-        let hasher = &self.hasher;
         let entry = Entry {
+            hash,
             route,
-            is_used: false,
+            is_used: Cell::new(false),
         };
-        self.routes.insert_unique(hash, entry, |entry| {
-            hasher.hash_one(entry.route.topic.as_bytes())
-        });
+        self.routes.insert_unique(hash, entry, |entry| entry.hash);
         is_full
     }
 }
@@ -182,14 +220,10 @@ impl Shard {
         self.subscriptions.changes(places) + self.interest.changes(places)
     }
 
-    /// The route of a topic, if it is known: then the topic was accepted before.
-    pub(crate) fn known_route(&mut self, topic: &[u8]) -> Option<Arc<Route>> {
-        self.route_of_hash(self.routes.hash(topic), topic)
-    }
-
+    /// The route of a topic with this hash, if it is known: then the topic was accepted before.
     #[inline]
-    fn route_of_hash(&mut self, hash: u64, topic: &[u8]) -> Option<Arc<Route>> {
-        let route = self.routes.get(hash, topic)?.clone();
+    pub(crate) fn route_of_hash(&self, hash: u64, topic: &[u8]) -> Option<Arc<Route>> {
+        let route = self.routes.get(hash, topic)?;
         self.is_current(&route).then_some(route)
     }
 
@@ -254,4 +288,42 @@ impl Shard {
 /// Whether a subscription asks for nothing of its own.
 const fn is_plain(options: SubscriptionOptions) -> bool {
     !options.no_local && options.subscription_id == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_that_are_asked_for_together_are_found_up_to_the_first_stranger() {
+        let mut cache = RouteCache::new(1);
+        for topic in ["a", "b", "c"] {
+            let route = Route {
+                topic: topic.into(),
+                places: Places::of_topic(topic),
+                changes: 0,
+                checked: AtomicU64::new(0),
+                plain: Vec::new(),
+                targets: Vec::new(),
+                mask: 0,
+                durable: 0,
+                takes_runs: false,
+            };
+            let hash = cache.hash(topic.as_bytes());
+            assert!(!cache.put(hash, Arc::new(route), 10));
+        }
+        let found = |asked: &[(&[u8], u64)]| -> Vec<Box<str>> {
+            let mut found = Vec::new();
+            cache.known(asked, &mut found);
+            found.iter().map(|route| route.topic().into()).collect()
+        };
+        let ask = |topic: &'static str| (topic.as_bytes(), cache.hash(topic.as_bytes()));
+        assert_eq!(
+            found(&["c", "a", "b"].map(ask)),
+            ["c", "a", "b"].map(Box::from)
+        );
+        assert_eq!(found(&["b", "x", "a"].map(ask)), ["b"].map(Box::from));
+        // Another topic with the same hash.
+        assert!(found(&[(b"x", cache.hash(b"a"))]).is_empty());
+    }
 }

@@ -367,6 +367,7 @@ fn say_the_same(shard_count: usize) -> (Counters, Counters) {
         acknowledgement_runs: each.acknowledgement_runs,
         peer_runs: each.peer_runs,
         route_cache_hits: each.route_cache_hits,
+        looks_ahead: each.looks_ahead,
         express_deliveries: each.express_deliveries,
         ..all
     };
@@ -395,6 +396,8 @@ fn known_topics_of_one_read_are_looked_up_together() {
     let after = *w.shards[0].counters();
     assert_eq!(after.route_cache_hits - before.route_cache_hits, 80);
     assert_eq!(after.route_cache_misses, 40);
+    // 16, 16 and 8 of each read.
+    assert_eq!(after.looks_ahead - before.looks_ahead, 6);
     assert_eq!(w.received(s).len(), 120);
 }
 
