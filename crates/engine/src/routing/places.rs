@@ -1,7 +1,8 @@
 //! Which topics a change of subscriptions concerns.
 //!
 //! A route is remembered as long as nothing changes for its topic. To know that without looking at any filter, changes are
-//! counted at *places*, a few hundred counters, few enough to stay near:
+//! counted at *places*, a few thousand counters, which
+//! nobody reads while nothing changes:
 //!
 //! ```text
 //! filter        counted at           topic a/b/c reads
@@ -20,11 +21,11 @@ use crate::routing::interest::InterestKey;
 
 /// The places of one topic.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Places([u8; 4]);
+pub struct Places([u16; 4]);
 
 impl Places {
     /// How many places there are.
-    pub const COUNT: usize = 256;
+    pub const COUNT: usize = 4_096;
 
     /// Where every filter is counted that matches this topic.
     #[must_use]
@@ -131,18 +132,23 @@ impl Hash {
         (self, false)
     }
 
-    fn of_topic(self) -> u8 {
-        // Another text than the same levels with something behind them.
-        self.with(b'+').of_levels()
+    /// In the upper half: single topics, which come and go most, share no place with the levels that many topics have.
+    fn of_topic(self) -> u16 {
+        u16::try_from(HALF + self.mixed() % HALF).unwrap_or(ROOT)
     }
 
-    fn of_levels(self) -> u8 {
+    fn of_levels(self) -> u16 {
         // The root has a place of its own.
-        u8::try_from(1 + (self.0 ^ self.0 >> 32) % (Places::COUNT as u64 - 1)).unwrap_or(ROOT)
+        u16::try_from(1 + self.mixed() % (HALF - 1)).unwrap_or(ROOT)
+    }
+
+    const fn mixed(self) -> u64 {
+        self.0 ^ self.0 >> 32
     }
 }
 
-const ROOT: u8 = 0;
+const ROOT: u16 = 0;
+const HALF: u64 = Places::COUNT as u64 / 2;
 
 #[cfg(test)]
 mod tests {
