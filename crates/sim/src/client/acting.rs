@@ -141,17 +141,23 @@ impl Client {
     pub(crate) fn publish_something(&mut self, rng: &mut Rng, ledger: &mut Ledger) {
         let topic = *rng.pick(&TOPICS);
         let retain = rng.one_in(3);
-        self.publish(topic, retain, rng, ledger);
+        let qos = random_qos(rng);
+        self.publish(topic, (retain, qos), rng, ledger);
+        // The broker deals with many to one topic together.
+        if !retain && rng.one_in(4) {
+            for _ in 0..rng.between(2, 8) {
+                self.publish(topic, (retain, qos), rng, ledger);
+            }
+        }
     }
 
     pub(crate) fn publish(
         &mut self,
         topic: &str,
-        retain: bool,
+        (retain, qos): (bool, QoS),
         rng: &mut Rng,
         ledger: &mut Ledger,
     ) {
-        let qos = random_qos(rng);
         if !self.may_send_qos(qos) || self.has_unsent() {
             return;
         }
