@@ -34,9 +34,9 @@ impl Silence<'_> {
     /// Whether the answer says that this topic has no retained message.
     pub(crate) fn covers(&self, topic: &str) -> bool {
         let is_behind = |end: &str| in_order(topic.as_bytes(), end.as_bytes()).is_gt();
-        owner_of_topic(topic, self.shard_count) == self.source
-            && self.after.is_none_or(is_behind)
+        self.after.is_none_or(is_behind)
             && !self.last.is_some_and(is_behind)
+            && owner_of_topic(topic, self.shard_count) == self.source
             && topic_matches(self.filter, topic)
             && !self.messages.iter().any(|known| known.topic() == topic)
     }

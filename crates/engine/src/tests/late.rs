@@ -195,32 +195,8 @@ fn where_there_was_a_subscription_nothing_is_late() {
     assert_eq!(w.payloads(new), ["R", "M"]);
 }
 
-/// Relayed for somebody who has left, a value meets a new subscription, whose replay has a newer one.
-#[test]
-fn an_older_value_that_was_on_its_way_does_not_keep_the_newer_one_away() {
-    for mark_is_last in [false, true] {
-        let mut w = World::new(3);
-        let topic = topic_on(1, 3);
-        let p = w.connect(Version::V311, &id_on(0, 3, "p"), true);
-        let q = w.connect(Version::V311, &id_on(1, 3, "q"), true);
-        let gone = w.connect(Version::V311, &id_on(2, 3, "gone"), true);
-        let s = w.connect(Version::V311, &id_on(2, 3, "s"), true);
-        w.subscribe(gone, &topic, QoS::AtMostOnce);
-        w.held = [(1, 2), (0, 2)].into();
-        w.publish(p, &topic, QoS::AtLeastOnce, 1, true, "older");
-        w.drop_connection(gone);
-        w.publish(q, &topic, QoS::AtLeastOnce, 1, true, "newer");
-        w.subscribe(s, &topic, QoS::AtMostOnce);
-        w.held = [if mark_is_last { (0, 2) } else { (1, 2) }].into();
-        w.run();
-        w.held.clear();
-        w.run();
-        assert_eq!(w.payloads(s), ["older", "newer"], "{mark_is_last}");
-    }
-}
-
-/// A value is on its way to somebody who leaves; the topic is cleared; somebody else subscribes. The world, and the one.
-fn cleared_behind(mut w: World, mark_is_last: bool) -> (World, Client) {
+/// A value is on its way to somebody who leaves; `then` follows it; somebody else subscribes. The world, and the one.
+fn followed_by(then: &str, mut w: World, mark_is_last: bool) -> (World, Client) {
     let topic = topic_on(1, 3);
     let p = w.connect(Version::V311, &id_on(0, 3, "p"), true);
     let q = w.connect(Version::V311, &id_on(1, 3, "q"), true);
@@ -230,7 +206,7 @@ fn cleared_behind(mut w: World, mark_is_last: bool) -> (World, Client) {
     w.held = [(1, 2), (0, 2)].into();
     w.publish(p, &topic, QoS::AtLeastOnce, 1, true, "older");
     w.drop_connection(gone);
-    w.publish(q, &topic, QoS::AtLeastOnce, 1, true, "");
+    w.publish(q, &topic, QoS::AtLeastOnce, 1, true, then);
     w.subscribe(s, &topic, QoS::AtMostOnce);
     w.held = [if mark_is_last { (0, 2) } else { (1, 2) }].into();
     w.run();
@@ -239,10 +215,19 @@ fn cleared_behind(mut w: World, mark_is_last: bool) -> (World, Client) {
     (w, s)
 }
 
+/// The new one's replay has the newer value.
+#[test]
+fn an_older_value_that_was_on_its_way_does_not_keep_the_newer_one_away() {
+    for mark_is_last in [false, true] {
+        let (mut w, s) = followed_by("newer", World::new(3), mark_is_last);
+        assert_eq!(w.payloads(s), ["older", "newer"], "{mark_is_last}");
+    }
+}
+
 #[test]
 fn a_value_that_was_cleared_on_its_way_is_not_the_last_that_is_seen() {
     for mark_is_last in [false, true] {
-        let (mut w, s) = cleared_behind(World::new(3), mark_is_last);
+        let (mut w, s) = followed_by("", World::new(3), mark_is_last);
         assert_eq!(w.payloads(s), ["older", ""], "{mark_is_last}");
     }
 }
@@ -256,7 +241,7 @@ fn a_value_that_was_not_kept_is_not_called_cleared() {
             ..Limits::default()
         };
         let w = World::with(3, &limits, &Policy::default());
-        let (mut w, s) = cleared_behind(w, mark_is_last);
+        let (mut w, s) = followed_by("", w, mark_is_last);
         assert_eq!(w.payloads(s), ["older"], "{mark_is_last}");
     }
 }
@@ -280,7 +265,7 @@ fn a_value_that_may_have_expired_is_not_called_cleared() {
             payload: b"x",
         };
         w.send(q, &Packet::Publish(publish));
-        let (mut w, s) = cleared_behind(w, mark_is_last);
+        let (mut w, s) = followed_by("", w, mark_is_last);
         assert_eq!(w.payloads(s), ["older"], "{mark_is_last}");
     }
 }
