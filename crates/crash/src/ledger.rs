@@ -159,6 +159,15 @@ impl Ledger {
         }
     }
 
+    /// What was held to be certain is not.
+    pub(crate) fn doubt(&mut self, id: MessageId) {
+        let message = &mut self.messages[id];
+        if message.acked.take().is_some() {
+            self.sums.acknowledged -= 1;
+            self.sums.wills -= u64::from(message.will);
+        }
+    }
+
     /// Books the beginning of a session.
     pub(crate) fn begin(&mut self, session: Session) -> SessionId {
         self.sessions.push(session);

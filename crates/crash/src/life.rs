@@ -147,14 +147,23 @@ impl Life {
         };
         if in_peace {
             self.tally.stops += 1;
+            if self.rng.percent(50) {
+                self.break_mourners();
+            }
             self.stopping = true;
             if let Err(what) = broker.stop() {
                 self.ledger.faults.add(Kind::Broker, what);
+            }
+            for client in &mut self.clients {
+                client.broker_stopped(&mut self.ledger);
             }
         } else {
             self.tally.kills += 1;
             broker.kill();
             self.ledger.kill();
+            for client in &mut self.clients {
+                client.broker_died();
+            }
         }
         self.idle(Duration::ZERO)?;
         while self.network.owned() > 0 {
@@ -163,6 +172,17 @@ impl Life {
         self.network.clear();
         self.stopping = false;
         Ok(())
+    }
+
+    /// Clients with wills vanish in the moment in which the broker is asked to stop.
+    fn break_mourners(&mut self) {
+        for index in 0..self.clients.len() {
+            let client = &self.clients[index];
+            if let (Some(_), Some(link)) = (client.habits.will, client.link) {
+                self.network.cut(link);
+                self.part(index, End::Broke, false);
+            }
+        }
     }
 
     /// The worst moment for a broker that promises too early is directly behind an acknowledgement.

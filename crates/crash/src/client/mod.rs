@@ -10,6 +10,8 @@
 
 mod acting;
 mod reading;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -40,6 +42,8 @@ pub(crate) struct Client {
     session: Option<SessionId>,
     /// The will of the present connection.
     will: Option<MessageId>,
+    /// Wills of connections that broke, perhaps without the broker's having noticed.
+    unnoticed: Vec<MessageId>,
     outbound: Vec<Flow>,
     /// QoS 2 identifiers between PUBLISH and PUBREL, with their messages.
     inbound: BTreeMap<u16, Option<MessageId>>,
@@ -119,6 +123,7 @@ impl Client {
             cleaning: false,
             session: None,
             will: None,
+            unnoticed: Vec::new(),
             outbound: Vec::new(),
             inbound: BTreeMap::new(),
             requests: BTreeMap::new(),
@@ -219,6 +224,7 @@ impl Client {
             // A delayed one is certain only if the client stays away.
             if delay_s == 0 || (!taken_over && self.back_at_ms.is_none()) {
                 ledger.acknowledge(will);
+                self.unnoticed.push(will);
             }
         }
         if self.state == State::Connecting && self.habits.durable {
@@ -235,6 +241,19 @@ impl Client {
         self.unread.clear();
         for flow in &mut self.outbound {
             flow.sent = false;
+        }
+    }
+
+    /// The broker was killed: the next one finds every connection broken.
+    pub(crate) fn broker_died(&mut self) {
+        self.unnoticed.clear();
+    }
+
+    /// The broker was asked to stop, and then published no wills. Those of connections that it still held to be whole are
+    /// not owed.
+    pub(crate) fn broker_stopped(&mut self, ledger: &mut Ledger) {
+        for will in self.unnoticed.drain(..) {
+            ledger.doubt(will);
         }
     }
 

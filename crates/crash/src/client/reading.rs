@@ -91,6 +91,8 @@ impl Client {
             | (Expected::Absent | Expected::Unknown, false) => {}
         }
         self.state = State::Online;
+        // Its connections before have ended for the broker as well, if only because this one took over.
+        self.unnoticed.clear();
         // MQTT 3 has one flag for 'begin anew' and 'end with the connection' (MQTT-3.1.2-6 of 3.1.1: such a session "lasts as
         // long as the Network Connection").
         let durable = self.habits.durable && (self.version().is_v5() || !self.cleaning);
