@@ -10,7 +10,8 @@ pub struct ShardConfig {
     /// How many shards there are (1 to 64). The same for all of them.
     pub shard_count: usize,
     /// Seeds the hash tables and assigned client identifiers. Random in production, so that nobody can
-    /// choose topics that collide; fixed in simulations.
+    /// choose topics that collide; fixed in simulations. The same for all of them: a message goes from one to another
+    /// with its topic's hash.
     pub seed: u64,
     /// The bounds.
     pub limits: Limits,

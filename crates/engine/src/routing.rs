@@ -79,7 +79,7 @@ impl Shard {
         }
         publication.is_for_one = others == 0 && route.plain.len() + route.targets.len() == 1;
         self.fan_out(route, publication, now, fx);
-        self.publish_to_each(others, None, publication, fx);
+        self.publish_to_each(others, route, None, publication, fx);
         Routed::Matched
     }
 
@@ -221,11 +221,12 @@ impl Shard {
     pub(crate) fn publish_to_each(
         &mut self,
         mask: u64,
+        route: &Route,
         ask: Option<Ask>,
         publication: &mut Publication<'_>,
         fx: &mut Effects,
     ) {
-        let purpose = Purpose::Match(ask.map(|ask| ask.publish));
+        let purpose = Purpose::of_route(route, ask);
         let mut rest = mask;
         while rest != 0 {
             let shard = rest.trailing_zeros() as usize;

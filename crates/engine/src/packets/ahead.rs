@@ -51,7 +51,14 @@ impl Shard {
             rest = rest.get(length..).unwrap_or_default();
             next = split(rest, topic);
         }
-        let asked = asked.get(..count).unwrap_or_default();
+        self.find_ahead(asked.get(..count).unwrap_or_default(), most)
+    }
+
+    /// Looks up the routes of these topics, in which no two neighbours are the same, as [`Shard::look_ahead`] says.
+    pub(crate) fn find_ahead(&mut self, asked: &[(&[u8], u64)], most: usize) -> usize {
+        if let [first] = asked {
+            return self.look_for_one(*first);
+        }
         self.routes.known(asked, &mut self.scratch.ahead);
         let ahead = self.scratch.ahead.iter();
         let found = ahead.take_while(|route| self.is_current(route)).count();
@@ -62,7 +69,7 @@ impl Shard {
             self.counters.looks_ahead += 1;
             self.touch_receivers();
         }
-        if found == count && found > 0 {
+        if found == asked.len() && found > 0 {
             (2 * most).min(AHEAD_MAX)
         } else {
             found

@@ -26,6 +26,7 @@ use crate::durable::Durable;
 use crate::effects::Effects;
 use crate::message::{Form, Message, MessageParts, Origin, Topic};
 use crate::packets::reading::Online;
+use crate::peering::packing::Purpose;
 use crate::publication::Publication;
 use crate::record::BodyId;
 use crate::routing::routes::Route;
@@ -174,8 +175,9 @@ impl Shard {
                     others & route.durable
                 };
                 ask = self.ask_for_run(client.conn, list.len(), asked);
-                self.send_run_to_each(others & !asked, None, run, &list, fx);
-                self.send_run_to_each(asked, ask, run, &list, fx);
+                let silent = Purpose::of_route(route, None);
+                self.send_run_to_each(others & !asked, silent, run, &list, fx);
+                self.send_run_to_each(asked, Purpose::of_route(route, ask), run, &list, fx);
             }
             if let Some(group) = route.only_group() {
                 self.give_run_to_group(group, run, &mut list, now, fx);

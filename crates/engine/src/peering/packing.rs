@@ -23,6 +23,7 @@ use crate::packets::repeats::{Repeat, Run};
 use crate::peering::parts::Ask;
 use crate::peering::peers::{Peer, PeerMessage};
 use crate::publication::Publication;
+use crate::routing::routes::Route;
 use crate::routing::subscriptions::SubscriptionOptions;
 use crate::sending::express::Template;
 use crate::shard::Shard;
@@ -69,8 +70,13 @@ struct Size {
 /// What a message in a pack is sent for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Purpose {
-    /// For whoever matches over there; for this publish, if its shard asks whether it is stored.
-    Match(Option<NonZeroU64>),
+    /// For whoever matches over there.
+    Match {
+        /// The publish, if its shard asks whether it is stored.
+        asked: Option<NonZeroU64>,
+        /// Of the topic: it is the same on all shards.
+        hash: u64,
+    },
     /// For one member of a shared subscription.
     Offer {
         session: Key,
@@ -79,6 +85,16 @@ pub(crate) enum Purpose {
         sequence: u64,
         options: SubscriptionOptions,
     },
+}
+
+impl Purpose {
+    /// For whoever matches; this publish is asked about, if any is.
+    pub(crate) fn of_route(route: &Route, ask: Option<Ask>) -> Self {
+        Self::Match {
+            asked: ask.map(|ask| ask.publish),
+            hash: route.hash,
+        }
+    }
 }
 
 impl Pack {
@@ -98,8 +114,8 @@ impl Pack {
     /// What was asked for with the last message in it, if one more of this length goes in as well.
     fn last_asked(&self, packet: &[u8]) -> Option<NonZeroU64> {
         match self.entries.last()?.purpose {
-            Purpose::Match(asked) if self.has_room(packet.len()) => asked,
-            Purpose::Match(_) | Purpose::Offer { .. } => None,
+            Purpose::Match { asked, .. } if self.has_room(packet.len()) => asked,
+            Purpose::Match { .. } | Purpose::Offer { .. } => None,
         }
     }
 
@@ -195,6 +211,16 @@ impl Entry {
         }
     }
 
+    /// Its topic and the hash of that, if it is for whoever matches; `packets`: its own, and perhaps others behind them.
+    fn asked_for<'a>(&self, packets: &'a [u8]) -> Option<(&'a [u8], u64)> {
+        let Purpose::Match { hash, .. } = self.purpose else {
+            return None;
+        };
+        let at = topic_at(packets);
+        let topic = packets.get(at..at + usize::from(self.topic_len))?;
+        Some((topic, hash))
+    }
+
     /// The run that it stands for.
     fn run<'a>(&self, bytes: &'a [u8]) -> Run<'a> {
         let at = topic_at(bytes);
@@ -278,12 +304,11 @@ impl Shard {
     pub(crate) fn send_run_to_each(
         &mut self,
         mask: u64,
-        ask: Option<Ask>,
+        purpose: Purpose,
         run: Run<'_>,
         list: &[Repeat],
         fx: &mut Effects,
     ) {
-        let purpose = Purpose::Match(ask.map(|ask| ask.publish));
         let mut shards = mask;
         while shards != 0 {
             let shard = shards.trailing_zeros() as usize;

@@ -161,8 +161,8 @@ impl Shard {
         }
         let (answering, silent) = (others & asked, others & !asked);
         if !ask.is_some_and(|ask| ask.doubtful) {
-            self.publish_to_each(answering, ask, publication, fx);
-            self.publish_to_each(silent, None, publication, fx);
+            self.publish_to_each(answering, route, ask, publication, fx);
+            self.publish_to_each(silent, route, None, publication, fx);
             return Routed::waiting_for(ask, if asked == 0 { 0 } else { asked | others });
         }
         self.send_to_each(answering, fx, || Peer::Publish {

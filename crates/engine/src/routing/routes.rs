@@ -22,6 +22,8 @@ use crate::shard::{Shard, Subscriber};
 #[derive(Debug)]
 pub(crate) struct Route {
     topic: Box<str>,
+    /// Of the topic, as all shards have it.
+    pub(crate) hash: u64,
     places: Places,
     /// Of the subscriptions and of the interest map, when the route was computed.
     changes: u64,
@@ -229,7 +231,11 @@ impl Shard {
 
     /// The route of a topic, from the cache if it is there.
     pub(crate) fn lookup(&mut self, topic: Topic<'_>) -> Arc<Route> {
-        let hash = self.routes.hash(topic.as_bytes());
+        self.lookup_hashed(topic, self.routes.hash(topic.as_bytes()))
+    }
+
+    /// As [`Shard::lookup`], of a topic with this hash.
+    pub(crate) fn lookup_hashed(&mut self, topic: Topic<'_>, hash: u64) -> Arc<Route> {
         if let Some(route) = self.route_of_hash(hash, topic.as_bytes()) {
             self.counters.route_cache_hits += 1;
             return route;
@@ -269,6 +275,7 @@ impl Shard {
         };
         let route = Arc::new(Route {
             topic: topic.into(),
+            hash,
             places,
             changes,
             checked: AtomicU64::new(generation),
@@ -298,8 +305,10 @@ mod tests {
     fn routes_that_are_asked_for_together_are_found_up_to_the_first_stranger() {
         let mut cache = RouteCache::new(1);
         for topic in ["a", "b", "c"] {
+            let hash = cache.hash(topic.as_bytes());
             let route = Route {
                 topic: topic.into(),
+                hash,
                 places: Places::of_topic(topic),
                 changes: 0,
                 checked: AtomicU64::new(0),
@@ -309,7 +318,6 @@ mod tests {
                 durable: 0,
                 takes_runs: false,
             };
-            let hash = cache.hash(topic.as_bytes());
             assert!(!cache.put(hash, Arc::new(route), 10));
         }
         let found = |asked: &[(&[u8], u64)]| -> Vec<Box<str>> {

@@ -5,12 +5,22 @@ use alloc::vec::Vec;
 
 use martlet_codec::{
     Packet, PacketId, PropertiesBuf, Property, Publish, QoS, SubscriptionOptions, TopicName,
-    Version,
+    Version, topic_matches,
 };
 
 use super::world::{Client, World, id_on};
 
 fn bytes(version: Version, qos: QoS, payload: &[u8], properties: &[Property<'_>]) -> Vec<u8> {
+    bytes_to("t", version, qos, payload, properties)
+}
+
+fn bytes_to(
+    topic: &str,
+    version: Version,
+    qos: QoS,
+    payload: &[u8],
+    properties: &[Property<'_>],
+) -> Vec<u8> {
     let mut buf = PropertiesBuf::new();
     for property in properties {
         buf.push(*property);
@@ -19,7 +29,7 @@ fn bytes(version: Version, qos: QoS, payload: &[u8], properties: &[Property<'_>]
         dup: false,
         qos,
         retain: false,
-        topic: Some(TopicName::new("t").unwrap()),
+        topic: Some(TopicName::new(topic).unwrap()),
         packet_id: PacketId::new(u16::from(qos != QoS::AtMostOnce)),
         properties: buf.as_properties(),
         payload,
@@ -186,4 +196,114 @@ fn offers_to_members_elsewhere_are_packed() {
     assert!(sent - sent_before >= 5);
     let got: Vec<usize> = members.iter().map(|m| w.payloads(*m).len()).collect();
     assert_eq!(got, [5, 5]);
+}
+
+/// Optimisation: where the messages of a pack go is looked up for several at once, if their topics are known, and by the
+/// hash that came with them.
+#[test]
+fn known_topics_of_a_pack_are_looked_up_together() {
+    let mut w = World::new(2);
+    let (p, s) = pair(&mut w, Version::V311);
+    w.subscribe(s, "t/+", QoS::AtMostOnce);
+    w.received(s);
+    let read: Vec<u8> = (0..40)
+        .flat_map(|n| {
+            let topic = std::format!("t/{n}");
+            bytes_to(&topic, Version::V5, QoS::AtMostOnce, topic.as_bytes(), &[])
+        })
+        .collect();
+    w.send_bytes(p, &read);
+    let before = *w.shards[1].counters();
+    assert_eq!(before.route_cache_misses, 40);
+    w.received(s);
+    w.send_bytes(p, &read);
+    let after = *w.shards[1].counters();
+    assert_eq!(after.route_cache_misses, 40, "they are found by that hash");
+    assert_eq!(after.route_cache_hits - before.route_cache_hits, 40);
+    // 16, 16 and 8.
+    assert_eq!(after.looks_ahead - before.looks_ahead, 3);
+    let expected: Vec<String> = (0..40).map(|n| std::format!("t/{n}")).collect();
+    assert_eq!(w.payloads(s), expected);
+    // The shard has it under the same hash from its own clients.
+    let own = w.connect(Version::V5, &id_on(1, 2, "own"), true);
+    w.send_bytes(own, &read);
+    assert_eq!(w.shards[1].counters().route_cache_misses, 40);
+    assert_eq!(w.payloads(s), expected);
+}
+
+/// Whatever stands in a pack, whatever was looked up ahead of it, and whatever has changed since the last one: each message is
+/// for those who match its topic then.
+#[test]
+fn a_pack_goes_where_its_topics_match_at_that_time() {
+    const TOPICS: [&str; 7] = ["t/0", "t/1", "t/2", "t/3", "u/0", "u/1", "g"];
+    const FILTERS: [&str; 8] = ["t/0", "t/1", "t/+", "u/#", "u/1", "+/2", "#", "+/0"];
+    let mut random = 7_u64;
+    let mut next = |below: usize| {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (random >> 33) as usize % below
+    };
+    let mut w = World::new(2);
+    let p = w.connect(Version::V5, &id_on(0, 2, "p"), true);
+    let here: Vec<Client> = ["a", "b", "c"]
+        .map(|name| w.connect(Version::V311, &id_on(1, 2, name), true))
+        .into();
+    // Its offers stand in the packs, too.
+    let member = w.connect(Version::V311, &id_on(1, 2, "m"), true);
+    w.subscribe(member, "$share/g/g", QoS::AtMostOnce);
+    w.received(member);
+    let mut filters: [Vec<&str>; 3] = Default::default();
+    let mut delivered = 0;
+    for round in 0..300 {
+        for _ in 0..next(3) {
+            let (who, filter) = (next(3), FILTERS[next(8)]);
+            if let Some(at) = filters[who].iter().position(|other| *other == filter) {
+                filters[who].remove(at);
+                w.unsubscribe(here[who], filter);
+            } else {
+                filters[who].push(filter);
+                w.subscribe(here[who], filter, QoS::AtMostOnce);
+            }
+            w.received(here[who]);
+        }
+        let mut read = Vec::new();
+        let mut sent: Vec<(&str, String)> = Vec::new();
+        for n in 0..next(50) {
+            let topic = match sent.last() {
+                // Runs.
+                Some((last, _)) if next(3) == 0 => *last,
+                _ => TOPICS[next(7)],
+            };
+            let payload = std::format!("{round}-{n}-{topic}");
+            let user = [Property::UserProperty("k", "v")];
+            let properties = if next(4) == 0 { &user[..] } else { &[] };
+            let of = bytes_to(
+                topic,
+                Version::V5,
+                QoS::AtMostOnce,
+                payload.as_bytes(),
+                properties,
+            );
+            read.extend(of);
+            sent.push((topic, payload));
+        }
+        w.send_bytes(p, &read);
+        let those = |takes: &dyn Fn(&str) -> bool| -> Vec<String> {
+            let for_it = sent.iter().filter(|(topic, _)| takes(topic));
+            for_it.map(|(_, payload)| payload.clone()).collect()
+        };
+        for (client, filters) in here.iter().zip(&filters) {
+            let takes = |topic: &str| filters.iter().any(|filter| topic_matches(filter, topic));
+            let expected = those(&takes);
+            delivered += expected.len();
+            assert_eq!(w.payloads(*client), expected, "round {round}");
+        }
+        assert_eq!(
+            w.payloads(member),
+            those(&|topic| topic == "g"),
+            "round {round}"
+        );
+    }
+    assert!(delivered > 1_000 && w.shards[1].counters().looks_ahead > 100);
 }

@@ -8,6 +8,7 @@ use crate::durable::Part;
 use crate::effects::Effects;
 use crate::grouping::sharing::Member;
 use crate::message::Topic;
+use crate::packets::ahead::AHEAD_MAX;
 use crate::peering::packing::{Entry, Pack, Purpose, Size, length, list_packets};
 use crate::peering::parts::Ask;
 use crate::publication::Publication;
@@ -33,10 +34,20 @@ impl Shard {
 
     fn unpack(&mut self, from: usize, pack: &Pack, now: Time, fx: &mut Effects) {
         let mut route = None;
+        // How many of the next messages it may help to look up together.
+        let mut most_ahead = AHEAD_MAX;
         let mut asked: Option<Asked> = None;
         let mut rest = pack.packets.as_slice();
         let mut parts = pack.parts.as_slice();
-        for entry in &pack.entries {
+        let mut entries = pack.entries.as_slice();
+        while let [entry, others @ ..] = entries {
+            if most_ahead > 0 && self.scratch.ahead.is_empty() {
+                most_ahead = self.look_ahead_in_pack(entries, rest, route.as_ref(), most_ahead);
+            }
+            if let Some(known) = self.scratch.ahead.pop() {
+                route = Some(known);
+            }
+            entries = others;
             let Some((packet, behind)) = rest.split_at_checked(entry.packet_len as usize) else {
                 debug_assert!(false, "every entry has its packet");
                 return;
@@ -45,18 +56,21 @@ impl Shard {
             let (these, others) = parts.split_at(parts.len().min(entry.run as usize));
             parts = others;
             match entry.purpose {
-                Purpose::Match(publish) => {
+                Purpose::Match {
+                    asked: publish,
+                    hash,
+                } => {
                     if asked.is_some_and(|asked| Some(asked.part.publish) != publish) {
                         self.confirm_asked(asked.take(), fx);
                     }
                     asked = asked.or_else(|| Asked::of(from, publish?, fx));
+                    let sent = Sent { from, asked, hash };
                     let what = (entry, packet);
                     let dealt_with = if entry.run > 0 {
-                        self.on_packed_run((from, asked), what, these, &mut route, now, fx)
+                        self.on_packed_run(sent, what, these, &mut route, now, fx)
                     } else {
                         let mut publication = entry.publication(packet);
-                        let from = (from, asked);
-                        self.on_packed_publish(from, &mut publication, &mut route, now, fx)
+                        self.on_packed_publish(sent, &mut publication, &mut route, now, fx)
                     };
                     if let Some(asked) = &mut asked {
                         asked.part.count += dealt_with;
@@ -78,7 +92,36 @@ impl Shard {
                 }
             }
         }
+        debug_assert!(self.scratch.ahead.is_empty(), "each had its message");
         self.confirm_asked(asked, fx);
+    }
+
+    /// As [`Shard::look_ahead`], for the next messages of a pack.
+    fn look_ahead_in_pack(
+        &mut self,
+        entries: &[Entry],
+        packets: &[u8],
+        last: Option<&Arc<Route>>,
+        most: usize,
+    ) -> usize {
+        let mut last = last.map(|route| route.hash);
+        let mut asked: [(&[u8], u64); AHEAD_MAX] = [(&[], 0); AHEAD_MAX];
+        let mut count = 0;
+        let mut rest = packets;
+        for (entry, place) in entries.iter().take(most).zip(&mut asked) {
+            let next = entry.asked_for(rest);
+            let Some((topic, hash)) = next.filter(|(_, hash)| Some(*hash) != last) else {
+                break;
+            };
+            *place = (topic, hash);
+            last = Some(hash);
+            count += 1;
+            rest = rest.get(entry.packet_len as usize..).unwrap_or_default();
+        }
+        if count == 0 {
+            return most;
+        }
+        self.find_ahead(asked.get(..count).unwrap_or_default(), most)
     }
 
     fn confirm_asked(&mut self, asked: Option<Asked>, fx: &mut Effects) {
@@ -91,7 +134,7 @@ impl Shard {
     /// those that have to are answered on their own.
     fn on_packed_run(
         &mut self,
-        (from, asked): (usize, Option<Asked>),
+        sent: Sent,
         (entry, bytes): (&Entry, &[u8]),
         parts: &[Size],
         last: &mut Option<Arc<Route>>,
@@ -100,13 +143,13 @@ impl Shard {
     ) -> u32 {
         let mut dealt_with = entry.run;
         let mut run = entry.run(bytes);
-        let must_hold = self.joins.must_hold(run.topic.as_bytes(), from);
+        let must_hold = self.joins.must_hold(run.topic.as_bytes(), sent.from);
         let mut repeats = core::mem::take(&mut self.scratch.repeats);
         list_packets(parts, &mut repeats);
         let route = if must_hold {
             None
         } else {
-            Some(self.route_of_packed(run.topic, last))
+            Some(self.route_of_packed(run.topic, sent.hash, last))
         };
         // With a store a group gets its messages one by one.
         let group = route.as_ref().filter(|_| self.durable.is_none());
@@ -128,8 +171,7 @@ impl Shard {
                 };
                 let packet = bytes.get(repeat.start..repeat.end).unwrap_or_default();
                 let mut publication = single.publication(packet);
-                dealt_with +=
-                    self.on_packed_publish((from, asked), &mut publication, last, now, fx);
+                dealt_with += self.on_packed_publish(sent, &mut publication, last, now, fx);
             }
         }
         repeats.clear();
@@ -137,18 +179,27 @@ impl Shard {
         dealt_with
     }
 
-    /// `last`: the route of the message before; many publishers repeat themselves.
-    fn route_of_packed(&mut self, topic: Topic<'_>, last: &mut Option<Arc<Route>>) -> Arc<Route> {
+    /// `last`: the route of the message before, since many publishers repeat themselves, or one that was looked up ahead.
+    fn route_of_packed(
+        &mut self,
+        topic: Topic<'_>,
+        hash: u64,
+        last: &mut Option<Arc<Route>>,
+    ) -> Arc<Route> {
         match last.take() {
-            Some(route) if self.is_route_to_bytes(&route, topic.as_bytes()) => route,
-            Some(_) | None => self.lookup(topic),
+            Some(route)
+                if route.hash == hash && self.is_route_to_bytes(&route, topic.as_bytes()) =>
+            {
+                route
+            }
+            Some(_) | None => self.lookup_hashed(topic, hash),
         }
     }
 
     /// `last`: see [`Shard::route_of_packed`]. Returns 0 if it has to wait, else 1.
     fn on_packed_publish(
         &mut self,
-        (from, asked): (usize, Option<Asked>),
+        Sent { from, asked, hash }: Sent,
         publication: &mut Publication<'_>,
         last: &mut Option<Arc<Route>>,
         now: Time,
@@ -160,12 +211,21 @@ impl Shard {
             self.joins.hold(message, from, asked.map(Asked::on_its_own));
             return 0;
         }
-        let route = self.route_of_packed(topic, last);
+        let route = self.route_of_packed(topic, hash, last);
         publication.is_for_one = route.plain.len() + route.targets.len() == 1;
         self.fan_out(&route, publication, now, fx);
         *last = Some(route);
         1
     }
+}
+
+/// What is known of a message, or a run of them, besides its packet.
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    from: usize,
+    asked: Option<Asked>,
+    /// Of its topic.
+    hash: u64,
 }
 
 /// What a pack's shard has asked for with the messages that are being dealt with.
