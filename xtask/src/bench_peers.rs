@@ -30,7 +30,8 @@ pub(crate) fn run(project: &Project, words: &[&str]) -> Result<(), Failure> {
         Some(path) => path.clone(),
         None => build(project)?,
     };
-    let mut peers = Peer::all(&martlet, &options.peers);
+    let packages = project.target().join("peers");
+    let mut peers = Peer::all(&martlet, &packages, &options.peers);
     peers.retain(|peer| !options.without.contains(&peer.name));
     peers.push(Peer::two_shards(&martlet));
     let rows: Vec<&Row> = ROWS.iter().filter(|row| options.wants(row.name)).collect();
@@ -259,7 +260,8 @@ const USAGE: &str = "\
 cargo xtask bench-peers [--runs 3] [--seconds 3] [--only ROW]... [--once NAME]... [--without BROKER]...
                         [--martlet PROGRAM] [--peer 'NAME=COMMAND {port}']...
 --once: a broker, row or group of rows that takes part in the first run only
-mosquitto, rumqttd and nats-server take part if they are on the PATH; anything else by --peer";
+mosquitto, rumqttd and nats-server take part if they are on the PATH, aedes if Node is and
+`npm install --prefix target/peers aedes` was run; anything else by --peer";
 
 #[cfg(test)]
 mod tests {

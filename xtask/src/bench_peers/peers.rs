@@ -31,84 +31,99 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// Martlet, and all that are installed or were asked for.
-    pub(crate) fn all(martlet: &str, asked: &[(String, String)]) -> Vec<Self> {
-        let mut peers = vec![Self {
-            name: MARTLET.to_owned(),
-            version: version(martlet, "--version"),
-            command: format!(
-                "{martlet} broker --listen 127.0.0.1:{{port}} --shards 1 --durability memory"
-            ),
-            config: None,
-            // One packet of 1 MiB and its header must fit.
-            environment: MARTLET_ENVIRONMENT,
-            cores: BROKER_CORE,
-            load_cores: LOAD_CORE,
-            bench_arguments: "",
-        }];
-        if let Some(program) = find("mosquitto") {
-            peers.push(Self {
-                name: "mosquitto".to_owned(),
-                version: version(&program, "-h"),
-                command: format!("{program} -c {{config}}"),
-                config: Some(MOSQUITTO),
-                environment: &[],
-                cores: BROKER_CORE,
-                load_cores: LOAD_CORE,
-                bench_arguments: "",
-            });
-        }
-        if let Some(program) = find("rumqttd") {
-            peers.push(Self {
-                name: "rumqttd".to_owned(),
-                version: version(&program, "--version"),
-                command: format!("{program} -q -c {{config}}"),
-                config: Some(RUMQTTD),
-                environment: &[],
-                cores: BROKER_CORE,
-                load_cores: LOAD_CORE,
-                // One port speaks one version.
-                bench_arguments: "-V 3.1.1",
-            });
-        }
-        if let Some(program) = find("nats-server") {
-            peers.push(Self {
-                name: "nats-server".to_owned(),
-                version: version(&program, "--version"),
-                command: format!("{program} -c {{config}}"),
-                config: Some(NATS),
-                environment: &[("GOMAXPROCS", "1")],
-                cores: BROKER_CORE,
-                load_cores: LOAD_CORE,
-                bench_arguments: "-V 3.1.1",
-            });
-        }
-        peers.extend(asked.iter().map(|(name, command)| Self {
-            name: name.clone(),
-            version: String::new(),
-            command: command.clone(),
+    /// One that has a core to itself, and nothing special.
+    fn on_one_core(name: &str, version: String, command: String) -> Self {
+        Self {
+            name: name.to_owned(),
+            version,
+            command,
             config: None,
             environment: &[],
             cores: BROKER_CORE,
             load_cores: LOAD_CORE,
+            bench_arguments: "",
+        }
+    }
+
+    /// Martlet, and all that are installed or were asked for. `packages`: where those of npm are looked for.
+    pub(crate) fn all(martlet: &str, packages: &Path, asked: &[(String, String)]) -> Vec<Self> {
+        let mut peers = vec![Self {
+            environment: MARTLET_ENVIRONMENT,
+            ..Self::on_one_core(
+                MARTLET,
+                version(martlet, "--version"),
+                format!(
+                    "{martlet} broker --listen 127.0.0.1:{{port}} --shards 1 --durability memory"
+                ),
+            )
+        }];
+        if let Some(program) = find("mosquitto") {
+            let command = format!("{program} -c {{config}}");
+            peers.push(Self {
+                config: Some(MOSQUITTO),
+                ..Self::on_one_core("mosquitto", version(&program, "-h"), command)
+            });
+        }
+        if let Some(program) = find("rumqttd") {
+            let command = format!("{program} -q -c {{config}}");
+            peers.push(Self {
+                config: Some(RUMQTTD),
+                // One port speaks one version.
+                bench_arguments: "-V 3.1.1",
+                ..Self::on_one_core("rumqttd", version(&program, "--version"), command)
+            });
+        }
+        if let Some(program) = find("nats-server") {
+            let command = format!("{program} -c {{config}}");
+            peers.push(Self {
+                config: Some(NATS),
+                environment: &[("GOMAXPROCS", "1")],
+                bench_arguments: "-V 3.1.1",
+                ..Self::on_one_core("nats-server", version(&program, "--version"), command)
+            });
+        }
+        peers.extend(Self::aedes(packages));
+        peers.extend(asked.iter().map(|(name, command)| Self {
             bench_arguments: "-V 3.1.1",
+            ..Self::on_one_core(name, String::new(), command.clone())
         }));
         peers
+    }
+
+    /// It is a package, not a program: a few lines make a broker of it.
+    fn aedes(packages: &Path) -> Option<Self> {
+        let node = find("node")?;
+        let folder = packages.join("node_modules").join("aedes");
+        let module = folder.join("aedes.js");
+        if !module.is_file() {
+            return None;
+        }
+        let package = fs::read_to_string(folder.join("package.json")).unwrap_or_default();
+        let number = package
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("\"version\": \""))
+            .map_or("", |rest| rest.trim_end_matches(['"', ',']));
+        let version = format!("aedes {number}, Node {}", version(&node, "--version"));
+        let command = format!("{node} {{config}} {{port}} {}", module.display());
+        Some(Self {
+            config: Some(AEDES),
+            bench_arguments: "-V 3.1.1",
+            ..Self::on_one_core("aedes", version, command)
+        })
     }
 
     /// Martlet with a shard on each of two cores.
     pub(crate) fn two_shards(martlet: &str) -> Self {
         Self {
-            name: TWO_SHARDS.to_owned(),
-            version: version(martlet, "--version"),
-            command: format!(
-                "{martlet} broker --listen 127.0.0.1:{{port}} --shards 2 --durability memory"
-            ),
-            config: None,
             environment: MARTLET_ENVIRONMENT,
             cores: BOTH_CORES,
-            load_cores: LOAD_CORE,
-            bench_arguments: "",
+            ..Self::on_one_core(
+                TWO_SHARDS,
+                version(martlet, "--version"),
+                format!(
+                    "{martlet} broker --listen 127.0.0.1:{{port}} --shards 2 --durability memory"
+                ),
+            )
         }
     }
 
@@ -209,8 +224,13 @@ impl Running {
             )
         };
         let port = free_port().map_err(|error| failed(error.to_string()))?;
-        // rumqttd goes by the ending; the others do not care.
-        let config = stored(peer, scratch).with_extension("toml");
+        // Two go by the ending; the others do not care.
+        let ending = if peer.config == Some(AEDES) {
+            "mjs"
+        } else {
+            "toml"
+        };
+        let config = stored(peer, scratch).with_extension(ending);
         let store = stored(peer, scratch);
         fs::create_dir_all(&store).map_err(|error| failed(error.to_string()))?;
         let fill = |text: &str| {
@@ -351,6 +371,14 @@ max_inflight_count = 100
 dynamic_filters = true
 ";
 
+const AEDES: &str = "\
+import { createServer } from 'node:net';
+const [port, module] = process.argv.slice(2);
+const { Aedes } = await import(module);
+const broker = await Aedes.createBroker();
+createServer(broker.handle).listen({ port: Number(port), host: '127.0.0.1', backlog: 1024 });
+";
+
 const MOSQUITTO_DURABLE: &str = "\
 user root
 listener {port} 127.0.0.1
@@ -391,7 +419,7 @@ mod tests {
     #[test]
     fn commands_are_shown_without_folders() {
         let asked = [("x".to_owned(), "/opt/x/bin/broker -p {port}".to_owned())];
-        let peers = Peer::all("/a/b/martlet", &asked);
+        let peers = Peer::all("/a/b/martlet", Path::new("/nowhere"), &asked);
         let shown = peers.last().unwrap().shown();
         assert_eq!(shown, "taskset -c 0 broker -p {port}");
         assert!(peers[0].shown().contains(" martlet broker --listen"));
