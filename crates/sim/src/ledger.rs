@@ -102,6 +102,8 @@ pub(crate) struct SessionFact {
     pub(crate) changes: Vec<Change>,
     /// What it got, by message.
     pub(crate) receipts: BTreeMap<MessageId, Vec<Receipt>>,
+    /// Which QoS 1 messages its client has answered.
+    pub(crate) answered: BTreeSet<MessageId>,
     /// The smallest Maximum Packet Size of its connections.
     pub(crate) packet_bytes_min: u32,
     /// It has ended, or its client has let it go.
@@ -237,6 +239,27 @@ pub(crate) struct Ledger {
     pub(crate) events: Vec<Event>,
 }
 
+impl SessionFact {
+    /// Its client answers the PUBLISH that had this identifier on its connection.
+    pub(crate) fn note_answer(&mut self, link: Option<LinkId>, packet_id: u16) {
+        let with_id =
+            |receipt: &&Receipt| Some(receipt.link) == link && receipt.packet_id == Some(packet_id);
+        let all = self.receipts.values().flatten().filter(with_id);
+        let last = all.max_by_key(|receipt| receipt.tick);
+        self.answered
+            .extend(last.and_then(|receipt| receipt.message));
+    }
+
+    /// Whether it has a message for good: another session need not get it.
+    pub(crate) fn has_taken(&self, message: MessageId) -> bool {
+        let receipts = self.receipts.get(&message).into_iter().flatten();
+        self.answered.contains(&message)
+            || receipts
+                .into_iter()
+                .any(|receipt| receipt.qos != QoS::AtLeastOnce)
+    }
+}
+
 impl Ledger {
     pub(crate) fn new(limits: Limits, policy: Policy, shard_count: usize) -> Self {
         Self {
@@ -287,6 +310,7 @@ impl Ledger {
             ended_round: 0,
             outlives_s: None,
             owed: BTreeSet::new(),
+            answered: BTreeSet::new(),
             offline_since: None,
         });
         let id = self.sessions.len() - 1;

@@ -295,6 +295,9 @@ impl Client {
         if let (Duty::PubRel(id), Some(session)) = (duty, ledger.actors[self.id].session) {
             ledger.sessions[session].owed.remove(&id);
         }
+        if let (Duty::PubAck(id, _), Some(session)) = (duty, ledger.actors[self.id].session) {
+            ledger.sessions[session].note_answer(self.link, id);
+        }
         self.put(&packet);
         let ended = match duty {
             Duty::PubAck(id, _) | Duty::PubComp(id, _) => Some(id),

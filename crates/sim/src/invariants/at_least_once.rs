@@ -4,7 +4,7 @@
 //! Checked: a message whose acknowledgement was seen is read, at least once, by each session that was subscribed when it was first sent, as
 //! long as that session lives and stays subscribed; a QoS 0 message (or subscription) if the broker has taken it and the receiver's connection has
 //! been up since before it was sent. A message of a matching shared subscription is read by some member, if one was there all
-//! the time. What may be missing is counted: no more than the shards' counters say was dropped for full queues and outboxes;
+//! the time; at QoS 1 it is answered, too: what a member has read and left comes to another one. What may be missing is counted: no more than the shards' counters say was dropped for full queues and outboxes;
 //! messages that may have expired or exceed the receiver's Maximum Packet Size are not asked for. A publish whose
 //! acknowledgement was not seen is unknown, never absent. Here: subscriptions made in an earlier round (see `suback_barrier`).
 //! When: at rest.
@@ -102,7 +102,7 @@ pub(super) fn missing_in_groups(ledger: &Ledger, when: impl Fn(u32, u32) -> bool
                 || message.qos == QoS::AtMostOnce
                 || !topic_matches(plain, &message.topic)
                 || members.iter().any(|s| ledger.may_be_left_out(s, message));
-            if nothing_due || members.iter().any(|s| s.receipts.contains_key(&message.id)) {
+            if nothing_due || members.iter().any(|s| s.has_taken(message.id)) {
                 continue;
             }
             // A QoS 2 message that was on its way to a member waits for that member, and ends with its session.
