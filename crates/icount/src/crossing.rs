@@ -27,7 +27,16 @@ pub(crate) fn plain(rounds: u32, qos: QoS) -> u64 {
 
 /// A publisher on one shard, its group on the other, and two of four members on each.
 pub(crate) fn shared(rounds: u32, qos: QoS) -> u64 {
-    let mut pair = Pair::new();
+    give_to_group(rounds, qos, Pair::new(), 0)
+}
+
+/// The same with members whose windows are always full: what comes waits in the group's queue.
+pub(crate) fn group_queue(rounds: u32) -> u64 {
+    give_to_group(rounds, QoS::AtLeastOnce, Pair::with_small_windows(), 5)
+}
+
+/// `before`: how often something was sent that nobody acknowledges before the others have come.
+fn give_to_group(rounds: u32, qos: QoS, mut pair: Pair, before: u32) -> u64 {
     let mut filters = (0..).map(|n: u32| format!("$share/group-{n}/{TOPIC}"));
     let filter = filters.find(|filter| shard_of(filter, 2) == 1);
     let filter = filter.unwrap_or_default();
@@ -43,6 +52,10 @@ pub(crate) fn shared(rounds: u32, qos: QoS) -> u64 {
         false,
         &PAYLOAD,
     );
+    for _ in 0..before {
+        pair.publisher.feed(publisher, &input);
+        pair.exchange();
+    }
     for answers in answers(rounds, EACH, &[Packet::PubAck]) {
         pair.publisher.feed(publisher, &input);
         pair.exchange();

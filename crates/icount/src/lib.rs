@@ -6,6 +6,7 @@
 
 mod crossing;
 mod pair;
+mod queues;
 mod scenarios;
 #[cfg(test)]
 mod tests;

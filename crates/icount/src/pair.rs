@@ -40,12 +40,24 @@ impl Interest for Everywhere {
 
 impl Pair {
     pub(crate) fn new() -> Self {
+        Self::with(&Limits::default())
+    }
+
+    /// As [`World::with_small_windows`].
+    pub(crate) fn with_small_windows() -> Self {
+        Self::with(&Limits {
+            in_flight_to_client_max: 64,
+            ..Limits::default()
+        })
+    }
+
+    fn with(limits: &Limits) -> Self {
         let shard = |index| {
             let config = ShardConfig {
                 index,
                 shard_count: 2,
                 seed: 42,
-                limits: Limits::default(),
+                limits: limits.clone(),
                 policy: Policy::default(),
                 store: None,
             };

@@ -6,6 +6,7 @@ use martlet_codec::{
 use martlet_engine::ConnId;
 
 use crate::crossing;
+use crate::queues;
 use crate::world::{World, bytes, connect_bytes, publishes};
 
 /// One kind of work.
@@ -84,7 +85,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "flow_qos1_through_the_queue",
         operations: 64,
-        run: flow_queued,
+        run: queues::flow_queued,
     },
     Scenario {
         name: "flow_qos1_shared",
@@ -94,7 +95,17 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "flow_qos1_shared_queued",
         operations: 64,
-        run: flow_shared_queued,
+        run: queues::flow_shared_queued,
+    },
+    Scenario {
+        name: "flow_qos1_group_queue",
+        operations: 64,
+        run: queues::flow_group_queue,
+    },
+    Scenario {
+        name: "flow_qos1_group_queue_across_shards",
+        operations: BATCH,
+        run: crossing::group_queue,
     },
     Scenario {
         name: "match_20000_wildcard_filters",
@@ -335,29 +346,6 @@ fn flow_qos2(rounds: u32) -> u64 {
     world.written
 }
 
-/// Many publishers, one subscriber whose window is always full: everything waits in its queue.
-fn flow_queued(rounds: u32) -> u64 {
-    let mut world = World::with_small_windows();
-    let subscriber = world.connect(Version::V311, "sub");
-    world.subscribe(subscriber, Version::V311, "bench/#", QoS::AtLeastOnce);
-    let input = publishes(
-        Version::V311,
-        &[TOPIC; 64],
-        QoS::AtLeastOnce,
-        false,
-        &PAYLOAD,
-    );
-    let publisher = world.connect(Version::V311, "pub");
-    world.feed(publisher, &input);
-    for answers in answers(rounds, 64, &[Packet::PubAck]) {
-        world.feed(publisher, &input);
-        for answer in answers {
-            world.feed(subscriber, &answer);
-        }
-    }
-    world.written
-}
-
 /// Four members of one group; their windows never close.
 fn flow_shared(rounds: u32) -> u64 {
     let mut world = World::new();
@@ -376,37 +364,6 @@ fn flow_shared(rounds: u32) -> u64 {
         &PAYLOAD,
     );
     let publisher = world.connect(Version::V311, "pub");
-    for answers in answers(rounds, 16, &[Packet::PubAck]) {
-        world.feed(publisher, &input);
-        for (member, answer) in members.iter().zip(answers.iter().cycle()) {
-            world.feed(*member, answer);
-        }
-    }
-    world.written
-}
-
-/// Sixteen groups with the same four members, whose windows are always full: groups give as long as they have credit, and
-/// it waits in the members' queues.
-fn flow_shared_queued(rounds: u32) -> u64 {
-    let mut world = World::with_small_windows();
-    let members: Vec<_> = (0..4)
-        .map(|n| world.connect(Version::V311, &format!("member-{n}")))
-        .collect();
-    let topics: Vec<String> = (0..16).map(|n| format!("{TOPIC}/{n}")).collect();
-    for member in &members {
-        for topic in &topics {
-            let filter = format!("$share/group/{topic}");
-            world.subscribe(*member, Version::V311, &filter, QoS::AtLeastOnce);
-        }
-    }
-    let sent: Vec<&str> = (0..64)
-        .filter_map(|n| topics.get(n / 4).map(String::as_str))
-        .collect();
-    let input = publishes(Version::V311, &sent, QoS::AtLeastOnce, false, &PAYLOAD);
-    let publisher = world.connect(Version::V311, "pub");
-    for _ in 0..8 {
-        world.feed(publisher, &input);
-    }
     for answers in answers(rounds, 16, &[Packet::PubAck]) {
         world.feed(publisher, &input);
         for (member, answer) in members.iter().zip(answers.iter().cycle()) {
