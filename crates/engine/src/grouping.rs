@@ -25,7 +25,7 @@ use martlet_codec::QoS;
 
 use crate::collections::slab::Key;
 use crate::effects::Effects;
-use crate::message::Message;
+use crate::message::Kept;
 use crate::peering::peers::Peer;
 use crate::publication::Publication;
 use crate::record::BodyId;
@@ -84,7 +84,7 @@ pub(crate) struct GroupJoin {
 #[derive(Debug)]
 pub(crate) struct Waiting {
     pub(crate) sequence: u64,
-    pub(crate) message: Message,
+    pub(crate) message: Kept,
     /// Set if it is recorded.
     pub(crate) body: Option<BodyId>,
 }
@@ -188,7 +188,8 @@ impl Shard {
         let Some(group) = self.groups.get_mut(key) else {
             return;
         };
-        let size = publication.message().size();
+        let message = publication.held();
+        let size = message.size();
         if group.queue.len() >= limits.group_queue_messages_max
             || group.queue_bytes + size > limits.group_queue_bytes_max
         {
@@ -206,7 +207,7 @@ impl Shard {
         self.memory_bytes += size;
         group.queue.push_back(Waiting {
             sequence,
-            message: publication.message().clone(),
+            message,
             body,
         });
         self.pump_group(key, now, fx);
@@ -244,7 +245,18 @@ impl Shard {
             self.group_changed(key, fx);
         }
         self.send_to(from, Peer::GroupJoined { ticket }, fx);
-        self.pump_group(key, now, fx);
+        if from == self.config.index {
+            // It hears of that first, and then gets what waits.
+            let count = 0;
+            let pump = Peer::GroupCredit {
+                group: key,
+                session,
+                count,
+            };
+            self.send_to(from, pump, fx);
+        } else {
+            self.pump_group(key, now, fx);
+        }
     }
 
     pub(crate) fn on_group_leave(
@@ -315,7 +327,7 @@ impl Shard {
     pub(crate) fn on_group_return(
         &mut self,
         key: Key,
-        messages: Vec<(u64, Message)>,
+        messages: Vec<(u64, Kept)>,
         now: Time,
         fx: &mut Effects,
     ) {
@@ -326,7 +338,7 @@ impl Shard {
         for (sequence, message) in messages {
             let mut body = group.offered.remove(&sequence);
             if let (None, Some(durable)) = (body, &mut self.durable) {
-                let mut publication = Publication::of(&message);
+                let mut publication = Publication::of_kept(&message);
                 body = durable.record_group_queued(group, sequence, &mut publication, fx);
             }
             group.take_back(Waiting {
@@ -378,6 +390,12 @@ impl Shard {
                 self.memory_bytes = self.memory_bytes.saturating_sub(gone.message.size());
                 continue;
             }
+            if self.durable.is_none() {
+                if !self.offer_front(key, now, fx) {
+                    return;
+                }
+                continue;
+            }
             let Some(member) = group.pick(qos) else {
                 return;
             };
@@ -398,7 +416,7 @@ impl Shard {
                 session,
                 group: key,
                 sequence,
-                message,
+                message: message.to_message(),
                 options,
                 stored,
             };

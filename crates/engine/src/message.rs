@@ -10,6 +10,8 @@
 //!                                          ^topic_at                  ^             ^payload_at
 //! ```
 
+mod kept;
+
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
 use core::{fmt, str};
@@ -19,6 +21,8 @@ use triomphe::ThinArc;
 
 use crate::sending::outbox::CHAIN_THRESHOLD;
 use crate::time::Time;
+
+pub(crate) use kept::Kept;
 
 /// A published message, shared by everyone who still has to do something with it. Cloning counts a reference; the
 /// handle is one word.
@@ -88,26 +92,36 @@ pub struct Origin {
 }
 
 impl Message {
+    /// What the shared allocation holds besides the packet: the count of references, the head, the length.
+    const OVERHEAD: usize = 2 * size_of::<usize>() + size_of::<Head>();
+
     /// Keeps a packet that says what the parts say and nothing else: no expiry interval, no topic alias.
     pub(crate) fn of_packet(parts: &MessageParts<'_>, form: Form, packet: &[u8]) -> Self {
+        let message = Self::of_packets(parts, form, packet.len() - parts.payload.len(), packet);
+        debug_assert_eq!(message.topic_bytes(), parts.topic.as_bytes());
+        debug_assert_eq!(message.shared_properties(), parts.shared_properties);
+        debug_assert_eq!(message.payload(), parts.payload);
+        message
+    }
+
+    /// Packets that differ in nothing but payload and identifier, as one piece of memory: see [`Kept`]. What stands in front of
+    /// each payload takes `head_len` bytes.
+    #[inline]
+    fn of_packets(parts: &MessageParts<'_>, form: Form, head_len: usize, packets: &[u8]) -> Self {
         let head = Head {
             expires_at: parts.expires_at,
             session: parts.origin.session,
-            payload_at: length(packet.len() - parts.payload.len()),
+            payload_at: length(head_len),
             properties_len: length(parts.shared_properties.len()),
             // Two bytes on the wire, which stand behind at most five.
             topic_len: u16::try_from(parts.topic.as_bytes().len()).unwrap_or(u16::MAX),
-            topic_at: u8::try_from(topic_at(packet)).unwrap_or(u8::MAX),
+            topic_at: u8::try_from(topic_at(packets)).unwrap_or(u8::MAX),
             shard: parts.origin.shard,
             qos: parts.qos,
             retain: parts.retain,
             form,
         };
-        let message = Self(ThinArc::from_header_and_slice(head, packet));
-        debug_assert_eq!(message.topic_bytes(), parts.topic.as_bytes());
-        debug_assert_eq!(message.shared_properties(), parts.shared_properties);
-        debug_assert_eq!(message.payload(), parts.payload);
-        message
+        Self(ThinArc::from_header_and_slice(head, packets))
     }
 
     /// The topic name.
@@ -166,7 +180,7 @@ impl Message {
     /// The memory that the message takes, however many hold it.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.packet().len() + OVERHEAD
+        self.packet().len() + Self::OVERHEAD
     }
 
     /// Whether its expiry interval has passed.
@@ -184,13 +198,23 @@ impl Message {
     /// The message in its parts, as it was before [`MessageParts::to_message`].
     #[must_use]
     pub fn parts(&self) -> MessageParts<'_> {
+        self.parts_of(self.packet())
+    }
+
+    /// The parts of a packet that lies in this memory.
+    #[inline]
+    fn parts_of<'a>(&self, packet: &'a [u8]) -> MessageParts<'a> {
+        let head = self.head();
+        let part = |start: usize, end: usize| packet.get(start..end).unwrap_or_default();
+        let (topic_at, payload_at) = (usize::from(head.topic_at), head.payload_at as usize);
+        let properties_at = payload_at - head.properties_len as usize;
         MessageParts {
-            topic: Topic::Bytes(self.topic_bytes()),
-            shared_properties: self.shared_properties(),
-            payload: self.payload(),
-            qos: self.qos(),
-            retain: self.retain(),
-            expires_at: self.expires_at(),
+            topic: Topic::Bytes(part(topic_at, topic_at + usize::from(head.topic_len))),
+            shared_properties: part(properties_at, payload_at),
+            payload: packet.get(payload_at..).unwrap_or_default(),
+            qos: head.qos,
+            retain: head.retain,
+            expires_at: head.expires_at,
             origin: self.origin(),
         }
     }
@@ -260,7 +284,7 @@ impl MessageParts<'_> {
     /// [`Message::size`] of [`MessageParts::to_message`].
     pub(crate) fn message_size(&self) -> usize {
         let (version, head) = self.head(self.form(), &[]);
-        head.packet_len(version) + OVERHEAD
+        head.packet_len(version) + Message::OVERHEAD
     }
 
     /// The parts as a PUBLISH without flags, with these property bytes in front of the shared ones.
@@ -387,9 +411,6 @@ fn remaining_s(expires_at: Time, now: Time) -> u32 {
     let seconds = expires_at.millis_since(now).div_ceil(1_000);
     u32::try_from(seconds).unwrap_or(u32::MAX)
 }
-
-/// What the shared allocation holds besides the packet: the count of references, the head, the length.
-const OVERHEAD: usize = 2 * size_of::<usize>() + size_of::<Head>();
 
 #[cfg(test)]
 mod tests {

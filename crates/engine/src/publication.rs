@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::message::{Message, MessageParts};
+use crate::message::{Kept, Message, MessageParts};
 use crate::peering::parts::{Asker, TakenHere};
 use crate::record::BodyId;
 use crate::sending::express::Template;
@@ -14,7 +14,7 @@ use crate::sending::outbox::LENT_SLACK;
 #[derive(Debug)]
 pub(crate) struct Publication<'a> {
     pub(crate) parts: MessageParts<'a>,
-    message: Option<Message>,
+    message: Option<Kept>,
     /// The memory that the packet was read into, if outboxes may refer to it.
     lent: Option<&'a Arc<Vec<u8>>>,
     template: Option<Template<'a>>,
@@ -53,7 +53,7 @@ impl<'a> Publication<'a> {
     pub(crate) fn with_message(
         parts: MessageParts<'a>,
         template: Template<'a>,
-        message: Option<Message>,
+        message: Option<Kept>,
     ) -> Self {
         let mut publication = Self::with_template(parts, Some(template));
         publication.message = message;
@@ -66,14 +66,14 @@ impl<'a> Publication<'a> {
     }
 
     /// The message, if somebody keeps it.
-    pub(crate) fn into_kept(self) -> Option<Message> {
+    pub(crate) fn into_kept(self) -> Option<Kept> {
         self.message
     }
 
     pub(crate) fn of(message: &'a Message) -> Self {
         Self {
             parts: message.parts(),
-            message: Some(message.clone()),
+            message: Some(Kept::of(message.clone())),
             lent: None,
             template: Some(Template::of_message(message)),
             body: None,
@@ -83,21 +83,35 @@ impl<'a> Publication<'a> {
         }
     }
 
+    /// One that was kept.
+    pub(crate) fn of_kept(kept: &'a Kept) -> Self {
+        Self::with_message(kept.parts(), kept.template(), Some(kept.clone()))
+    }
+
     /// The message as a packet, if there is one.
     pub(crate) const fn template(&self) -> Option<Template<'a>> {
         self.template
     }
 
-    /// The message as something to keep; made at the first call.
+    /// The message as something to keep, alone; made at the first call.
     pub(crate) fn message(&mut self) -> &Message {
+        self.make().make_whole()
+    }
+
+    /// The message for somebody who keeps it, while others may need it, too.
+    pub(crate) fn held(&mut self) -> Kept {
+        self.make().clone()
+    }
+
+    fn make(&mut self) -> &mut Kept {
         let (template, parts) = (self.template, &self.parts);
         self.message
-            .get_or_insert_with(|| Template::keep(template, parts))
+            .get_or_insert_with(|| Kept::of(Template::keep(template, parts)))
     }
 
     /// The message for somebody who keeps it. The only receiver gets it without a count of holders going up and down.
     #[inline]
-    pub(crate) fn kept(&mut self) -> Message {
+    pub(crate) fn kept(&mut self) -> Kept {
         if self.is_for_one
             && let Some(message) = self.message.take()
         {
@@ -105,9 +119,9 @@ impl<'a> Publication<'a> {
         }
         let (template, parts) = (self.template, &self.parts);
         if self.is_for_one {
-            return Template::keep(template, parts);
+            return Kept::of(Template::keep(template, parts));
         }
-        self.message().clone()
+        self.held()
     }
 
     /// The message, if somebody keeps it already, or if its payload is worth sharing and nobody has lent it.
@@ -115,7 +129,7 @@ impl<'a> Publication<'a> {
         if self.parts.payload.len() >= threshold && self.lent.is_none() {
             return Some(self.message());
         }
-        self.message.as_ref()
+        self.message.as_ref()?.whole()
     }
 
     /// The memory that its packet ends with, if outboxes may refer to it.
@@ -151,11 +165,11 @@ mod tests {
         };
         let mut publication = Publication::new(parts);
         let first = publication.kept();
-        assert!(publication.kept().is_same(&first), "one for all");
+        assert!(publication.kept().is_beside(&first), "one for all");
         publication.is_for_one = true;
-        assert!(publication.kept().is_same(&first));
+        assert!(publication.kept().is_beside(&first));
         assert!(publication.message.is_none(), "it was handed over");
-        assert_eq!(publication.kept().payload(), b"payload");
+        assert_eq!(publication.kept().parts().payload, b"payload");
         assert!(publication.message.is_none(), "nothing is kept for others");
     }
 }

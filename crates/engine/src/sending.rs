@@ -3,13 +3,15 @@
 //! Order: what waits in the queue goes before anything new, whatever the QoS. Retained messages for new
 //! subscriptions have no place in the queue; they take turns with it.
 //!
-//! Map: `express` is the short way of a small message; `queue` what waits, `pumping` how it moves on; `delivery` is a PUBLISH with
+//! Map: `express` is the short way of a small message; `queue` what waits, `pumping` how it moves on,
+//! `piece` how the messages of a run do that together; `delivery` is a PUBLISH with
 //! its terms; `writing`, `outbox` and `buffers` are the way to the connection.
 
 pub(crate) mod buffers;
 pub(crate) mod delivery;
 pub(crate) mod express;
 pub(crate) mod outbox;
+pub(crate) mod piece;
 pub(crate) mod pumping;
 pub(crate) mod queue;
 pub(crate) mod writing;
@@ -221,7 +223,7 @@ impl Shard {
             };
             let is_kept = body.is_some() || terms.group.is_some() || !session.is_passing();
             let delivery = Delivery {
-                message: is_kept.then(|| publication.message().clone()),
+                message: is_kept.then(|| publication.held()),
                 body,
                 terms: core::mem::replace(&mut terms, wire),
             };

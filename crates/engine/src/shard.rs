@@ -47,7 +47,7 @@ use crate::counters::Counters;
 use crate::durable::Durable;
 use crate::effects::{ConnId, Effects};
 use crate::grouping::Group;
-use crate::grouping::sharing::Share;
+use crate::grouping::sharing::{Part, Share};
 use crate::packets::answering::AwaitedParts;
 use crate::packets::repeats::Repeat;
 use crate::packets::runs::Credit;
@@ -156,6 +156,8 @@ pub(crate) struct Scratch {
     pub(crate) repeats: Vec<Repeat>,
     /// Who of a shared subscription gets which of them.
     pub(crate) shares: Vec<Share>,
+    /// What one of them gets of it.
+    pub(crate) part: Part,
     /// What shared subscriptions are to hear of at the end of a run of acknowledgements.
     pub(crate) credits: Vec<Credit>,
     /// Empty packs of other shards.

@@ -23,7 +23,7 @@ use crate::clients::client_slots::{owner_of_group, slot_of};
 use crate::collections::slab::Key;
 use crate::effects::{Effects, StoreTicket};
 use crate::grouping::{Group, GroupJoin, Waiting, plain_filter};
-use crate::message::Message;
+use crate::message::{Kept, Message};
 use crate::peering::peers::{GroupEnd, Peer, StoredOffer};
 use crate::publication::Publication;
 use crate::record::{BodyId, Record};
@@ -299,7 +299,7 @@ impl Shard {
                         self.memory_bytes += message.size();
                         group.take_back(Waiting {
                             sequence,
-                            message,
+                            message: Kept::of(message),
                             body: Some(body),
                         });
                     }

@@ -148,7 +148,9 @@ impl Shard {
             if let Some(body) = delivery.body
                 && let Some(message) = delivery.message.take()
             {
-                durable.cache.hold(body, &message, fx.store.newest());
+                durable
+                    .cache
+                    .hold(body, &message.to_message(), fx.store.newest());
                 self.memory_bytes =
                     (self.memory_bytes + STORED_BYTES).saturating_sub(message.size());
             }

@@ -165,7 +165,7 @@ impl Shard {
             .get(session)
             .is_none_or(|state| state.connection.is_none())
         {
-            let messages = alloc::vec![(tag.sequence, publication.message().clone())];
+            let messages = alloc::vec![(tag.sequence, publication.held())];
             self.send_to(
                 tag.owner,
                 Peer::GroupReturn {

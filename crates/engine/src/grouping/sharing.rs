@@ -9,6 +9,8 @@
 //! looked up once. What takes more than a copy goes to its member as a single message does, in its turn. The part of a
 //! member on another shard crosses as one piece, and is copied there (`peering/packing/offering.rs`).
 
+use alloc::vec::Vec;
+
 use martlet_codec::QoS;
 
 use crate::clients::client_session::ClientSession;
@@ -26,7 +28,7 @@ use crate::routing::subscriptions::SubscriptionOptions;
 use crate::sending::delivery::{Delivery, GroupTag, Terms};
 use crate::sending::express::{FIRST_BYTE, copy};
 use crate::sending::writing::{give_buffer, to_be_written};
-use crate::shard::Shard;
+use crate::shard::{Scratch, Shard};
 use crate::time::Time;
 
 /// Which member gets a message.
@@ -63,6 +65,14 @@ impl Member {
     }
 }
 
+/// What a member gets of a run.
+#[derive(Debug, Default)]
+pub(crate) struct Part {
+    /// In the group's order.
+    places: Vec<u64>,
+    list: Vec<Repeat>,
+}
+
 impl Share {
     fn is_for_same(&self, other: &Self) -> bool {
         (self.shard, self.session) == (other.shard, other.session)
@@ -75,22 +85,26 @@ impl Group {
         !self.durable && self.queue.is_empty()
     }
 
-    /// Counts a message as given to the next member with room.
+    /// Counts a new message as given to the next member with room.
     fn give_to_next(&mut self, published: QoS) -> Option<Share> {
-        let sequence = self.next_sequence;
+        let share = self.share(published, self.next_sequence)?;
+        self.next_sequence += 1;
+        Some(share)
+    }
+
+    /// Counts the message with this place as given to the next member with room.
+    pub(super) fn share(&mut self, published: QoS, sequence: u64) -> Option<Share> {
         let member = self.pick(published)?;
         if effective_qos(published, member.options.qos) != QoS::AtMostOnce {
             member.credit = member.credit.saturating_sub(1);
         }
-        let share = Share {
+        Some(Share {
             shard: member.shard,
             session: member.session,
             options: member.options,
             sequence,
             is_given: false,
-        };
-        self.next_sequence += 1;
-        Some(share)
+        })
     }
 }
 
@@ -113,11 +127,13 @@ impl Shard {
         let Some(share) = group.give_to_next(publication.parts.qos) else {
             return false;
         };
+        self.counters.group_messages_at_once += u64::from(share.shard == self.config.index);
         self.offer(key, share, publication, now, fx);
         true
     }
 
-    fn offer(
+    /// Gives a message to its member, on whichever shard.
+    pub(super) fn offer(
         &mut self,
         group: Key,
         share: Share,
@@ -139,7 +155,6 @@ impl Shard {
                 sequence,
                 stored: None,
             };
-            self.counters.group_messages_at_once += 1;
             self.take_offer(session, tag, publication, options, now, fx);
             return;
         }
@@ -178,6 +193,32 @@ impl Shard {
         {
             shares.extend(list.iter().map_while(|_| group.give_to_next(run.qos)));
         }
+        let here = |share: &&Share| share.shard == self.config.index;
+        self.counters.group_messages_at_once += shares.iter().filter(here).count() as u64;
+        self.give_shares(key, &mut shares, run, list, now, fx);
+        let rest = list.get_mut(shares.len()..).unwrap_or_default();
+        if run.qos != QoS::AtMostOnce {
+            run.keep(rest);
+        }
+        for repeat in rest {
+            let mut publication = run.publication(repeat);
+            publication.is_for_one = true;
+            self.publish_to_group(key, &mut publication, now, fx);
+        }
+        shares.clear();
+        self.scratch.shares = shares;
+    }
+
+    /// Gives messages of a run, each to whom it is counted for.
+    pub(super) fn give_shares(
+        &mut self,
+        key: Key,
+        shares: &mut [Share],
+        run: Run<'_>,
+        list: &mut [Repeat],
+        now: Time,
+        fx: &mut Effects,
+    ) {
         for at in 0..shares.len() {
             self.send_share(
                 key,
@@ -195,13 +236,48 @@ impl Shard {
                 self.offer(key, *share, &mut publication, now, fx);
             }
         }
-        for repeat in list.iter_mut().skip(shares.len()) {
-            let mut publication = run.publication(repeat);
-            publication.is_for_one = true;
-            self.publish_to_group(key, &mut publication, now, fx);
+    }
+
+    /// Gives what waits in front to the next members with room: a message, or messages that lie together, each member's as one piece.
+    /// `false`: nobody has room.
+    pub(super) fn offer_front(&mut self, key: Key, now: Time, fx: &mut Effects) -> bool {
+        let Some(group) = self.groups.get_mut(key) else {
+            return false;
+        };
+        let Some(first) = group.queue.front().map(|front| front.message.clone()) else {
+            return false;
+        };
+        let mut shares = core::mem::take(&mut self.scratch.shares);
+        let mut list = core::mem::take(&mut self.scratch.repeats);
+        let mut freed_bytes = 0;
+        while let Some(front) = group.queue.front()
+            && front.message.is_beside(&first)
+        {
+            let (sequence, repeat) = (front.sequence, front.message.repeat());
+            let Some(share) = group.share(first.qos(), sequence) else {
+                break;
+            };
+            freed_bytes += group.pop().map_or(0, |waiting| waiting.message.size());
+            shares.push(share);
+            list.push(repeat);
+            if first.is_whole() {
+                break;
+            }
+        }
+        let any = !shares.is_empty();
+        self.memory_bytes = self.memory_bytes.saturating_sub(freed_bytes);
+        if first.is_whole() {
+            if let Some(share) = shares.first() {
+                let mut publication = Publication::of_kept(&first);
+                self.offer(key, *share, &mut publication, now, fx);
+            }
+        } else {
+            self.give_shares(key, &mut shares, first.run(), &mut list, now, fx);
         }
         shares.clear();
-        self.scratch.shares = shares;
+        list.clear();
+        (self.scratch.shares, self.scratch.repeats) = (shares, list);
+        any
     }
 
     /// Gives the first share's member what it gets of the run from there (`at`) on, as one piece; nothing if anything else than a
@@ -233,8 +309,7 @@ impl Shard {
                 session: first.session,
                 options: first.options,
             };
-            let count = self.copy_to_member(member, run, same, fx);
-            self.counters.group_messages_at_once += count as u64;
+            self.copy_to_member(member, run, same, fx);
         } else {
             self.send_offers(group, first, run, same, fx);
         }
@@ -281,28 +356,35 @@ impl Shard {
         let out = connection.outbox.bytes();
         let before = out.len();
         let (mut count, mut held_bytes) = (0, 0);
+        let mut part = core::mem::take(&mut self.scratch.part);
         for (sequence, repeat) in messages.take(room) {
-            let mut packet_id = None;
-            if form.has_id {
-                let tag = self.scratch.boxed_tag(member.tag(sequence));
-                // Another member gets it if this one goes.
-                let delivery = Delivery {
-                    message: Some(run.message(repeat)),
-                    body: None,
-                    terms: Terms {
-                        group: Some(tag),
-                        ..Terms::bare(qos, false)
-                    },
-                };
-                held_bytes += delivery.held_bytes();
-                packet_id = session.outbound.send(qos == QoS::ExactlyOnce, delivery);
-                debug_assert!(packet_id.is_some(), "there was room");
-            }
+            let start = out.len() - before;
             let first_byte = FIRST_BYTE | (qos as u8) << 1;
-            let topic_len = run.topic.as_bytes().len();
-            copy(out, run.packet(repeat), first_byte, packet_id, topic_len);
+            copy(out, run.packet(repeat), first_byte, None, 0);
             count += 1;
+            if form.has_id {
+                let end = out.len() - before;
+                part.places.push(sequence);
+                part.list
+                    .push(Repeat::of_packed(start, end, repeat.payload_len));
+            }
         }
+        if form.has_id {
+            // Another member gets them if this one goes.
+            let bytes = out.get_mut(before..).unwrap_or_default();
+            Run {
+                bytes: &*bytes,
+                ..run
+            }
+            .keep(&mut part.list);
+            let terms = (member, qos, form);
+            held_bytes = self
+                .scratch
+                .put_part_into_window(session, terms, &mut part, bytes);
+        }
+        part.places.clear();
+        part.list.clear();
+        self.scratch.part = part;
         let grown = out.len() - before;
         connection.counted_bytes += grown;
         self.memory_bytes += grown + held_bytes;
@@ -312,6 +394,36 @@ impl Shard {
         self.counters.publishes_sent += count as u64;
         self.counters.express_deliveries += count as u64;
         count
+    }
+}
+
+impl Scratch {
+    /// Takes identifiers for messages whose packets were copied, and puts them right there. Returns what that adds to the shard's
+    /// memory.
+    fn put_part_into_window(
+        &mut self,
+        session: &mut ClientSession,
+        (member, qos, form): (Member, QoS, Form),
+        part: &mut Part,
+        copied: &mut [u8],
+    ) -> usize {
+        let mut held_bytes = 0;
+        for (sequence, repeat) in part.places.iter().zip(&mut part.list) {
+            let tag = self.boxed_tag(member.tag(*sequence));
+            let delivery = Delivery {
+                message: repeat.message.take(),
+                body: None,
+                terms: Terms {
+                    group: Some(tag),
+                    ..Terms::bare(qos, false)
+                },
+            };
+            held_bytes += delivery.held_bytes();
+            let id = session.outbound.send(qos == QoS::ExactlyOnce, delivery);
+            debug_assert!(id.is_some(), "there was room");
+            repeat.put_id(copied, form, id);
+        }
+        held_bytes
     }
 }
 

@@ -14,9 +14,11 @@
 //! Where there is a store, receivers whose sessions are in it get their copies one by one, each with its record; other shards are
 //! asked once whether all of the run is stored, and the acknowledgements wait together.
 
+mod run;
+
 use alloc::vec::Vec;
 
-use martlet_codec::{Ack, PacketId, Publish, QoS, ReasonCode, Rules};
+use martlet_codec::{Ack, Publish, QoS, ReasonCode, Rules};
 use martlet_session::InboundPublish;
 
 use crate::clients::client_session::ClientSession;
@@ -24,92 +26,19 @@ use crate::clients::connection::Waits;
 use crate::collections::slab::Key;
 use crate::durable::Durable;
 use crate::effects::Effects;
-use crate::message::{Form, Message, MessageParts, Origin, Topic};
+use crate::message::{Form, Kept};
 use crate::packets::reading::Online;
 use crate::peering::packing::Purpose;
-use crate::publication::Publication;
-use crate::record::BodyId;
 use crate::routing::routes::Route;
 use crate::sending::delivery::{Delivery, Terms};
-use crate::sending::express::{FIRST_BYTE, Template};
+use crate::sending::express::FIRST_BYTE;
 use crate::sending::outbox::CHAIN_THRESHOLD;
 use crate::sending::queue::Pushed;
 use crate::sending::writing::{AckKind, give_buffer, to_be_written};
 use crate::shard::Shard;
 use crate::time::Time;
 
-/// A message of a run.
-#[derive(Debug)]
-pub(crate) struct Repeat {
-    /// Where its packet stands in the run.
-    pub(crate) start: usize,
-    pub(crate) end: usize,
-    pub(crate) payload_len: usize,
-    /// The publisher's, for its answer.
-    packet_id: Option<PacketId>,
-    /// Once somebody keeps it.
-    message: Option<Message>,
-    /// Once it is recorded.
-    body: Option<BodyId>,
-}
-
-impl Repeat {
-    /// One of another shard, where nobody here has to be answered.
-    pub(crate) const fn of_packed(start: usize, end: usize, payload_len: usize) -> Self {
-        Self {
-            start,
-            end,
-            payload_len,
-            packet_id: None,
-            message: None,
-            body: None,
-        }
-    }
-}
-
-/// What all messages of a run have in common.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Run<'a> {
-    pub(crate) topic: Topic<'a>,
-    pub(crate) qos: QoS,
-    pub(crate) form: Form,
-    pub(crate) origin: Origin,
-    /// There is only one receiver on this shard.
-    pub(crate) is_for_one: bool,
-    /// The packets.
-    pub(crate) bytes: &'a [u8],
-}
-
-impl<'a> Run<'a> {
-    pub(crate) fn packet(self, repeat: &Repeat) -> &'a [u8] {
-        self.bytes.get(repeat.start..repeat.end).unwrap_or_default()
-    }
-
-    /// A message as something to keep.
-    pub(crate) fn message(self, repeat: &Repeat) -> Message {
-        Message::of_packet(&self.parts(repeat), self.form, self.packet(repeat))
-    }
-
-    /// A message for the way of single ones.
-    pub(crate) fn publication(self, repeat: &mut Repeat) -> Publication<'a> {
-        let template = Template::of_packed(self.form, self.packet(repeat));
-        Publication::with_message(self.parts(repeat), template, repeat.message.take())
-    }
-
-    fn parts(self, repeat: &Repeat) -> MessageParts<'a> {
-        let packet = self.packet(repeat);
-        let payload_at = packet.len().saturating_sub(repeat.payload_len);
-        MessageParts {
-            topic: self.topic,
-            shared_properties: &[],
-            payload: packet.get(payload_at..).unwrap_or_default(),
-            qos: self.qos,
-            retain: false,
-            expires_at: None,
-            origin: self.origin,
-        }
-    }
-}
+pub(crate) use run::{Repeat, Run};
 
 impl Shard {
     /// Whether messages to where this route goes may be taken in runs.
@@ -249,7 +178,7 @@ impl Shard {
             list.push(Repeat {
                 start,
                 end,
-                payload_len: repeat.payload.len(),
+                payload_len: u32::try_from(repeat.payload.len()).unwrap_or(u32::MAX),
                 packet_id: repeat.packet_id,
                 message: None,
                 body: None,
@@ -312,13 +241,9 @@ impl Shard {
             return false;
         }
         let before = session.queue.held_bytes();
+        run.keep(list);
         for repeat in list {
-            let kept = repeat.message.take();
-            let message = kept.unwrap_or_else(|| run.message(repeat));
-            if !run.is_for_one {
-                repeat.message = Some(message.clone());
-            }
-            let delivery = delivery(Some(message), qos);
+            let delivery = delivery(run.kept(repeat), qos);
             let limits = &self.config.limits;
             let (messages_max, bytes_max) = (
                 limits.session_queue_messages_max,
@@ -346,7 +271,7 @@ impl Shard {
         key: Key,
         qos: QoS,
         run: Run<'_>,
-        list: &[Repeat],
+        list: &mut [Repeat],
         fx: &mut Effects,
     ) -> usize {
         let Some(session) = self.sessions.get_mut(key) else {
@@ -362,7 +287,7 @@ impl Shard {
         if form != run.form
             || !session.is_idle()
             || !session.replays.is_empty()
-            || (form.has_id && !session.is_passing())
+            || (form.has_id && session.stored().is_some())
         {
             return 0;
         }
@@ -374,10 +299,8 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(conn) else {
             return 0;
         };
-        let Some(sent) = list
-            .get(..room.min(list.len()))
-            .filter(|sent| !sent.is_empty())
-        else {
+        let count = room.min(list.len());
+        let Some(sent) = list.get_mut(..count).filter(|sent| !sent.is_empty()) else {
             return 0;
         };
         let bytes = run
@@ -399,7 +322,7 @@ impl Shard {
         out.extend_from_slice(bytes);
         let copied = out.get_mut(begin..).unwrap_or_default();
         if form.has_id {
-            self.memory_bytes += put_into_window(session, qos, form, sent, copied);
+            self.memory_bytes += put_into_window(session, qos, run, sent, copied);
         }
         connection.counted_bytes += bytes.len();
         self.memory_bytes += bytes.len();
@@ -460,33 +383,36 @@ impl Shard {
 
 /// Takes identifiers for messages whose packets were copied, and puts them and the flags right there. Returns what that adds to the
 /// shard's memory.
+#[inline(never)]
 fn put_into_window(
     session: &mut ClientSession,
     qos: QoS,
-    form: Form,
-    sent: &[Repeat],
+    run: Run<'_>,
+    sent: &mut [Repeat],
     copied: &mut [u8],
 ) -> usize {
     let mut held_bytes = 0;
+    let is_kept = !session.is_passing();
+    if is_kept {
+        run.keep(sent);
+    }
     for repeat in sent {
-        let delivery = delivery(None, qos);
+        // Who cannot come back for it needs no copy of it.
+        let kept = if is_kept { run.kept(repeat) } else { None };
+        let delivery = delivery(kept, qos);
         held_bytes += delivery.held_bytes();
         let id = session.outbound.send(qos == QoS::ExactlyOnce, delivery);
         debug_assert!(id.is_some(), "there was room");
-        let behind_id = repeat.payload_len + usize::from(form.v5);
-        let id_at = repeat.end.saturating_sub(behind_id + 2);
         if let Some(first) = copied.get_mut(repeat.start) {
             *first = FIRST_BYTE | (qos as u8) << 1;
         }
-        if let (Some(id), Some(field)) = (id, copied.get_mut(id_at..id_at + 2)) {
-            field.copy_from_slice(&id.get().to_be_bytes());
-        }
+        repeat.put_id(copied, run.form, id);
     }
     held_bytes
 }
 
 /// A message of a run for a receiver.
-const fn delivery(message: Option<Message>, qos: QoS) -> Delivery {
+const fn delivery(message: Option<Kept>, qos: QoS) -> Delivery {
     Delivery {
         message,
         body: None,

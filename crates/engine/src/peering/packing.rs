@@ -177,7 +177,7 @@ impl Pack {
         self.count += taken;
         self.parts.extend(list.iter().map(|repeat| Size {
             packet_len: length(repeat.end - repeat.start),
-            payload_len: length(repeat.payload_len),
+            payload_len: repeat.payload_len,
             behind: 0,
         }));
         let lens = (
@@ -195,13 +195,13 @@ impl Entry {
         run: Run<'_>,
         purpose: Purpose,
         count: usize,
-        (packets_len, payload_len): (usize, usize),
+        (packets_len, payload_len): (usize, u32),
     ) -> Self {
         Self {
             purpose,
             origin: run.origin,
             packet_len: length(packets_len),
-            payload_len: length(payload_len),
+            payload_len,
             run: length(count),
             properties_len: 0,
             topic_len: u16::try_from(run.topic.as_bytes().len()).unwrap_or(u16::MAX),
@@ -338,7 +338,7 @@ fn list_packets(parts: &[Size], repeats: &mut Vec<Repeat>) {
     repeats.extend(parts.iter().map(|part| {
         let start = end;
         end += part.packet_len as usize;
-        Repeat::of_packed(start, end, part.payload_len as usize)
+        Repeat::of_packed(start, end, part.payload_len)
     }));
 }
 

@@ -10,7 +10,7 @@ use core::num::NonZeroU64;
 
 use crate::collections::slab::Key;
 use crate::grouping::GroupJoin;
-use crate::message::Message;
+use crate::message::{Kept, Message};
 use crate::peering::packing::Pack;
 use crate::peering::parts::Ask;
 use crate::record::BodyId;
@@ -155,7 +155,7 @@ pub(crate) enum Peer {
     /// What a member did not acknowledge or was never sent.
     GroupReturn {
         group: Key,
-        messages: Vec<(u64, Message)>,
+        messages: Vec<(u64, Kept)>,
     },
     /// To a member's shard: this message is yours.
     GroupOffer {

@@ -5,11 +5,12 @@ use alloc::sync::Arc;
 
 use martlet_codec::{PacketId, Properties, PropertiesBuf, Property, PublishHead, QoS, Version};
 use martlet_session::AliasUse;
+use triomphe::ThinArc;
 
 use crate::clients::connection::Connection;
 use crate::collections::slab::Key;
 use crate::counters::Counters;
-use crate::message::{Message, MessageParts};
+use crate::message::{Kept, MessageParts};
 use crate::peering::relay::topic_hash;
 use crate::record::BodyId;
 use crate::sending::express::{DUP, FIRST_BYTE, Plain, Template};
@@ -22,7 +23,7 @@ use crate::time::Time;
 pub(crate) struct Delivery {
     /// `None`: it is held by its body's id, and has to be looked up; or, without one, it was sent to a session that ends with
     /// its connection, and nobody will ask for it again.
-    pub(crate) message: Option<Message>,
+    pub(crate) message: Option<Kept>,
     /// Its body in the store, if this delivery is recorded there.
     pub(crate) body: Option<BodyId>,
     pub(crate) terms: Terms,
@@ -31,7 +32,12 @@ pub(crate) struct Delivery {
 impl Delivery {
     /// Bytes of memory that it holds.
     pub(crate) fn held_bytes(&self) -> usize {
-        self.message.as_ref().map_or(STORED_BYTES, Message::size)
+        self.message.as_ref().map_or(STORED_BYTES, Kept::size)
+    }
+
+    /// Whether nothing of its receiver's own goes with it, and it is not in the store.
+    pub(crate) fn is_bare(&self) -> bool {
+        self.body.is_none() && self.terms.ids == SubscriptionIds::None
     }
 
     /// What was sent to a session that ends with its connection.
@@ -73,7 +79,8 @@ pub(crate) enum SubscriptionIds {
     #[default]
     None,
     One(u32),
-    Many(Box<[u32]>),
+    /// In one word: messages that wait are many.
+    Many(ThinArc<(), u32>),
 }
 
 impl SubscriptionIds {
@@ -87,11 +94,11 @@ impl SubscriptionIds {
         }
         *self = match core::mem::take(self) {
             Self::None => Self::One(id),
-            Self::One(first) => Self::Many(Box::new([first, id])),
+            Self::One(first) => Self::Many(ThinArc::from_header_and_slice((), &[first, id])),
             Self::Many(ids) => {
-                let mut ids = ids.into_vec();
-                ids.push(id);
-                Self::Many(ids.into_boxed_slice())
+                let mut all = ids.slice.to_vec();
+                all.push(id);
+                Self::Many(ThinArc::from_header_and_slice((), &all))
             }
         };
     }
@@ -100,7 +107,7 @@ impl SubscriptionIds {
         match self {
             Self::None => &[],
             Self::One(id) => core::slice::from_ref(id),
-            Self::Many(ids) => ids,
+            Self::Many(ids) => &ids.slice,
         }
     }
 }

@@ -10,16 +10,16 @@ use alloc::vec::Vec;
 
 use martlet_codec::{PacketId, Publish, QoS, Version};
 
-use crate::clients::client_session::ClientSession;
 use crate::clients::connection::Connection;
 use crate::collections::slab::Key;
 use crate::durable::{Durable, Source, Step};
 use crate::effects::Effects;
-use crate::message::{Form, Message, MessageParts, length_bytes, topic_at};
+use crate::message::{Form, Kept, Message, MessageParts, length_bytes, topic_at};
 use crate::publication::Publication;
 use crate::record::{BodyId, StoredTerms};
 use crate::sending::delivery::{Delivery, Terms};
 use crate::sending::outbox::CHAIN_THRESHOLD;
+use crate::sending::piece::{Sent, put_into_window, send_piece};
 use crate::sending::queue::{Front, STORED_BYTES};
 use crate::sending::writing::{give_buffer, to_be_written};
 use crate::shard::Shard;
@@ -234,11 +234,15 @@ impl Shard {
             return false;
         };
         let mut left = false;
-        let (mut count, mut grown, mut freed) = (0, 0, 0);
-        let is_passing = session.is_passing();
-        while connection.outbox.len() < outbox_max
-            && let Some(front) = session.queue.front()
-        {
+        let (is_passing, mut sent) = (session.is_passing(), Sent::default());
+        while connection.outbox.len() < outbox_max {
+            let pool = &mut self.scratch.pool;
+            if send_piece(session, connection, outbox_max, pool, &mut sent) {
+                continue;
+            }
+            let Some(front) = session.queue.front() else {
+                break;
+            };
             if front.is_expired(now) {
                 left = true;
                 break;
@@ -254,50 +258,49 @@ impl Shard {
             // Nothing changes hands before it is written: it is looked at where it is, and then moved once.
             left = true;
             let Front::Whole(delivery) = front else { break };
-            let Some(message) = delivery
-                .message
-                .as_ref()
-                .filter(|_| delivery.body.is_none())
-            else {
+            let kept = delivery.message.as_ref();
+            let Some(message) = kept.filter(|_| delivery.is_bare()) else {
                 break;
             };
-            if front.has_ids() || (session.stored_as.is_some() && qos == QoS::ExactlyOnce) {
+            if session.stored_as.is_some() && qos == QoS::ExactlyOnce {
                 // What a group has given at QoS 2 is recorded only now.
                 break;
             }
             let parts = message.parts();
-            let template = Some(Template::of_message(message));
+            let template = Some(message.template());
             let Some(plain) = Plain::of(connection, template, &parts, qos) else {
                 break;
             };
             give_buffer(connection, &mut self.scratch.pool);
             let first = FIRST_BYTE | (qos as u8) << 1 | u8::from(front.retain());
-            grown += append(connection, plain, first, packet_id, &parts);
+            sent.more_bytes += append(connection, plain, first, packet_id, &parts);
+            sent.count += 1;
             left = false;
-            count += 1;
             let forgets = is_passing && delivery.terms.group.is_none();
             let Some((_, delivery)) = session.queue.pop() else {
                 break;
             };
             if qos == QoS::AtMostOnce {
-                freed += delivery.held_bytes();
+                sent.less_bytes += delivery.held_bytes();
                 continue;
             }
-            let (sent, less, more) = put_into_window(session, delivery, forgets);
-            freed += less;
-            grown += more;
-            debug_assert_eq!(sent, packet_id, "nothing has come between");
+            let given = put_into_window(session, delivery, forgets, &mut sent);
+            debug_assert_eq!(given, packet_id, "nothing has come between");
         }
-        self.memory_bytes = (self.memory_bytes + grown).saturating_sub(freed);
-        self.counters.publishes_sent += count;
-        self.counters.express_deliveries += count;
-        if count > 0 {
+        if sent.count > 0 {
             to_be_written(connection, conn, fx);
         }
+        self.count_sent(sent);
         if left && self.durable.is_some() {
             self.pump_express_stored(key, conn, now, fx);
         }
         left
+    }
+
+    const fn count_sent(&mut self, sent: Sent) {
+        self.memory_bytes = (self.memory_bytes + sent.more_bytes).saturating_sub(sent.less_bytes);
+        self.counters.publishes_sent += sent.count;
+        self.counters.express_deliveries += sent.count;
     }
 
     /// As [`Shard::pump_express`], also for messages that are in the store.
@@ -318,7 +321,10 @@ impl Shard {
         {
             let (qos, retain) = (front.qos(), front.retain());
             let (message, body) = match front {
-                Front::Whole(delivery) => (delivery.message.clone(), delivery.body),
+                Front::Whole(delivery) => (
+                    delivery.message.as_ref().map(Kept::to_message),
+                    delivery.body,
+                ),
                 Front::Stored(entry) => {
                     let body = Some(entry.body);
                     (in_memory(&mut self.durable, body), body)
@@ -341,7 +347,7 @@ impl Shard {
                 && let (Some(body), Some(durable)) = (body, &mut self.durable)
             {
                 durable.let_go(body);
-                delivery.message = Some(message.clone());
+                delivery.message = Some(Kept::of(message.clone()));
                 self.memory_bytes =
                     (self.memory_bytes + message.size()).saturating_sub(STORED_BYTES);
             }
@@ -369,25 +375,6 @@ impl Shard {
             to_be_written(connection, conn, fx);
         }
     }
-}
-
-/// What was in the queue goes into the window, and counts there. Returns its identifier, and how many bytes less and more are
-/// held.
-#[inline]
-fn put_into_window(
-    session: &mut ClientSession,
-    delivery: Delivery,
-    forgets: bool,
-) -> (Option<PacketId>, usize, usize) {
-    let qos = delivery.terms.qos;
-    let exactly_once = qos == QoS::ExactlyOnce;
-    if !forgets {
-        return (session.outbound.send(exactly_once, delivery), 0, 0);
-    }
-    // Who cannot come back for it needs no copy of it any more.
-    let forgotten = Delivery::forgotten(qos);
-    let (less, more) = (delivery.held_bytes(), forgotten.held_bytes());
-    (session.outbound.send(exactly_once, forgotten), less, more)
 }
 
 /// The message of a body, if it is in memory.

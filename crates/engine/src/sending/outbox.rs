@@ -20,7 +20,7 @@ use core::fmt;
 
 use crate::clients::rare::Rare;
 use crate::effects::StoreTicket;
-use crate::message::Message;
+use crate::message::{Kept, Message};
 
 /// The bytes that wait for one connection's socket, in order. The shard appends, the driver writes.
 #[derive(Default)]
@@ -329,6 +329,13 @@ pub(crate) struct Holder<'a> {
 }
 
 impl<'a> Holder<'a> {
+    pub(crate) fn of_kept(kept: &'a Kept) -> Self {
+        Self {
+            message: kept.whole(),
+            lent: None,
+        }
+    }
+
     pub(crate) const fn of(message: &'a Message) -> Self {
         Self {
             message: Some(message),

@@ -8,6 +8,7 @@ use crate::clients::connection::Waits;
 use crate::collections::slab::Key;
 use crate::durable::Source;
 use crate::effects::Effects;
+use crate::message::Kept;
 use crate::publication::Publication;
 use crate::record::BodyId;
 use crate::sending::Delivered;
@@ -94,9 +95,13 @@ impl Shard {
         //= mqtt5 4.3.3-7
         //= mqtt5 4.8.2-4
         let stored = stored.as_ref().and_then(Option::as_ref);
-        let Some(message) = delivery.message.as_ref().or(stored) else {
-            debug_assert!(false, "it is here, or was looked up");
-            return false;
+        let (parts, holder) = match (&delivery.message, stored) {
+            (Some(kept), _) => (kept.parts(), Holder::of_kept(kept)),
+            (None, Some(message)) => (message.parts(), Holder::of(message)),
+            (None, None) => {
+                debug_assert!(false, "it is here, or was looked up");
+                return false;
+            }
         };
         //= mqtt5 3.3.1-1
         //= mqtt311 3.3.1-1
@@ -108,8 +113,8 @@ impl Shard {
         give_buffer(connection, &mut self.scratch.pool);
         let written = write_publish(
             connection,
-            &message.parts(),
-            Holder::of(message),
+            &parts,
+            holder,
             &delivery.terms,
             attempt,
             &mut self.scratch.own,
@@ -199,12 +204,12 @@ impl Shard {
             (None, Some(body)) => self.message_of(body),
             (Some(_), _) | (None, None) => None,
         };
-        let Some(message) = message.or(stored) else {
+        let Some(message) = message.or_else(|| stored.map(Kept::of)) else {
             self.counters.dropped_lost += 1;
             self.drop_queued(key, place, (body, terms.group.as_deref()), fx);
             return true;
         };
-        let mut publication = Publication::of(&message);
+        let mut publication = Publication::of_kept(&message);
         let from = Source::Queue(place, body);
         if let Delivered::Dropped(group) =
             self.transmit((key, conn), &mut publication, terms, from, now, fx)

@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 
 use martlet_codec::QoS;
 
+use crate::message::Kept;
 use crate::record::BodyId;
 use crate::sending::delivery::{Delivery, SubscriptionIds, Terms};
 use crate::time::Time;
@@ -55,6 +56,17 @@ pub(crate) enum Front<'a> {
     Whole(&'a Delivery),
     /// Its body is in the store.
     Stored(&'a StoredEntry),
+}
+
+/// Messages that lie one behind the other in memory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Piece<'a> {
+    pub(crate) count: usize,
+    pub(crate) first: &'a Kept,
+    /// All packets.
+    pub(crate) packets: &'a [u8],
+    /// Of the first one; the others have the same QoS and flag.
+    pub(crate) terms: &'a Terms,
 }
 
 impl Front<'_> {
@@ -149,6 +161,52 @@ impl Queue {
         }
         let (_, delivery) = waiting.entries.front()?;
         Some(Front::Whole(delivery))
+    }
+
+    /// Whether the oldest message lies in memory that it shares with others of its run.
+    #[inline]
+    pub(crate) fn begins_with_piece(&self) -> bool {
+        let first = self.0.as_ref().and_then(|waiting| waiting.entries.front());
+        let kept = first.and_then(|(_, delivery)| delivery.message.as_ref());
+        kept.is_some_and(|kept| !kept.is_whole())
+    }
+
+    /// The oldest messages, as far as they lie one behind the other in memory and go out alike: `most` at most, and none behind so many
+    /// bytes.
+    pub(crate) fn front_piece(&self, most: usize, bytes_max: usize) -> Option<Piece<'_>> {
+        let waiting = self.0.as_ref()?;
+        if most == 0 || waiting.is_stored_first() {
+            return None;
+        }
+        let mut entries = waiting.entries.iter().map(|(_, delivery)| delivery);
+        let front = entries.next().filter(|front| front.is_bare())?;
+        let first = front.message.as_ref()?;
+        let (mut count, mut last) = (1, first);
+        for next in entries.take(most - 1) {
+            let Some(kept) = next.message.as_ref().filter(|kept| {
+                last.is_in_front_of(kept)
+                    && next.is_bare()
+                    && (next.terms.qos, next.terms.retain) == (front.terms.qos, front.terms.retain)
+                    && first.packets_to(last).len() < bytes_max
+            }) else {
+                break;
+            };
+            (count, last) = (count + 1, kept);
+        }
+        let before_stored = |place: u64| {
+            let stored = waiting.stored.front_place();
+            stored.is_none_or(|stored| place < stored)
+        };
+        let end = waiting.entries.get(count - 1).map(|(place, _)| *place);
+        if !end.is_some_and(before_stored) {
+            return None;
+        }
+        Some(Piece {
+            count,
+            first,
+            packets: first.packets_to(last),
+            terms: &front.terms,
+        })
     }
 
     /// The oldest message, and its place.
@@ -389,7 +447,7 @@ mod tests {
         }
         .to_message();
         Delivery {
-            message: Some(message),
+            message: Some(Kept::of(message)),
             body: None,
             terms: Terms::bare(qos, false),
         }
@@ -397,7 +455,7 @@ mod tests {
 
     fn payloads(queue: &mut Queue) -> Vec<Vec<u8>> {
         core::iter::from_fn(|| queue.pop())
-            .map(|(_, d)| d.message.as_ref().unwrap().payload().to_vec())
+            .map(|(_, d)| d.message.as_ref().unwrap().parts().payload.to_vec())
             .collect()
     }
 
@@ -422,7 +480,7 @@ mod tests {
                 .0
                 .iter()
                 .flat_map(|waiting| &waiting.entries)
-                .any(|(_, d)| d.message.as_ref().unwrap().payload() == expected.as_bytes());
+                .any(|(_, d)| d.message.as_ref().unwrap().parts().payload == expected.as_bytes());
             assert!(!left, "{expected} should have gone for {payload}");
         }
         assert!(matches!(
@@ -453,7 +511,7 @@ mod tests {
         }
         let place = queue.end();
         queue.push(delivery("3", QoS::AtLeastOnce), 100, 10_000);
-        queue.extract(|d| d.message.as_ref().unwrap().payload() == b"2");
+        queue.extract(|d| d.message.as_ref().unwrap().parts().payload == b"2");
         assert!(queue.has_before(place));
         queue.pop();
         assert!(!queue.has_before(place) && !queue.is_empty());

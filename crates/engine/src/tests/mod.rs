@@ -10,6 +10,7 @@ mod lent;
 mod limits;
 mod offers;
 mod packs;
+mod pieces;
 mod retained;
 mod runs;
 mod sessions;

@@ -171,13 +171,8 @@ struct Twin {
 }
 
 impl Twin {
-    fn new(in_runs: bool, shard_count: usize) -> Self {
-        let limits = Limits {
-            in_flight_to_client_max: 16,
-            session_queue_messages_max: 30,
-            ..Limits::default()
-        };
-        let mut w = World::with(shard_count, &limits, &crate::Policy::default());
+    fn new(in_runs: bool, shard_count: usize, limits: &Limits) -> Self {
+        let mut w = World::with(shard_count, limits, &crate::Policy::default());
         let mut receivers = Vec::new();
         for (n, version) in [Version::V311, Version::V5, Version::V311, Version::V5]
             .into_iter()
@@ -293,23 +288,65 @@ impl Twin {
 /// Whatever the receivers, the windows and the order of what comes: runs change nothing but the work.
 #[test]
 fn a_run_says_what_its_packets_say() {
-    let (all, _) = say_the_same(1);
+    let (all, each) = say_the_same(1, &usual());
     assert_eq!(all.peer_runs, 0);
+    // The second message to a topic in one read takes the long way to a group.
+    assert!(all.express_deliveries.abs_diff(each.express_deliveries) < 100);
+}
+
+/// Nor do they where something is full, or a window narrow, in the middle of a run.
+#[test]
+fn a_run_says_what_its_packets_say_at_every_bound() {
+    let narrow = |window| Limits {
+        in_flight_to_client_max: window,
+        ..usual()
+    };
+    let bounds = [
+        narrow(1),
+        narrow(2),
+        Limits {
+            session_queue_messages_max: 1_000,
+            session_queue_bytes_max: 1_333,
+            ..narrow(7)
+        },
+        Limits {
+            group_queue_messages_max: 9,
+            ..narrow(3)
+        },
+        Limits {
+            group_queue_bytes_max: 777,
+            ..narrow(3)
+        },
+    ];
+    for limits in bounds {
+        for shard_count in [1, 2] {
+            let (all, _) = say_the_same(shard_count, &limits);
+            assert!(all.queued > 1_000 && all.dropped_queue_full > 100);
+        }
+    }
+}
+
+fn usual() -> Limits {
+    Limits {
+        in_flight_to_client_max: 16,
+        session_queue_messages_max: 30,
+        ..Limits::default()
+    }
 }
 
 /// Nor do they if receivers live elsewhere.
 #[test]
 fn a_run_says_what_its_packets_say_on_other_shards() {
     for shard_count in [2, 3] {
-        let (all, each) = say_the_same(shard_count);
+        let (all, each) = say_the_same(shard_count, &usual());
         assert!(all.peer_runs > 0);
         assert!(all.peer_runs < each.peer_runs);
     }
 }
 
 /// Returns the counters of a world that got runs and of one that got packets one by one.
-fn say_the_same(shard_count: usize) -> (Counters, Counters) {
-    let mut twins = [true, false].map(|in_runs| Twin::new(in_runs, shard_count));
+fn say_the_same(shard_count: usize, limits: &Limits) -> (Counters, Counters) {
+    let mut twins = [true, false].map(|in_runs| Twin::new(in_runs, shard_count, limits));
     let mut random = 1_u32;
     let mut next = |below: u32| {
         random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -357,8 +394,6 @@ fn say_the_same(shard_count: usize) -> (Counters, Counters) {
     assert!(all.publish_runs < each.publish_runs && all.acknowledgement_runs > 0);
     assert!(all.acknowledgement_runs < each.acknowledgement_runs);
     assert!(each.queued > 0 && each.dropped_queue_full > 0);
-    // The second message to a topic in one read takes the long way to a group.
-    assert!(all.express_deliveries.abs_diff(each.express_deliveries) < 100);
     // What a member on another shard acknowledges in one read its group hears of at once.
     assert!(all.peer_messages_sent <= each.peer_messages_sent);
     let alike = Counters {

@@ -116,7 +116,11 @@ impl<T> Window<T> {
     }
 
     /// Finishes the entry in front if it is this one, sent on this connection: the way of a peer that acknowledges in order.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "called once for each acknowledged message, and left alone for a large message type"
+    )]
+    #[inline(always)]
     pub(super) fn finish_first(&mut self, id: PacketId, state: State) -> Option<Entry<T>> {
         let first = self.entries.front()?;
         if first.id != id || first.state != state || !first.sent {

@@ -12,6 +12,8 @@ use core::iter::Peekable;
 
 use alloc::vec::Vec;
 
+use martlet_codec::QoS;
+
 use crate::collections::slab::Key;
 use crate::effects::Effects;
 use crate::grouping::sharing::{Member, Share};
@@ -44,7 +46,7 @@ impl Pack {
             self.packets.extend_from_slice(packet);
             self.parts.push(Size {
                 packet_len: length(packet.len()),
-                payload_len: length(repeat.payload_len),
+                payload_len: repeat.payload_len,
                 behind: u32::try_from(sequence - first).unwrap_or(u32::MAX),
             });
             count += 1;
@@ -126,6 +128,10 @@ impl Shard {
             self.counters.peer_runs += 1;
             let given = places.clone().zip(&repeats);
             let taken = self.copy_to_member(member, run, given, fx);
+            if run.qos != QoS::AtMostOnce {
+                // What waits here for room in its window.
+                run.keep(repeats.get_mut(taken..).unwrap_or_default());
+            }
             for (place, repeat) in places.zip(&mut repeats).skip(taken) {
                 let mut publication = run.publication(repeat);
                 publication.is_for_one = true;
@@ -139,10 +145,11 @@ impl Shard {
                 );
             }
         } else {
-            let messages: Vec<_> = places
-                .zip(&repeats)
-                .map(|(place, repeat)| (place, run.message(repeat)))
-                .collect();
+            run.keep(&mut repeats);
+            let kept = repeats
+                .iter_mut()
+                .filter_map(|repeat| repeat.message.take());
+            let messages: Vec<_> = places.zip(kept).collect();
             let group = member.group;
             self.send_to(member.owner, Peer::GroupReturn { group, messages }, fx);
         }

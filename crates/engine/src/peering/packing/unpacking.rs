@@ -9,7 +9,7 @@ use crate::effects::Effects;
 use crate::grouping::sharing::Member;
 use crate::message::Topic;
 use crate::packets::ahead::AHEAD_MAX;
-use crate::peering::packing::{Entry, Pack, Purpose, Size, length, list_packets};
+use crate::peering::packing::{Entry, Pack, Purpose, Size, list_packets};
 use crate::peering::parts::Ask;
 use crate::publication::Publication;
 use crate::routing::routes::Route;
@@ -166,7 +166,7 @@ impl Shard {
             dealt_with = 0;
             for repeat in &repeats {
                 let single = Entry {
-                    payload_len: length(repeat.payload_len),
+                    payload_len: repeat.payload_len,
                     ..*entry
                 };
                 let packet = bytes.get(repeat.start..repeat.end).unwrap_or_default();

@@ -1,9 +1,9 @@
 //! Messages that wait and whose bodies are in the store: of each there is only what has to be known without it.
 
-use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 
 use martlet_codec::QoS;
+use triomphe::ThinArc;
 
 use crate::clients::rare::Rare;
 use crate::message::MessageParts;
@@ -56,7 +56,7 @@ pub(super) struct StoredList {
     /// Bytes of their messages.
     bytes: usize,
     /// Subscription identifiers, where there are several, by place.
-    ids: Rare<BTreeMap<u64, Box<[u32]>>>,
+    ids: Rare<BTreeMap<u64, ThinArc<(), u32>>>,
 }
 
 /// There may be millions.
