@@ -27,6 +27,21 @@ fn a_handed_over_connection_keeps_every_byte() {
     assert!((1..40).contains(&handovers), "{handovers}");
 }
 
+/// Optimisation: the answer to CONNECT does not wait until the system has said that the new socket may be written, though the
+/// shard where the client lives has not heard of it before.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_client_that_is_handed_over_is_answered_at_once() {
+    let broker = broker(4);
+    for number in 0..40 {
+        let mut client = Client::v3(&broker, &format!("client-{number}"));
+        client.ping();
+    }
+    let handovers = total(&broker, |shard| shard.driver.handovers);
+    assert!((1..40).contains(&handovers), "{handovers}");
+    assert_eq!(total(&broker, |shard| shard.driver.short_writes), 0);
+}
+
 #[test]
 fn every_shard_gets_a_message_once_and_in_order() {
     const MESSAGES: usize = 3_000;

@@ -80,3 +80,44 @@ fn a_reader_that_never_reads_costs_the_others_nothing() {
     stalled.send(b"\xc0\x00");
     while stalled.packet().unwrap() != b"\xd0\x00" {}
 }
+
+/// As above for what leaves in one piece: the rest of it leaves when the socket has room again.
+#[test]
+fn a_reader_of_small_messages_that_stalls_gets_what_was_kept_for_it() {
+    const BURST: usize = 1_000;
+    let broker = broker(1);
+    let mut stalled = Client::v3(&broker, "stalled");
+    stalled.subscribe("t");
+    let mut publisher = Client::v3(&broker, "p");
+    let message = publish("t", &[1; 900]);
+    let burst = message.repeat(BURST);
+    let mut sent = 0;
+    while broker.reports()[0].driver.short_writes == 0 {
+        publisher.send(&burst);
+        publisher.ping();
+        sent += BURST;
+        assert!(sent < 1_000 * BURST, "the socket is never full");
+    }
+    let before = broker.reports()[0].driver.short_writes;
+    for _ in 0..100 {
+        publisher.ping();
+    }
+    let tried = broker.reports()[0].driver.short_writes - before;
+    // The system may find a little room by itself.
+    assert!(
+        tried < 50,
+        "a full socket is not tried in every tick: {tried}"
+    );
+    stalled.send(b"\xc0\x00");
+    let mut got = 0;
+    loop {
+        let packet = stalled.packet().unwrap();
+        if packet == b"\xd0\x00" {
+            break;
+        }
+        assert_eq!(packet, message);
+        got += 1;
+    }
+    let dropped = total(&broker, |shard| shard.engine.dropped_outbox_full);
+    assert_eq!(got + dropped, sent as u64);
+}
