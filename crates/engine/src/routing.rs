@@ -226,11 +226,11 @@ impl Shard {
         publication: &mut Publication<'_>,
         fx: &mut Effects,
     ) {
-        let purpose = Purpose::of_route(route, ask);
         let mut rest = mask;
         while rest != 0 {
             let shard = rest.trailing_zeros() as usize;
             rest &= rest - 1;
+            let purpose = || Purpose::of_route(route, ask);
             if !self.send_packed(shard, purpose, publication, fx) {
                 let message = publication.message().clone();
                 self.send_to(shard, Peer::Publish { message, ask }, fx);

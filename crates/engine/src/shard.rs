@@ -144,6 +144,9 @@ pub(crate) struct Scratch {
     pub(crate) route: Option<Arc<Route>>,
     /// Where the next messages of the read under way go, the first one last.
     pub(crate) ahead: Vec<Arc<Route>>,
+    /// Where the last ones went. They are let go of together: the processor does that only when everything before is done, and
+    /// what was written to receivers in far memory is not for long.
+    pub(crate) behind: Vec<Arc<Route>>,
     pub(crate) expired: Vec<TimerKey>,
     /// Empty buffers of outboxes that were written out.
     pub(crate) pool: Buffers,

@@ -158,7 +158,7 @@ impl Shard {
             self.take_offer(session, tag, publication, options, now, fx);
             return;
         }
-        let purpose = Purpose::Offer {
+        let purpose = || Purpose::Offer {
             session,
             group,
             sequence,

@@ -59,6 +59,7 @@ impl Shard {
         if let [first] = asked {
             return self.look_for_one(*first);
         }
+        self.scratch.behind.clear();
         self.routes.known(asked, &mut self.scratch.ahead);
         let ahead = self.scratch.ahead.iter();
         let found = ahead.take_while(|route| self.is_current(route)).count();
@@ -73,6 +74,17 @@ impl Shard {
             (2 * most).min(AHEAD_MAX)
         } else {
             found
+        }
+    }
+
+    /// At the end of what was looked up ahead for.
+    #[inline]
+    pub(crate) fn forget_routes(&mut self) {
+        if !self.scratch.ahead.is_empty() {
+            self.scratch.ahead.clear();
+        }
+        if !self.scratch.behind.is_empty() {
+            self.scratch.behind.clear();
         }
     }
 

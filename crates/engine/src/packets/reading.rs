@@ -70,7 +70,7 @@ impl Shard {
                 most_ahead = self.look_ahead(conn.0, rest, last, most_ahead);
             }
             if let Some(known) = self.scratch.ahead.pop() {
-                route = Some(known);
+                self.scratch.behind.extend(route.replace(known));
             }
             let before = route.as_ref().map(Arc::as_ptr);
             let Some(length) = self.next_packet(conn.0, rest, &mut route, now, fx) else {
@@ -81,9 +81,7 @@ impl Shard {
                 && takes_runs(&route)
                 && route.as_ref().map(Arc::as_ptr) == before;
         }
-        if !self.scratch.ahead.is_empty() {
-            self.scratch.ahead.clear();
-        }
+        self.forget_routes();
         if let Some(connection) = self.connections.get_mut(conn.0) {
             connection.route = route;
         } else if !fx.handovers.iter().any(|handover| handover.conn == conn) {

@@ -123,6 +123,7 @@ impl Pack {
         self.packets.len() + packet_len <= PACK_BYTES_MAX
     }
 
+    #[inline]
     fn reserve(&mut self) {
         if self.packets.is_empty() {
             self.packets.reserve(PACK_BYTES_FIRST);
@@ -137,6 +138,11 @@ impl Pack {
         self.count = 0;
     }
 
+    #[expect(
+        clippy::inline_always,
+        reason = "the purpose would be moved through memory, see Shard::send_packed"
+    )]
+    #[inline(always)]
     fn push(&mut self, parts: &MessageParts<'_>, form: Form, packet: &[u8], purpose: Purpose) {
         self.reserve();
         self.packets.extend_from_slice(packet);
@@ -211,11 +217,17 @@ impl Entry {
         }
     }
 
+    /// Of its topic, if it is for whoever matches.
+    const fn hash(&self) -> Option<u64> {
+        match self.purpose {
+            Purpose::Match { hash, .. } => Some(hash),
+            Purpose::Offer { .. } => None,
+        }
+    }
+
     /// Its topic and the hash of that, if it is for whoever matches; `packets`: its own, and perhaps others behind them.
     fn asked_for<'a>(&self, packets: &'a [u8]) -> Option<(&'a [u8], u64)> {
-        let Purpose::Match { hash, .. } = self.purpose else {
-            return None;
-        };
+        let hash = self.hash()?;
         let at = topic_at(packets);
         let topic = packets.get(at..at + usize::from(self.topic_len))?;
         Some((topic, hash))
@@ -272,10 +284,14 @@ impl Effects {
 impl Shard {
     /// Sends a message to another shard in a pack. `false`: it is not one for a pack, be it large or be it one whose time
     /// is limited.
+    ///
+    /// The purpose is made where it is stored: to move it there would mean to wait, as [`Plain::of`] says.
+    ///
+    /// [`Plain::of`]: crate::sending::express::Plain::of
     pub(crate) fn send_packed(
         &mut self,
         shard: usize,
-        purpose: Purpose,
+        purpose: impl FnOnce() -> Purpose,
         publication: &Publication<'_>,
         fx: &mut Effects,
     ) -> bool {
@@ -287,14 +303,13 @@ impl Shard {
             return false;
         };
         self.counters.peer_messages_sent += 1;
-        if let Some(PeerMessage(Peer::Packed(pack))) = batch.last_mut()
-            && pack.has_room(packet.len())
-        {
-            pack.push(&publication.parts, form, packet, purpose);
-        } else {
-            let mut pack = self.scratch.packs.pop().unwrap_or_default();
-            pack.push(&publication.parts, form, packet, purpose);
+        let takes_it = |last: &PeerMessage| matches!(&last.0, Peer::Packed(pack) if pack.has_room(packet.len()));
+        if !batch.last().is_some_and(takes_it) {
+            let pack = self.scratch.packs.pop().unwrap_or_default();
             batch.push(Peer::Packed(pack).into());
+        }
+        if let Some(PeerMessage(Peer::Packed(pack))) = batch.last_mut() {
+            pack.push(&publication.parts, form, packet, purpose());
         }
         true
     }

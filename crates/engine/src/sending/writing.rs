@@ -1,5 +1,7 @@
 //! Bytes into outboxes.
 
+use alloc::vec::Vec;
+
 use martlet_codec::Packet;
 
 use crate::clients::connection::Connection;
@@ -74,4 +76,26 @@ pub(crate) fn give_buffer(connection: &mut Connection, pool: &mut Buffers) {
     {
         connection.outbox.give_buffer(buffer);
     }
+}
+
+/// How many bytes a Variable Byte Integer takes.
+pub(crate) const fn variable_len(value: usize) -> usize {
+    match value {
+        0..0x80 => 1,
+        0x80..0x4000 => 2,
+        0x4000..0x20_0000 => 3,
+        _ => 4,
+    }
+}
+
+/// Appends one.
+pub(crate) fn push_variable(out: &mut Vec<u8>, value: usize) {
+    let mut rest = value;
+    while rest >= 0x80 {
+        let [low, ..] = rest.to_le_bytes();
+        out.push(0x80 | low);
+        rest >>= 7;
+    }
+    let [low, ..] = rest.to_le_bytes();
+    out.push(low);
 }

@@ -45,7 +45,7 @@ impl Shard {
                 most_ahead = self.look_ahead_in_pack(entries, rest, route.as_ref(), most_ahead);
             }
             if let Some(known) = self.scratch.ahead.pop() {
-                route = Some(known);
+                self.scratch.behind.extend(route.replace(known));
             }
             entries = others;
             let Some((packet, behind)) = rest.split_at_checked(entry.packet_len as usize) else {
@@ -93,10 +93,13 @@ impl Shard {
             }
         }
         debug_assert!(self.scratch.ahead.is_empty(), "each had its message");
+        self.forget_routes();
         self.confirm_asked(asked, fx);
     }
 
-    /// As [`Shard::look_ahead`], for the next messages of a pack.
+    /// As [`Shard::look_ahead`], for the next messages of a pack. One alone, or one for the same topic as the last, is looked up
+    /// when its turn comes.
+    #[inline]
     fn look_ahead_in_pack(
         &mut self,
         entries: &[Entry],
@@ -104,7 +107,27 @@ impl Shard {
         last: Option<&Arc<Route>>,
         most: usize,
     ) -> usize {
-        let mut last = last.map(|route| route.hash);
+        let [first, second, ..] = entries else {
+            return most;
+        };
+        let last = last.map(|route| route.hash);
+        let (Some(hash), Some(next)) = (first.hash(), second.hash()) else {
+            return most;
+        };
+        if Some(hash) == last || hash == next {
+            return most;
+        }
+        self.look_ahead_in_mixed_pack(entries, packets, most)
+    }
+
+    #[inline(never)]
+    fn look_ahead_in_mixed_pack(
+        &mut self,
+        entries: &[Entry],
+        packets: &[u8],
+        most: usize,
+    ) -> usize {
+        let mut last = None;
         let mut asked: [(&[u8], u64); AHEAD_MAX] = [(&[], 0); AHEAD_MAX];
         let mut count = 0;
         let mut rest = packets;
@@ -117,9 +140,6 @@ impl Shard {
             last = Some(hash);
             count += 1;
             rest = rest.get(entry.packet_len as usize..).unwrap_or_default();
-        }
-        if count == 0 {
-            return most;
         }
         self.find_ahead(asked.get(..count).unwrap_or_default(), most)
     }
