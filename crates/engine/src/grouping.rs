@@ -12,10 +12,12 @@
 //! ```
 //! A QoS 2 message that was sent stays with its member's session [MQTT-4.8.2-4] and ends with it [MQTT-4.8.2-5].
 //!
-//! Map: `membership` is what the shard of a member does; `sharing` gives messages out that need not wait, single ones and runs.
+//! Map: `membership` is what the shard of a member does; `sharing` gives messages out that need not wait, single ones and runs;
+//! `waiting` is about runs that have to.
 
 pub(crate) mod membership;
 pub(crate) mod sharing;
+mod waiting;
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;

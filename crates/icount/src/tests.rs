@@ -103,6 +103,47 @@ fn a_message_of_a_group_is_allocated_once() {
     }
 }
 
+/// Messages of a run that wait are kept together: in a session's queue, and in a group's for its members' parts.
+#[test]
+fn what_waits_of_a_run_is_allocated_together() {
+    for (members, filter, most) in [(1, TOPIC, 1), (4, "$share/g/#", 5)] {
+        let mut world = World::with_small_windows();
+        let members: Vec<_> = (0..members)
+            .map(|n| world.connect(Version::V311, &format!("m{n}")))
+            .collect();
+        for member in &members {
+            world.subscribe(*member, Version::V311, filter, QoS::AtLeastOnce);
+        }
+        let publisher = world.connect(Version::V311, "p");
+        let input = publishes(
+            Version::V311,
+            &[TOPIC; 16],
+            QoS::AtLeastOnce,
+            false,
+            &[7; 64],
+        );
+        // All windows are full, and more waits.
+        for _ in 0..4 * members.len() + 2 {
+            world.feed(publisher, &input);
+        }
+        let each = u16::try_from(16 / members.len()).unwrap_or_default();
+        let mut acks = answers(64, each, &[Packet::PubAck]).into_iter().flatten();
+        let mut round = || {
+            world.feed(publisher, &input);
+            if let Some(ack) = acks.next() {
+                for member in &members {
+                    world.feed(*member, &ack);
+                }
+            }
+        };
+        for _ in 0..32 {
+            round();
+        }
+        let info = measure(round);
+        assert!(info.count_total <= most, "{filter}: {info:?}");
+    }
+}
+
 #[test]
 fn a_tick_that_crosses_shards_is_allocated_as_one_piece() {
     let mut pair = Pair::new();

@@ -69,8 +69,18 @@ impl Member {
 #[derive(Debug, Default)]
 pub(crate) struct Part {
     /// In the group's order.
-    places: Vec<u64>,
-    list: Vec<Repeat>,
+    pub(super) places: Vec<u64>,
+    pub(super) list: Vec<Repeat>,
+    /// Its packets, if they were put together.
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Part {
+    pub(super) fn clear(&mut self) {
+        self.places.clear();
+        self.list.clear();
+        self.bytes.clear();
+    }
 }
 
 impl Share {
@@ -238,48 +248,6 @@ impl Shard {
         }
     }
 
-    /// Gives what waits in front to the next members with room: a message, or messages that lie together, each member's as one piece.
-    /// `false`: nobody has room.
-    pub(super) fn offer_front(&mut self, key: Key, now: Time, fx: &mut Effects) -> bool {
-        let Some(group) = self.groups.get_mut(key) else {
-            return false;
-        };
-        let Some(first) = group.queue.front().map(|front| front.message.clone()) else {
-            return false;
-        };
-        let mut shares = core::mem::take(&mut self.scratch.shares);
-        let mut list = core::mem::take(&mut self.scratch.repeats);
-        let mut freed_bytes = 0;
-        while let Some(front) = group.queue.front()
-            && front.message.is_beside(&first)
-        {
-            let (sequence, repeat) = (front.sequence, front.message.repeat());
-            let Some(share) = group.share(first.qos(), sequence) else {
-                break;
-            };
-            freed_bytes += group.pop().map_or(0, |waiting| waiting.message.size());
-            shares.push(share);
-            list.push(repeat);
-            if first.is_whole() {
-                break;
-            }
-        }
-        let any = !shares.is_empty();
-        self.memory_bytes = self.memory_bytes.saturating_sub(freed_bytes);
-        if first.is_whole() {
-            if let Some(share) = shares.first() {
-                let mut publication = Publication::of_kept(&first);
-                self.offer(key, *share, &mut publication, now, fx);
-            }
-        } else {
-            self.give_shares(key, &mut shares, first.run(), &mut list, now, fx);
-        }
-        shares.clear();
-        list.clear();
-        (self.scratch.shares, self.scratch.repeats) = (shares, list);
-        any
-    }
-
     /// Gives the first share's member what it gets of the run from there (`at`) on, as one piece; nothing if anything else than a
     /// copy is needed.
     fn send_share(
@@ -309,7 +277,9 @@ impl Shard {
                 session: first.session,
                 options: first.options,
             };
-            self.copy_to_member(member, run, same, fx);
+            let mut same = same;
+            self.copy_to_member(member, run, &mut same, fx);
+            self.queue_for_member(member, run, &mut same, fx);
         } else {
             self.send_offers(group, first, run, same, fx);
         }
@@ -382,8 +352,7 @@ impl Shard {
                 .scratch
                 .put_part_into_window(session, terms, &mut part, bytes);
         }
-        part.places.clear();
-        part.list.clear();
+        part.clear();
         self.scratch.part = part;
         let grown = out.len() - before;
         connection.counted_bytes += grown;

@@ -126,8 +126,9 @@ impl Shard {
         let state = self.sessions.get(session);
         if state.is_some_and(|state| state.connection.is_some()) {
             self.counters.peer_runs += 1;
-            let given = places.clone().zip(&repeats);
-            let taken = self.copy_to_member(member, run, given, fx);
+            let mut given = places.clone().zip(&repeats);
+            let sent = self.copy_to_member(member, run, &mut given, fx);
+            let taken = sent + self.queue_for_member(member, run, &mut given, fx);
             if run.qos != QoS::AtMostOnce {
                 // What waits here for room in its window.
                 run.keep(repeats.get_mut(taken..).unwrap_or_default());

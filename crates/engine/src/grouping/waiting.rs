@@ -1,0 +1,138 @@
+//! Messages of a run that wait for members of a shared subscription: in a member's queue, or in the group's.
+//!
+//! They wait together and leave together, as far as there is room; each counts for itself, and goes back for itself.
+
+use alloc::boxed::Box;
+
+use martlet_codec::QoS;
+
+use crate::clients::client_session::ClientSession;
+use crate::collections::slab::Key;
+use crate::effects::Effects;
+use crate::grouping::sharing::Member;
+use crate::packets::repeats::{Repeat, Run};
+use crate::publication::Publication;
+use crate::routing::effective_qos;
+use crate::sending::delivery::{Delivery, GroupTag, Terms};
+use crate::sending::queue::Pushed;
+use crate::shard::Shard;
+use crate::time::Time;
+
+impl Shard {
+    /// Puts messages of a run, with their places in the group's order, into the queue of a member on this shard, together, if something is
+    /// in the way of all of them. Takes out of `messages` what it queues, and returns how many.
+    pub(crate) fn queue_for_member<'a>(
+        &mut self,
+        member: Member,
+        run: Run<'_>,
+        messages: impl Iterator<Item = (u64, &'a Repeat)>,
+        fx: &mut Effects,
+    ) -> usize {
+        let qos = effective_qos(run.qos, member.options.qos);
+        let waits = |session: &ClientSession| {
+            session.connection.is_some()
+                && session.stored().is_none()
+                && !(session.is_idle() && session.outbound.can_send())
+        };
+        if qos == QoS::AtMostOnce
+            || member.options.subscription_id != 0
+            || !self.sessions.get(member.session).is_some_and(waits)
+        {
+            return 0;
+        }
+        let mut part = core::mem::take(&mut self.scratch.part);
+        for (sequence, repeat) in messages {
+            let start = part.bytes.len();
+            part.bytes.extend_from_slice(run.packet(repeat));
+            let place = Repeat::of_packed(start, part.bytes.len(), repeat.payload_len);
+            part.places.push(sequence);
+            part.list.push(place);
+        }
+        let bytes = &part.bytes;
+        Run { bytes, ..run }.keep(&mut part.list);
+        let count = part.list.len();
+        for (sequence, repeat) in part.places.iter().zip(&mut part.list) {
+            let tag = self.scratch.boxed_tag(member.tag(*sequence));
+            let delivery = Delivery {
+                message: repeat.message.take(),
+                body: None,
+                terms: Terms {
+                    group: Some(tag),
+                    ..Terms::bare(qos, false)
+                },
+            };
+            if let Some(refused) = self.push_for_member(member.session, delivery) {
+                self.credit_group(&refused, member.session, fx);
+            }
+        }
+        part.clear();
+        self.scratch.part = part;
+        count
+    }
+
+    /// Puts a message into a session's queue; if that is full, its tag comes back.
+    fn push_for_member(&mut self, session: Key, delivery: Delivery) -> Option<Box<GroupTag>> {
+        let session = self.sessions.get_mut(session)?;
+        let limits = &self.config.limits;
+        let (messages_max, bytes_max) = (
+            limits.session_queue_messages_max,
+            limits.session_queue_bytes_max,
+        );
+        let before = session.queue.held_bytes();
+        let pushed = session.queue.push(delivery, messages_max, bytes_max);
+        self.memory_bytes = (self.memory_bytes + session.queue.held_bytes()).saturating_sub(before);
+        let (dropped, refused) = match pushed {
+            Pushed::Queued => (0, None),
+            Pushed::Displaced(count) => (count, None),
+            Pushed::Refused(delivery) => (1, delivery.terms.group),
+        };
+        self.counters.queued += u64::from(refused.is_none());
+        if dropped > 0 {
+            session.dropped.on_full_queue(dropped);
+            self.counters.dropped_queue_full += dropped;
+        }
+        refused
+    }
+
+    /// Gives what waits in front to the next members with room: a message, or messages that lie together, each member's as one piece.
+    /// `false`: nobody has room.
+    pub(super) fn offer_front(&mut self, key: Key, now: Time, fx: &mut Effects) -> bool {
+        let Some(group) = self.groups.get_mut(key) else {
+            return false;
+        };
+        let Some(first) = group.queue.front().map(|front| front.message.clone()) else {
+            return false;
+        };
+        let mut shares = core::mem::take(&mut self.scratch.shares);
+        let mut list = core::mem::take(&mut self.scratch.repeats);
+        let mut freed_bytes = 0;
+        while let Some(front) = group.queue.front()
+            && front.message.is_beside(&first)
+        {
+            let (sequence, repeat) = (front.sequence, front.message.repeat());
+            let Some(share) = group.share(first.qos(), sequence) else {
+                break;
+            };
+            freed_bytes += group.pop().map_or(0, |waiting| waiting.message.size());
+            shares.push(share);
+            list.push(repeat);
+            if first.is_whole() {
+                break;
+            }
+        }
+        let any = !shares.is_empty();
+        self.memory_bytes = self.memory_bytes.saturating_sub(freed_bytes);
+        if first.is_whole() {
+            if let Some(share) = shares.first() {
+                let mut publication = Publication::of_kept(&first);
+                self.offer(key, *share, &mut publication, now, fx);
+            }
+        } else {
+            self.give_shares(key, &mut shares, first.run(), &mut list, now, fx);
+        }
+        shares.clear();
+        list.clear();
+        (self.scratch.shares, self.scratch.repeats) = (shares, list);
+        any
+    }
+}
