@@ -78,6 +78,16 @@ pub const SCENARIOS: &[Scenario] = &[
         run: flow_qos1_kept,
     },
     Scenario {
+        name: "flow_qos1_stored",
+        operations: 32,
+        run: |n| flow_qos1_stored(n, false),
+    },
+    Scenario {
+        name: "flow_qos1_stored_and_logged",
+        operations: 32,
+        run: |n| flow_qos1_stored(n, true),
+    },
+    Scenario {
         name: "flow_qos2",
         operations: 32,
         run: flow_qos2,
@@ -300,6 +310,13 @@ fn flow_qos1(rounds: u32) -> u64 {
 /// To a session that may come back: what it has not acknowledged is kept for it.
 fn flow_qos1_kept(rounds: u32) -> u64 {
     let mut world = World::new();
+    let subscriber = world.connect_to_stay(Version::V311, "sub");
+    acknowledged(rounds, world, subscriber)
+}
+
+/// To a session that is in a store. The log syncs each batch.
+fn flow_qos1_stored(rounds: u32, is_logged: bool) -> u64 {
+    let mut world = World::with_store(is_logged);
     let subscriber = world.connect_to_stay(Version::V311, "sub");
     acknowledged(rounds, world, subscriber)
 }

@@ -7,8 +7,12 @@ use martlet_codec::{
     SubscribeFiltersBuf, SubscriptionOptions, TopicFilter, TopicName, Version,
 };
 use martlet_engine::{
-    AllowAll, ConnId, Effects, Limits, LocalInterest, PeerMessage, Policy, Shard, ShardConfig, Time,
+    AllowAll, ConnId, Effects, Limits, LocalInterest, PeerMessage, Policy, Shard, ShardConfig,
+    StoreConfig, Time,
 };
+use martlet_store::{Log, Maintenance, Settings, Store};
+
+use crate::files::Files;
 
 pub(crate) struct World {
     shard: Shard,
@@ -16,38 +20,60 @@ pub(crate) struct World {
     now: Time,
     /// Bytes written to all connections: work that must not be optimised away.
     pub(crate) written: u64,
+    /// What is recorded goes here; without one it is thrown away.
+    log: Option<Log<Files>>,
+    /// To be filled with records next.
+    empty: Vec<u8>,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
-        Self::with(Limits::default())
+        Self::with(Limits::default(), None)
+    }
+
+    /// With records of what has to survive. `is_logged`: they go to a log, whose disk is memory.
+    pub(crate) fn with_store(is_logged: bool) -> Self {
+        let store = StoreConfig {
+            unix_ms_at_zero: 1_700_000_000_000,
+            body_cache_bytes: 1 << 20,
+            read_ahead_bytes: 1 << 20,
+        };
+        let mut world = Self::with(Limits::default(), Some(store));
+        if is_logged {
+            let opened = Log::open(Files::default(), Settings::new(42));
+            world.log = opened.ok().map(|(log, _)| log);
+            assert!(world.log.is_some(), "a log can begin in an empty folder");
+        }
+        world
     }
 
     /// A receiver gets 64 messages, and what comes behind them waits in its queue.
     pub(crate) fn with_small_windows() -> Self {
-        Self::with(Limits {
+        let limits = Limits {
             in_flight_to_client_max: 64,
             ..Limits::default()
-        })
+        };
+        Self::with(limits, None)
     }
 
     /// Few routes are remembered: what all of them take is bounded, and would count for what is looked at otherwise.
     #[cfg(test)]
     pub(crate) fn with_few_routes() -> Self {
-        Self::with(Limits {
+        let limits = Limits {
             route_cache_entries_max: 64,
             ..Limits::default()
-        })
+        };
+        Self::with(limits, None)
     }
 
-    fn with(limits: Limits) -> Self {
+    fn with(limits: Limits, store: Option<StoreConfig>) -> Self {
         let config = ShardConfig {
             index: 0,
             shard_count: 1,
             seed: 42,
             limits,
             policy: Policy::default(),
-            store: None,
+            store,
         };
         let shard = Shard::new(config, Arc::new(LocalInterest), Box::new(AllowAll));
         Self::of(shard, Effects::new(1), Time::from_millis(1_000))
@@ -59,6 +85,8 @@ impl World {
             effects,
             now,
             written: 0,
+            log: None,
+            empty: Vec::new(),
         }
     }
 
@@ -135,6 +163,25 @@ impl World {
             .on_bytes(conn, bytes, self.now, &mut self.effects);
         assert_eq!(consumed, bytes.len(), "canned bytes are whole packets");
         self.flush();
+        self.store();
+    }
+
+    /// The tick's records become stable, and what waited for that is written out.
+    fn store(&mut self) {
+        while let Some((ticket, batch)) = self.effects.store.take(std::mem::take(&mut self.empty)) {
+            if let Some(log) = &mut self.log {
+                let mut done = log.append(&batch).and_then(|()| log.sync());
+                // Behind the first batch: the next segment is made ready, which is long.
+                while done.is_ok() && matches!(log.maintain(), Ok(Maintenance::Busy)) {
+                    done = log.sync();
+                }
+                assert!(done.is_ok(), "nothing fails in memory");
+            }
+            self.empty = batch;
+            self.shard
+                .on_store_done(ticket, self.now, &mut self.effects);
+            self.flush();
+        }
     }
 
     fn flush(&mut self) {
