@@ -23,6 +23,7 @@
 //! | file | |
 //! |---|---|
 //! | `durable/sessions.rs`, `durable/deliveries.rs`, `durable/kept.rs`, `durable/groups.rs` | the records |
+//! | `durable/runs.rs` | the same for many messages at once |
 //! | `durable/wills.rs` | wills that several shards have a part in |
 //! | `durable/waiting.rs` | what waits, and how it goes on |
 //! | `durable/cache.rs`, `durable/reading.rs` | which bodies are in memory, and how the others are read back |
@@ -38,6 +39,7 @@ mod pressure;
 mod reading;
 mod recovery;
 mod restoring;
+mod runs;
 mod sessions;
 mod waiting;
 mod wills;
@@ -67,6 +69,7 @@ use kept::KeptIndex;
 pub(crate) use pressure::Admission;
 pub use reading::FetchedBody;
 use restoring::Recovery;
+pub(crate) use runs::Together;
 pub(crate) use waiting::Part;
 use waiting::Waiter;
 use wills::WillUnderWay;

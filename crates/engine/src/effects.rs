@@ -8,7 +8,7 @@ use martlet_codec::Version;
 
 use crate::collections::slab::Key;
 use crate::peering::peers::PeerMessage;
-use crate::record::{BodyId, Record};
+use crate::record::{Body, BodyId, Record, RecordRun, encode_bodies};
 use crate::report::CloseReport;
 use crate::sending::outbox::Outbox;
 
@@ -155,6 +155,20 @@ impl StoreBatch {
     /// Appends a record.
     pub(crate) fn push(&mut self, record: &Record<'_>) {
         record.encode(&mut self.records);
+    }
+
+    /// Appends several records that are written as one.
+    pub(crate) fn push_run(&mut self, run: &RecordRun) {
+        run.encode(&mut self.records);
+    }
+
+    /// Appends the records of bodies that are as this one but for name and payload.
+    pub(crate) fn push_bodies<'a>(
+        &mut self,
+        like: &Body<'_>,
+        bodies: impl Iterator<Item = (BodyId, &'a [u8])>,
+    ) {
+        encode_bodies(like, bodies, &mut self.records);
     }
 
     /// The batch and its number, if there is anything in it; the next one begins in `empty`, a buffer to be reused.

@@ -69,8 +69,8 @@ pub use limits::Limits;
 pub use message::{Message, MessageParts, Origin, Topic};
 pub use peering::peers::PeerMessage;
 pub use record::{
-    Body, BodyChange, BodyId, BodySummary, Brief, Ids, Record, RecordError, Records, SessionId,
-    StoredOptions, StoredTerms, WallTime,
+    Body, BodyChange, BodyId, BodySummary, Brief, Ids, Record, RecordError, RecordRun, Records,
+    RunOf, SessionId, StoredOptions, StoredTerms, WallTime,
 };
 pub use report::{CloseCause, CloseReport, Drops, Violation};
 pub use routing::interest::{Interest, InterestKey, LocalInterest, prefixes_of};

@@ -10,13 +10,16 @@
 //! Every record that names a session, a topic or a group belongs to a *slot*; [`Record::SlotBegin`] voids all
 //! earlier records of its slot, so a slot's checkpoint is simply its state, written again. Bodies belong to the log:
 //! a record that begins or ends a reference to one says so ([`Record::body_change`]), and a body without references is
-//! garbage. A shard refers only to bodies that it wrote itself, in the same batch or an earlier one.
+//! garbage. A shard refers only to bodies that it wrote itself, in the same batch or an earlier one. Records of one session
+//! that go on from each other may be written as one, a [`RecordRun`]: who reads gets them one by one.
 //!
 //! **The format is part of what is stored on disks: tags and fields are never changed, only added.**
 
 mod brief;
 mod decode;
 mod encode;
+mod ids;
+mod runs;
 mod summary;
 mod tags;
 #[cfg(test)]
@@ -29,7 +32,10 @@ use martlet_codec::{PacketId, QoS, Version};
 use crate::clients::client_slots::slot_of;
 
 pub use brief::Brief;
-pub use decode::{Ids, RecordError, Records};
+pub use decode::{RecordError, Records};
+pub use ids::Ids;
+pub(crate) use runs::encode_bodies;
+pub use runs::{RecordRun, RunOf};
 pub use summary::BodySummary;
 
 /// Names a session in the store. Never used again while anything stored names it; the low byte is its slot.

@@ -3,8 +3,9 @@
 use martlet_codec::{Packet, QoS, Version};
 use martlet_engine::{ConnId, shard_of};
 
+use crate::answers::answers;
 use crate::pair::{Pair, id_on};
-use crate::scenarios::{BATCH, PAYLOAD, TOPIC, answers};
+use crate::scenarios::{BATCH, PAYLOAD, TOPIC};
 use crate::world::{World, publishes};
 
 /// A publisher on one shard, its subscriber on another.

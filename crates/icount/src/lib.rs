@@ -5,6 +5,7 @@
 //! rounds; the difference leaves out start-up. The program is one shard with canned bytes: no sockets, no threads; if there is a
 //! store, its disk is memory (`files.rs`).
 
+mod answers;
 mod crossing;
 mod files;
 mod pair;

@@ -2,7 +2,8 @@
 
 use martlet_codec::{Packet, QoS, Version};
 
-use crate::scenarios::{PAYLOAD, TOPIC, answers};
+use crate::answers::answers;
+use crate::scenarios::{PAYLOAD, TOPIC};
 use crate::world::{World, publishes};
 
 /// Many publishers, one subscriber whose window is always full: everything waits in its queue.

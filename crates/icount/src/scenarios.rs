@@ -1,10 +1,9 @@
 //! The canned work. Each scenario prepares once and then repeats one round; the count is per operation.
 
-use martlet_codec::{
-    Ack, Decoded, Packet, PacketId, Properties, QoS, ReasonCode, Rules, Sender, Version, decode,
-};
+use martlet_codec::{Decoded, Packet, QoS, Rules, Sender, Version, decode};
 use martlet_engine::ConnId;
 
+use crate::answers::{acks, answers};
 use crate::crossing;
 use crate::queues;
 use crate::world::{World, bytes, connect_bytes, publishes};
@@ -135,8 +134,6 @@ pub const SCENARIOS: &[Scenario] = &[
 ];
 
 pub(crate) const BATCH: u32 = 64;
-/// As many as are asked for, or more.
-const ROUNDS_PREPARED: u32 = 16;
 pub(crate) const PAYLOAD: [u8; 64] = [b'x'; 64];
 pub(crate) const TOPIC: &str = "bench/p2p/topic/17";
 
@@ -259,46 +256,6 @@ fn connect(rounds: u32) -> u64 {
         world.come_and_go(&connect, &disconnect);
     }
     world.written
-}
-
-/// `count` acknowledgements with identifiers from `first`, wrapping as the broker's do.
-fn acks(first: u16, count: u16, packet: fn(Ack<'static>) -> Packet<'static>) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut id = first;
-    for _ in 0..count {
-        if let Some(packet_id) = PacketId::new(id) {
-            let ack = Ack {
-                packet_id,
-                reason: ReasonCode::Success,
-                properties: Properties::EMPTY,
-            };
-            out.extend(bytes(Version::V311, &packet(ack)));
-        }
-        id = id.checked_add(1).unwrap_or(1);
-    }
-    out
-}
-
-fn advance(id: u16, count: u16) -> u16 {
-    let next = u32::from(id) + u32::from(count);
-    u16::try_from(if next > 65_535 { next - 65_535 } else { next }).unwrap_or(1)
-}
-
-/// What receivers answer in each round: so many acknowledgements of each kind. The same work for any number of
-/// rounds, so that it does not count.
-pub(crate) fn answers(
-    rounds: u32,
-    count: u16,
-    kinds: &[fn(Ack<'static>) -> Packet<'static>],
-) -> Vec<Vec<Vec<u8>>> {
-    let mut id = 1;
-    let mut all = Vec::new();
-    for _ in 0..rounds.max(ROUNDS_PREPARED) {
-        all.push(kinds.iter().map(|kind| acks(id, count, *kind)).collect());
-        id = advance(id, count);
-    }
-    all.truncate(rounds as usize);
-    all
 }
 
 fn flow_qos1(rounds: u32) -> u64 {

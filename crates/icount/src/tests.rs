@@ -3,8 +3,8 @@
 use allocation_counter::{AllocationInfo, measure};
 use martlet_codec::{Packet, QoS, Version};
 
+use crate::answers::answers;
 use crate::pair::Pair;
-use crate::scenarios::answers;
 use crate::world::{World, publishes};
 
 const TOPIC: &str = "a/topic/of/some/length";

@@ -7,8 +7,10 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use martlet_codec::{PacketId, QoS};
-use martlet_engine::{BodyId, Ids, Record, SessionId, StoredTerms};
+use martlet_codec::{PacketId, QoS, Version};
+use martlet_engine::{
+    Body, BodyId, Ids, Record, RecordRun, RunOf, SessionId, StoredTerms, slot_of,
+};
 use martlet_store::suite::{Churn, settle};
 use martlet_store::tools::{DumpForm, backup, dump};
 use martlet_store::{Log, RealDisk, Settings, Store};
@@ -47,10 +49,49 @@ fn write(folder: &Path) -> Result<(), Box<dyn Error>> {
         log.append(&churn.batch(10))?;
     }
     let mut batch = churn.batch(10);
+    runs(&mut batch);
     rare(&mut batch);
     log.append(&batch)?;
     log.close()?;
     Ok(())
+}
+
+/// Since format 2: references that are written together. Of five messages two have been acknowledged.
+fn runs(batch: &mut Vec<u8>) {
+    let client_id = "run";
+    let session = SessionId::new(1 << 30, slot_of(client_id));
+    Record::Session {
+        session,
+        client_id,
+        version: Version::V311,
+        expiry_s: u32::MAX,
+    }
+    .encode(batch);
+    let numbers = || (0..5).filter_map(|n| BodyId::new(64 * ((1 << 31) + n)));
+    for (body, payload) in numbers().zip([&b"1"[..], b"2", b"3", b"4", b"5"]) {
+        let message = Body {
+            topic: "plant/1/power",
+            shared_properties: &[],
+            payload,
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            expires_at: None,
+        };
+        Record::Body { body, message }.encode(batch);
+    }
+    for (what, skipped, count) in [
+        (RunOf::Queued(QoS::AtLeastOnce), 0, 5),
+        (RunOf::Finished, 1, 2),
+    ] {
+        let mut flows = numbers().zip((300..).filter_map(PacketId::new));
+        if let Some((body, packet_id)) = flows.nth(skipped) {
+            let mut run = RecordRun::new(what, session, body, packet_id);
+            for (body, packet_id) in flows.take(count - 1) {
+                assert!(run.take(body, packet_id), "they go on from each other");
+            }
+            run.encode(batch);
+        }
+    }
 }
 
 /// Fields that the random work has not.

@@ -41,7 +41,7 @@ mod write;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use martlet_engine::{Body, BodyId, BodySummary, Brief, Record};
+use martlet_engine::{Body, BodyId, BodySummary, Brief, Record, RecordRun, RunOf};
 
 use self::bodies::{Bodies, Let, Location, checksum};
 use self::clean::Cleaning;
@@ -116,6 +116,7 @@ enum Change {
     },
     Refer(u64),
     Let(u64),
+    Run(RecordRun),
     Begin(u8),
     Checkpointed(u8, u64),
     Written(u8, Growth, u64),
@@ -206,6 +207,7 @@ impl<D: Disk> Log<D> {
                     Brief::Body(_) => {}
                     Brief::Queued(_, body) => list.push(Change::Refer(body.as_u64())),
                     Brief::Finished(_, body) => list.push(Change::Let(body.as_u64())),
+                    Brief::Run(run) => list.push(Change::Run(*run)),
                     Brief::Other(record) => list.extend(changes(record).map(|(body, more)| {
                         if more {
                             Change::Refer(body)
@@ -234,15 +236,11 @@ impl<D: Disk> Log<D> {
                     len,
                     checksum,
                 } => self.move_body(id, location(put, u64::from(offset), len), checksum),
-                Change::Refer(id) => {
-                    if !self.bodies.refer(id) {
-                        self.counters.dangling_references += 1;
-                    }
-                }
-                Change::Let(id) => match self.bodies.unrefer(id) {
-                    Let::Last(place) => self.unreferred.push(place),
-                    Let::Held => {}
-                    Let::Unknown => self.counters.dangling_references += 1,
+                Change::Refer(id) => self.refer(id),
+                Change::Let(id) => self.let_go(id),
+                Change::Run(run) => match run.what() {
+                    RunOf::Queued(_) => run.bodies().for_each(|body| self.refer(body.as_u64())),
+                    RunOf::Finished => run.bodies().for_each(|body| self.let_go(body.as_u64())),
                 },
                 Change::Begin(slot) => self.slots.begin(slot, generation),
                 Change::Checkpointed(slot, len) => self.slots.checkpointed(slot, len),
@@ -256,6 +254,20 @@ impl<D: Disk> Log<D> {
             if let Some(location) = self.bodies.remove_unreferred(place) {
                 self.add_live(location.generation, -i64::from(location.len));
             }
+        }
+    }
+
+    fn refer(&mut self, id: u64) {
+        if !self.bodies.refer(id) {
+            self.counters.dangling_references += 1;
+        }
+    }
+
+    fn let_go(&mut self, id: u64) {
+        match self.bodies.unrefer(id) {
+            Let::Last(place) => self.unreferred.push(place),
+            Let::Held => {}
+            Let::Unknown => self.counters.dangling_references += 1,
         }
     }
 

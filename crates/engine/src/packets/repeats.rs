@@ -11,24 +11,25 @@
 //! needs nothing but copies is taken in runs, and a receiver that cannot have the whole run at once gets the rest
 //! of it message by message, as everybody does whose messages do not come in runs.
 //!
-//! Where there is a store, receivers whose sessions are in it get their copies one by one, each with its record; other shards are
+//! Where there is a store, what a run is for a session that is in it is recorded in one go (`durable/runs.rs`); other shards are
 //! asked once whether all of the run is stored, and the acknowledgements wait together.
 
 mod run;
 
 use alloc::vec::Vec;
 
-use martlet_codec::{Ack, Publish, QoS, ReasonCode, Rules};
+use martlet_codec::{Ack, PacketId, Publish, QoS, ReasonCode, Rules};
 use martlet_session::InboundPublish;
 
 use crate::clients::client_session::ClientSession;
 use crate::clients::connection::Waits;
 use crate::collections::slab::Key;
-use crate::durable::Durable;
+use crate::durable::{Durable, Together};
 use crate::effects::Effects;
 use crate::message::{Form, Kept};
 use crate::packets::reading::Online;
 use crate::peering::packing::Purpose;
+use crate::record::{BodyId, RunOf};
 use crate::routing::routes::Route;
 use crate::sending::delivery::{Delivery, Terms};
 use crate::sending::express::FIRST_BYTE;
@@ -287,8 +288,9 @@ impl Shard {
         if form != run.form
             || !session.is_idle()
             || !session.replays.is_empty()
-            || (form.has_id && session.stored().is_some())
+            || (form.has_id && session.stored().is_some() && qos != QoS::AtLeastOnce)
         {
+            // What is sent at QoS 2 leaves behind its record, one by one.
             return 0;
         }
         let room = if form.has_id {
@@ -322,7 +324,18 @@ impl Shard {
         out.extend_from_slice(bytes);
         let copied = out.get_mut(begin..).unwrap_or_default();
         if form.has_id {
-            self.memory_bytes += put_into_window(session, qos, run, sent, copied);
+            let held_bytes = match (&mut self.durable, session.stored()) {
+                (Some(durable), Some(id)) => {
+                    durable.record_bodies(run, sent, fx);
+                    let mut together = Together::new(RunOf::Queued(qos), id);
+                    let record = |body, id| together.push((body, id), fx);
+                    let held = put_into_window::<true>(session, qos, run, sent, copied, record);
+                    together.write(fx);
+                    held
+                }
+                _ => put_into_window::<false>(session, qos, run, sent, copied, |_, _| {}),
+            };
+            self.memory_bytes += held_bytes;
         }
         connection.counted_bytes += bytes.len();
         self.memory_bytes += bytes.len();
@@ -381,15 +394,16 @@ impl Shard {
     }
 }
 
-/// Takes identifiers for messages whose packets were copied, and puts them and the flags right there. Returns what that adds to the
-/// shard's memory.
+/// Takes identifiers for messages whose packets were copied, and puts them and the flags right there. If the session is `STORED`,
+/// `record` gets the bodies and their identifiers. Returns what that adds to the shard's memory.
 #[inline(never)]
-fn put_into_window(
+fn put_into_window<const STORED: bool>(
     session: &mut ClientSession,
     qos: QoS,
     run: Run<'_>,
     sent: &mut [Repeat],
     copied: &mut [u8],
+    mut record: impl FnMut(BodyId, PacketId),
 ) -> usize {
     let mut held_bytes = 0;
     let is_kept = !session.is_passing();
@@ -399,7 +413,10 @@ fn put_into_window(
     for repeat in sent {
         // Who cannot come back for it needs no copy of it.
         let kept = if is_kept { run.kept(repeat) } else { None };
-        let delivery = delivery(kept, qos);
+        let mut delivery = delivery(kept, qos);
+        if STORED {
+            delivery.body = repeat.body;
+        }
         held_bytes += delivery.held_bytes();
         let id = session.outbound.send(qos == QoS::ExactlyOnce, delivery);
         debug_assert!(id.is_some(), "there was room");
@@ -407,6 +424,9 @@ fn put_into_window(
             *first = FIRST_BYTE | (qos as u8) << 1;
         }
         repeat.put_id(copied, run.form, id);
+        if STORED && let (Some(body), Some(id)) = (repeat.body, id) {
+            record(body, id);
+        }
     }
     held_bytes
 }

@@ -12,9 +12,10 @@ use martlet_session::PubRec;
 
 use crate::clients::client_session::ClientSession;
 use crate::collections::slab::Key;
+use crate::durable::Together;
 use crate::effects::Effects;
 use crate::packets::reading::Online;
-use crate::record::Record;
+use crate::record::RunOf;
 use crate::sending::delivery::{Delivery, GroupTag};
 use crate::sending::writing::{AckKind, give_buffer, to_be_written};
 use crate::shard::{Scratch, Shard};
@@ -123,24 +124,25 @@ impl Shard {
             let Some(state) = self.sessions.get_mut(session) else {
                 return 0;
             };
-            let stored = state.stored();
+            let mut together = state
+                .stored()
+                .map(|session| Together::new(RunOf::Finished, session));
             let mut special = None;
             for packet_id in ids.by_ref() {
                 let Some(delivery) = state.outbound.on_puback(packet_id) else {
                     continue;
                 };
-                if let (Some(session), body @ Some(_)) = (stored, delivery.body) {
-                    fx.store.push(&Record::Finished {
-                        session,
-                        packet_id,
-                        body,
-                    });
+                if let (Some(together), Some(body)) = (&mut together, delivery.body) {
+                    together.push((body, packet_id), fx);
                 }
                 if delivery.message.is_none() || delivery.terms.group.is_some() {
                     special = Some(delivery);
                     break;
                 }
                 freed += delivery.held_bytes();
+            }
+            if let Some(together) = &mut together {
+                together.write(fx);
             }
             // One whose message is in the store only, or that a group has given.
             let Some(delivery) = special else { break };

@@ -3,7 +3,7 @@
 
 use super::decode::{Reader, RecordError, Records};
 use super::tags::{FLAG_GROUP, FLAG_IDS, TAG_BODY, TAG_FINISHED, TAG_QUEUED};
-use super::{BodyId, NUMBERS_PER_COUNT, Record, SessionId};
+use super::{BodyId, NUMBERS_PER_COUNT, Record, RecordRun, SessionId};
 
 /// A record, as far as one needs to know it who counts what refers to what: see [`Records::next_brief`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,17 +14,29 @@ pub enum Brief<'a> {
     Queued(SessionId, BodyId),
     /// [`Record::Finished`] with a message that was still held.
     Finished(SessionId, BodyId),
+    /// Several, written as one.
+    Run(RecordRun),
     /// Any other one, those that are as above but for what is said there included.
     Other(Record<'a>),
 }
 
-impl Brief<'_> {
+impl<'a> Brief<'a> {
+    /// Of what was read as a record.
+    const fn of(record: Record<'a>) -> Self {
+        if let Record::Body { body, .. } = record {
+            Self::Body(body)
+        } else {
+            Self::Other(record)
+        }
+    }
+
     /// The slot that the record belongs to; `None` for a body.
     #[must_use]
     pub fn slot(&self) -> Option<u8> {
         match self {
             Self::Body(_) => None,
             Self::Queued(session, _) | Self::Finished(session, _) => Some(session.slot()),
+            Self::Run(run) => Some(run.session().slot()),
             Self::Other(record) => record.slot(),
         }
     }
@@ -34,7 +46,7 @@ impl Brief<'_> {
     pub const fn counters(&self) -> (u64, u64) {
         match self {
             Self::Body(body) => (0, body.as_u64() / NUMBERS_PER_COUNT),
-            Self::Queued(..) | Self::Finished(..) => (0, 0),
+            Self::Queued(..) | Self::Finished(..) | Self::Run(_) => (0, 0),
             Self::Other(record) => record.counters(),
         }
     }
@@ -45,40 +57,51 @@ impl<'a> Records<'a> {
     /// is for [`Iterator::next`].
     #[inline]
     pub fn next_brief(&mut self) -> Option<Result<Brief<'a>, RecordError>> {
+        if self.run.is_some() {
+            // Somebody has begun it record by record.
+            return Some(self.next()?.map(Brief::of));
+        }
         let rest = self.batch.get(self.at..).filter(|rest| !rest.is_empty())?;
-        let mut reader = Reader { bytes: rest };
+        let mut reader = Reader::new(rest);
         let len = reader
             .integer()
             .ok()
             .and_then(|len| usize::try_from(len).ok());
         let behind = len.and_then(|len| reader.bytes.len().checked_sub(len));
         // It may read on into the next record: then it does not end where it should.
+        let mut same = self.same;
         if let Some(brief) = reader
-            .brief()
+            .brief(&mut same)
             .filter(|_| behind == Some(reader.bytes.len()))
         {
             self.at = self.batch.len() - reader.bytes.len();
+            self.same = same;
             return Some(Ok(brief));
         }
-        let full = |record| {
-            if let Record::Body { body, .. } = record {
-                Brief::Body(body)
-            } else {
-                Brief::Other(record)
-            }
-        };
-        Some(self.next()?.map(full))
+        Some(self.next()?.map(Brief::of))
     }
 }
 
 impl<'a> Reader<'a> {
     /// One of the records that there is most of, read as strictly as by `record`; `None`: it is to be read by that.
+    /// `same`: see [`Records::same`]. The same bytes are the same fields, and no others begin with them.
     #[inline]
-    fn brief(&mut self) -> Option<Brief<'a>> {
+    fn brief(&mut self, same: &mut &'a [u8]) -> Option<Brief<'a>> {
+        if let Some(run) = self.run() {
+            return run.ok().map(Brief::Run);
+        }
         match self.byte().ok()? {
             TAG_BODY => {
                 let body = self.body_id().ok()?;
-                self.message().ok()?;
+                match self.bytes.strip_prefix(*same) {
+                    Some(behind) if !same.is_empty() => self.bytes = behind,
+                    _ => {
+                        let from = self.bytes;
+                        self.message_without_payload().ok()?;
+                        *same = from.get(..from.len() - self.bytes.len())?;
+                    }
+                }
+                self.bytes().ok()?;
                 Some(Brief::Body(body))
             }
             TAG_QUEUED => {

@@ -11,56 +11,9 @@ use super::tags::{
     TAG_SESSION, TAG_SESSION_ENDED, TAG_SLOT_BEGIN, TAG_SLOT_END, TAG_SUBSCRIBED, TAG_TAKEN,
     TAG_UNSUBSCRIBED, TAG_WILL, TAG_WILL_CLEARED, TAG_WILL_DONE, TAG_WILL_UNDER_WAY,
 };
-use super::{Body, BodyId, Record, SessionId, StoredOptions, StoredTerms, WallTime};
-
-/// Subscription identifiers: how many, then each as LEB128. Empty for none.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Ids<'a>(IdsFrom<'a>);
-
-#[derive(Clone, Copy, Debug)]
-enum IdsFrom<'a> {
-    Slice(&'a [u32]),
-    Encoded(&'a [u8]),
-}
-
-impl Default for IdsFrom<'_> {
-    fn default() -> Self {
-        Self::Slice(&[])
-    }
-}
-
-impl PartialEq for IdsFrom<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.iter().eq(other.iter())
-    }
-}
-
-impl Eq for IdsFrom<'_> {}
-
-impl<'a> IdsFrom<'a> {
-    fn iter(self) -> impl Iterator<Item = u32> + 'a {
-        let (slice, encoded) = match self {
-            Self::Slice(slice) => (slice, &[][..]),
-            Self::Encoded(bytes) => (&[][..], bytes),
-        };
-        let mut reader = Reader { bytes: encoded };
-        let encoded = core::iter::from_fn(move || u32::try_from(reader.integer().ok()?).ok());
-        slice.iter().copied().chain(encoded)
-    }
-}
-
-impl<'a> Ids<'a> {
-    /// To write these.
-    #[must_use]
-    pub const fn new(ids: &'a [u32]) -> Self {
-        Self(IdsFrom::Slice(ids))
-    }
-
-    /// The identifiers, in the order in which they were written.
-    pub fn iter(self) -> impl Iterator<Item = u32> + 'a {
-        self.0.iter()
-    }
-}
+use super::{
+    Body, BodyId, Ids, Record, RecordRun, SessionId, StoredOptions, StoredTerms, WallTime,
+};
 
 /// Bytes that are no record of this version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,33 +37,53 @@ impl core::error::Error for RecordError {}
 pub struct Records<'a> {
     pub(super) batch: &'a [u8],
     pub(super) at: usize,
+    /// What the last body that was read in brief has between its name and its payload: the next one mostly has the same, which need
+    /// not be looked at again.
+    pub(super) same: &'a [u8],
+    /// The rest of a run whose first records have been given, and where it begins.
+    pub(super) run: Option<RestOfRun>,
+}
+
+/// See [`RecordRun`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RestOfRun {
+    run: RecordRun,
+    begins_at: usize,
+    given: u16,
 }
 
 impl<'a> Records<'a> {
     /// Reads a batch.
     #[must_use]
     pub const fn new(batch: &'a [u8]) -> Self {
-        Self { batch, at: 0 }
+        Self {
+            batch,
+            at: 0,
+            same: &[],
+            run: None,
+        }
     }
 
-    /// Where the next record begins.
+    /// Where the next record begins. Those of a [`RecordRun`] begin where that does.
     #[must_use]
     pub const fn offset(&self) -> usize {
-        self.at
+        match self.run {
+            Some(RestOfRun { begins_at, .. }) => begins_at,
+            None => self.at,
+        }
     }
 
     /// The next body, with the place where its record begins; the records before it are passed over, and only
     /// looked at as far as that needs. For a batch that was checked before: it ends behind what is no record.
     pub fn next_body(&mut self) -> Option<(usize, Record<'a>)> {
+        self.run = None;
         loop {
             let offset = self.at;
-            let mut reader = Reader {
-                bytes: self.batch.get(offset..)?,
-            };
+            let mut reader = Reader::new(self.batch.get(offset..)?);
             let record = reader.bytes().ok()?;
             self.at = self.batch.len() - reader.bytes.len();
             if record.first() == Some(&TAG_BODY) {
-                let mut fields = Reader { bytes: record };
+                let mut fields = Reader::new(record);
                 let mut record = NOTHING;
                 fields.record(&mut record).ok()?;
                 return Some((offset, record));
@@ -119,18 +92,38 @@ impl<'a> Records<'a> {
     }
 
     fn read(&mut self, into: &mut Record<'a>) -> Result<(), &'static str> {
-        let mut reader = Reader {
-            bytes: self.batch.get(self.at..).unwrap_or_default(),
-        };
+        let mut reader = Reader::new(self.batch.get(self.at..).unwrap_or_default());
         let record = reader.bytes()?;
         let left = reader.bytes.len();
-        let mut fields = Reader { bytes: record };
-        fields.record(into)?;
+        let mut fields = Reader::new(record);
+        let run = fields.run().transpose()?;
+        if run.is_none() {
+            fields.record(into)?;
+        }
         if !fields.bytes.is_empty() {
             return Err("has bytes behind its last field");
         }
-        self.at = self.batch.len() - left;
+        let begins_at = core::mem::replace(&mut self.at, self.batch.len() - left);
+        if let Some(run) = run {
+            self.run = Some(RestOfRun {
+                run,
+                begins_at,
+                given: 0,
+            });
+            *into = self.next_of_run().ok_or("is a run of none")?;
+        }
         Ok(())
+    }
+
+    #[inline(never)]
+    fn next_of_run(&mut self) -> Option<Record<'a>> {
+        let rest = self.run.as_mut()?;
+        let record = rest.run.at(rest.given);
+        rest.given += 1;
+        if rest.given >= rest.run.count() {
+            self.run = None;
+        }
+        record
     }
 }
 
@@ -138,6 +131,9 @@ impl<'a> Iterator for Records<'a> {
     type Item = Result<Record<'a>, RecordError>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if self.run.is_some() {
+            return self.next_of_run().map(Ok);
+        }
         if self.at >= self.batch.len() {
             return None;
         }
@@ -162,6 +158,10 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    pub(super) const fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes }
+    }
+
     pub(super) fn byte(&mut self) -> Result<u8, &'static str> {
         let (first, rest) = self.bytes.split_first().ok_or("is cut off")?;
         self.bytes = rest;
@@ -218,7 +218,7 @@ impl<'a> Reader<'a> {
         u32::try_from(self.integer()?).map_err(|_| "has a number of more than 32 bits")
     }
 
-    fn bytes(&mut self) -> Result<&'a [u8], &'static str> {
+    pub(super) fn bytes(&mut self) -> Result<&'a [u8], &'static str> {
         let len = usize::try_from(self.integer()?).map_err(|_| "is cut off")?;
         let (taken, rest) = self.bytes.split_at_checked(len).ok_or("is cut off")?;
         self.bytes = rest;
@@ -256,6 +256,15 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn message(&mut self) -> Result<Body<'a>, &'static str> {
+        let message = self.message_without_payload()?;
+        Ok(Body {
+            payload: self.bytes()?,
+            ..message
+        })
+    }
+
+    /// What stands in front of the payload.
+    pub(super) fn message_without_payload(&mut self) -> Result<Body<'a>, &'static str> {
         let flags = self.byte()?;
         Ok(Body {
             qos: Self::qos(flags)?,
@@ -263,7 +272,7 @@ impl<'a> Reader<'a> {
             expires_at: self.time()?,
             topic: self.text()?,
             shared_properties: self.bytes()?,
-            payload: self.bytes()?,
+            payload: &[],
         })
     }
 
@@ -273,11 +282,11 @@ impl<'a> Reader<'a> {
             Ids::default()
         } else {
             let encoded = self.bytes()?;
-            let mut check = Reader { bytes: encoded };
+            let mut check = Reader::new(encoded);
             while !check.bytes.is_empty() {
                 check.u32()?;
             }
-            Ids(IdsFrom::Encoded(encoded))
+            Ids::encoded(encoded)
         };
         let group = if flags & FLAG_GROUP == 0 {
             None

@@ -203,23 +203,23 @@ impl Record<'_> {
 }
 
 /// Appends fields; by value, so that a record reads as one chain.
-struct Writer<'w> {
-    out: &'w mut Vec<u8>,
+pub(super) struct Writer<'w> {
+    pub(super) out: &'w mut Vec<u8>,
 }
 
 impl Writer<'_> {
-    fn byte(self, byte: u8) -> Self {
+    pub(super) fn byte(self, byte: u8) -> Self {
         self.out.push(byte);
         self
     }
 
-    fn tag(self, tag: u8) -> Self {
+    pub(super) fn tag(self, tag: u8) -> Self {
         self.byte(tag)
     }
 
     /// A few bytes, one by one: that is less than a call for copying them.
     #[inline]
-    fn integer(self, value: u64) -> Self {
+    pub(super) fn integer(self, value: u64) -> Self {
         let mut rest = value;
         while rest >= 0x80 {
             let [low, ..] = rest.to_le_bytes();
@@ -252,11 +252,11 @@ impl Writer<'_> {
         self.raw(text.as_bytes())
     }
 
-    fn session(self, session: SessionId) -> Self {
+    pub(super) fn session(self, session: SessionId) -> Self {
         self.integer(session.as_u64())
     }
 
-    fn body_id(self, body: BodyId) -> Self {
+    pub(super) fn body_id(self, body: BodyId) -> Self {
         self.integer(body.as_u64())
     }
 
@@ -264,7 +264,7 @@ impl Writer<'_> {
         self.integer(body.map_or(0, BodyId::as_u64))
     }
 
-    fn packet_id(self, id: PacketId) -> Self {
+    pub(super) fn packet_id(self, id: PacketId) -> Self {
         self.integer(id.get().into())
     }
 
@@ -320,7 +320,7 @@ const fn integer_len(value: u64) -> usize {
 }
 
 /// Bytes of a message.
-const fn message_len(message: &Body<'_>) -> usize {
+pub(super) const fn message_len(message: &Body<'_>) -> usize {
     const fn raw_len(len: usize) -> usize {
         integer_len(len as u64) + len
     }
@@ -335,7 +335,7 @@ const fn message_len(message: &Body<'_>) -> usize {
 }
 
 /// What the fields of most records take.
-const FIELDS_BYTES: usize = 64;
+pub(super) const FIELDS_BYTES: usize = 64;
 
 pub(super) fn encode_integer(buffer: &mut [u8; 10], mut value: u64) -> &[u8] {
     let mut len = 0;

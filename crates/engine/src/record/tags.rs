@@ -25,6 +25,9 @@ pub(super) const TAG_GROUP_DONE: u8 = 22;
 pub(super) const TAG_TAKEN: u8 = 23;
 pub(super) const TAG_WILL_UNDER_WAY: u8 = 24;
 pub(super) const TAG_WILL_DONE: u8 = 25;
+// Since format 2.
+pub(super) const TAG_QUEUED_RUN: u8 = 26;
+pub(super) const TAG_FINISHED_RUN: u8 = 27;
 
 pub(super) const FLAG_RETAIN: u8 = 0b0000_0100;
 pub(super) const FLAG_NO_LOCAL: u8 = 0b0000_1000;

@@ -288,7 +288,20 @@ fn brief_of<'a>(record: &Record<'a>) -> Brief<'a> {
 fn assert_briefs_fit(batch: &[u8]) {
     let (mut full, mut brief) = (Records::new(batch), Records::new(batch));
     loop {
-        let (read, said) = (full.next(), brief.next_brief());
+        let said = brief.next_brief();
+        if let Some(Ok(Brief::Run(run))) = said {
+            for place in 0..run.count() {
+                let record = full.next().unwrap().unwrap();
+                assert_eq!(Some(record), run.at(place));
+                assert_eq!(
+                    (record.slot(), record.counters()),
+                    (Some(run.session().slot()), (0, 0))
+                );
+            }
+            assert_eq!(brief.offset(), full.offset());
+            continue;
+        }
+        let read = full.next();
         assert_eq!(said, read.map(|read| read.map(|record| brief_of(&record))));
         assert_eq!(brief.offset(), full.offset());
         if let (Some(Ok(record)), Some(Ok(said))) = (read, said) {
@@ -302,10 +315,36 @@ fn assert_briefs_fit(batch: &[u8]) {
 
 #[test]
 fn records_in_brief_are_the_same_records() {
-    let batch = encode(&one_of_each());
+    let mut batch = encode(&one_of_each());
+    some_runs(&mut batch);
     for cut in 0..=batch.len() {
         assert_briefs_fit(&batch[..cut]);
     }
+}
+
+/// A topic that was the same before is not looked at again; one that is not is.
+#[test]
+fn every_topic_is_a_text() {
+    let record = |topic, number| Record::Body {
+        body: body(number),
+        message: Body { topic, ..MESSAGE },
+    };
+    let records = [
+        record("ab", 1),
+        record("ab", 2),
+        record("a", 3),
+        record("ab", 4),
+        record("ac", 5),
+    ];
+    let batch = encode(&records);
+    let back: Vec<_> = Records::new(&batch).map(Result::unwrap).collect();
+    assert_eq!(back, records);
+    assert_briefs_fit(&batch);
+    let last = batch.iter().rposition(|byte| *byte == b'c').unwrap();
+    let mut bad = batch;
+    bad[last] = 0xFF;
+    assert_eq!(Records::new(&bad).flatten().count(), 4);
+    assert_briefs_fit(&bad);
 }
 
 /// Its fields go on into the next record.
@@ -370,6 +409,93 @@ fn the_format_is_the_one_that_disks_hold() {
     assert_eq!(encode(&expected), batch);
 }
 
+/// The same, of what came with format 2.
+#[test]
+fn runs_are_the_ones_that_disks_hold() {
+    let batch = b"\x0A\x1A\x01\xC8\x0B\x81\x0A\xFE\xFF\x03\x02\
+        \x07\x1B\xC8\x0B\x01\x85\x02\x03";
+    let session = SessionId::new(5, 200);
+    let queued = |number, id| Record::Queued {
+        session,
+        position: 0,
+        body: body(number),
+        terms: StoredTerms::bare(QoS::AtLeastOnce, false),
+        packet_id: Some(packet(id)),
+    };
+    let finished = |number, id| Record::Finished {
+        session,
+        packet_id: packet(id),
+        body: Some(body(number)),
+    };
+    let expected = [
+        queued(1_281, 65_534),
+        queued(1_345, 65_535),
+        finished(1, 261),
+        finished(65, 262),
+        finished(129, 263),
+    ];
+    let back: Vec<_> = Records::new(batch).map(Result::unwrap).collect();
+    assert_eq!(back, expected);
+    let mut again = Vec::new();
+    let mut run = RecordRun::new(
+        RunOf::Queued(QoS::AtLeastOnce),
+        session,
+        body(1_281),
+        packet(65_534),
+    );
+    assert!(run.take(body(1_345), packet(65_535)));
+    assert!(
+        !run.take(body(1_409), packet(1)),
+        "an identifier that is not one more"
+    );
+    run.encode(&mut again);
+    let mut run = RecordRun::new(RunOf::Finished, session, body(1), packet(261));
+    assert!(run.take(body(65), packet(262)));
+    assert!(!run.take(body(130), packet(263)), "a body of another shard");
+    assert!(run.take(body(129), packet(263)));
+    run.encode(&mut again);
+    assert_eq!(again, batch);
+}
+
+fn some_runs(batch: &mut Vec<u8>) {
+    let session = SessionId::new(5, 200);
+    for what in [RunOf::Queued(QoS::ExactlyOnce), RunOf::Finished] {
+        let mut run = RecordRun::new(what, session, body(64), packet(300));
+        run.encode(batch);
+        for place in 1..5 {
+            assert!(run.take(body(64 * (1 + u64::from(place))), packet(300 + place)));
+        }
+        run.encode(batch);
+    }
+}
+
+#[test]
+fn runs_that_go_on_for_ever_are_none() {
+    // Tag, flags or none, session, body, identifier, count.
+    for (bad, why) in [
+        (&b"\x1A\x01\x01\x01\x01\x00"[..], "none"),
+        (b"\x1A\x01\x01\x01\x01\x81\x08", "1,025"),
+        (b"\x1A\x00\x01\x01\x01\x02", "QoS 0"),
+        (b"\x1A\x05\x01\x01\x01\x02", "an unknown flag"),
+        (b"\x1A\x01\x01\x00\x01\x02", "body 0"),
+        (b"\x1B\x01\x01\x00\x02", "identifier 0"),
+        (b"\x1B\x01\x01\xFF\xFF\x03\x02", "identifier 65,536"),
+        (
+            b"\x1B\x01\xC0\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x01\x01\x02",
+            "a body of 65 bits",
+        ),
+        (b"\x1B\x01\x01\x01\x02\x00", "bytes behind it"),
+        (b"\x1B\x01\x01\x01", "cut off"),
+    ] {
+        let mut batch = Vec::from([u8::try_from(bad.len()).unwrap()]);
+        batch.extend(bad);
+        assert!(Records::new(&batch).next().unwrap().is_err(), "{why}");
+        assert_briefs_fit(&batch);
+    }
+    let longest = b"\x06\x1B\x01\x01\x01\x80\x08";
+    assert_eq!(Records::new(longest).flatten().count(), 1_024);
+}
+
 #[test]
 fn references_are_named_by_the_records_that_begin_and_end_them() {
     use super::BodyChange::{Let, Referred};
@@ -413,13 +539,15 @@ proptest! {
     #[test]
     fn arbitrary_bytes_never_panic_and_end(bytes: Vec<u8>) {
         let count = Records::new(&bytes).count();
-        prop_assert!(count <= bytes.len());
+        prop_assert!(count <= bytes.len() * 1_024);
     }
 
     #[test]
     fn arbitrary_bytes_say_the_same_in_brief(bytes: Vec<u8>, at in 0_usize..300, bits: u8) {
         assert_briefs_fit(&bytes);
-        let mut batch = encode(&one_of_each());
+        let mut batch = Vec::new();
+        some_runs(&mut batch);
+        batch.extend(encode(&one_of_each()));
         let at = at % batch.len();
         batch[at] ^= bits;
         assert_briefs_fit(&batch);
@@ -437,11 +565,85 @@ proptest! {
         prop_assert_eq!(back, [record, record]);
     }
 
+    /// Whoever reads them gets the records that somebody gets who has written them one by one.
+    #[test]
+    fn a_run_is_the_records_that_it_stands_for(
+        is_end: bool,
+        session in any::<u64>().prop_map(SessionId::from_u64),
+        first in prop_oneof![1_u64..9_999_999, u64::MAX - 200..],
+        first_id in prop_oneof![1_u16..300, 65_530_u16..],
+        count in 1_u16..1_200,
+    ) {
+        let what = if is_end { RunOf::Finished } else { RunOf::Queued(QoS::AtLeastOnce) };
+        let mut run = RecordRun::new(what, session, body(first), packet(first_id));
+        let mut expected = Vec::new();
+        for place in 0..count {
+            let Some(number) = first.checked_add(u64::from(place) * 64) else { break };
+            let Some(id) = first_id.checked_add(place) else { break };
+            if place > 0 && !run.take(body(number), packet(id)) {
+                prop_assert_eq!(place, 1_024);
+                break;
+            }
+            prop_assert!(!run.take(body(number), packet(id)), "the same again");
+            expected.push(if is_end {
+                Record::Finished { session, packet_id: packet(id), body: Some(body(number)) }
+            } else {
+                Record::Queued {
+                    session,
+                    position: 0,
+                    body: body(number),
+                    terms: StoredTerms::bare(QoS::AtLeastOnce, false),
+                    packet_id: Some(packet(id)),
+                }
+            });
+        }
+        let mut batch = encode(&[Record::SlotEnd { slot: 1 }]);
+        let begin = batch.len();
+        run.encode(&mut batch);
+        prop_assert!(batch.len() - begin <= 34, "however many");
+        let end = batch.len();
+        batch.extend(encode(&[Record::SlotBegin { slot: 2 }]));
+        let mut records = Records::new(&batch);
+        records.next();
+        for record in &expected {
+            prop_assert_eq!(records.offset(), begin);
+            prop_assert_eq!(records.next(), Some(Ok(*record)));
+        }
+        prop_assert_eq!(records.offset(), end);
+        prop_assert_eq!(records.next(), Some(Ok(Record::SlotBegin { slot: 2 })));
+        prop_assert_eq!(records.next(), None);
+        assert_briefs_fit(&batch);
+        let bodies: Vec<_> = run.bodies().collect();
+        prop_assert_eq!(bodies.len(), expected.len());
+        let mut passed_over = Records::new(&batch);
+        prop_assert_eq!(passed_over.next_body(), None);
+    }
+
+    /// Optimisation: written together they are what they are one by one.
+    #[test]
+    fn bodies_of_a_run_are_ordinary_bodies(
+        numbers in proptest::collection::vec((1_u64.., 0_usize..300), 0..8),
+        topic_len in 0_usize..200,
+        expires in proptest::option::of(0..u64::MAX),
+    ) {
+        let payload = [7; 300];
+        let topic = "t".repeat(topic_len);
+        let like = Body { topic: &topic, expires_at: expires.map(WallTime), ..MESSAGE };
+        let bodies: Vec<_> = numbers.iter().map(|(number, len)| (body(*number), &payload[..*len])).collect();
+        let mut together = alloc::vec![1, 2, 3];
+        encode_bodies(&like, bodies.iter().copied(), &mut together);
+        let records = bodies.iter().map(|(body, payload)| Record::Body {
+            body: *body,
+            message: Body { payload, ..like },
+        });
+        prop_assert_eq!(&together[3..], &encode(&records.collect::<Vec<_>>()));
+    }
+
     #[test]
     fn integers_come_back(value: u64) {
         let mut buffer = [0; 10];
         let bytes = encode_integer(&mut buffer, value);
-        prop_assert_eq!(Reader { bytes }.integer(), Ok(value));
+        prop_assert_eq!(Reader::new(bytes).integer(), Ok(value));
     }
 
     #[test]

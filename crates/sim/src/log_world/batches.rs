@@ -2,12 +2,13 @@
 
 use martlet_codec::{PacketId, QoS, Version};
 use martlet_engine::{
-    Body, BodyId, Ids, Record, SessionId, StoredOptions, StoredTerms, WallTime, slot_of,
+    Body, BodyId, Ids, Record, RecordRun, RunOf, SessionId, StoredOptions, StoredTerms, WallTime,
+    slot_of,
 };
 
 use super::apply_batch;
 use crate::rng::Rng;
-use crate::stored::{Stored, StoredEntry};
+use crate::stored::{Stored, StoredEntry, StoredSession};
 
 /// Writes batches; what is stored is in the picture that it changes.
 pub(super) struct Writer {
@@ -109,7 +110,9 @@ impl Writer {
             }
             5 | 6 => self.retain(stored, rng, batch),
             7 => self.received(id, session.received.keys().next().copied(), rng, batch),
-            8..=12 => self.queue(stored, rng, batch),
+            8..=11 => self.queue(stored, rng, batch),
+            12 => self.queue_run(id, session, rng, batch),
+            13 => finish_run(id, session, rng, batch),
             _ => Self::progress(id, session, rng, batch),
         }
     }
@@ -144,13 +147,29 @@ impl Writer {
         }
     }
 
-    /// Something that is in the queue or in flight goes on.
-    fn progress(
+    /// Several messages for a session, sent one behind the other.
+    fn queue_run(
+        &mut self,
         id: SessionId,
-        session: &crate::stored::StoredSession,
+        session: &StoredSession,
         rng: &mut Rng,
         batch: &mut Vec<u8>,
     ) {
+        let count = rng.between(1, 8);
+        let bodies: Vec<BodyId> = (0..count).map(|_| self.body(rng, "a/b", batch)).collect();
+        let used = session.in_flight.iter().map(|(id, _)| *id).max();
+        let first_id = used.map_or(1, |last| last.saturating_add(1));
+        let ids = (first_id..u16::MAX).filter_map(PacketId::new);
+        put_run(
+            RunOf::Queued(QoS::AtLeastOnce),
+            id,
+            bodies.into_iter().zip(ids),
+            batch,
+        );
+    }
+
+    /// Something that is in the queue or in flight goes on.
+    fn progress(id: SessionId, session: &StoredSession, rng: &mut Rng, batch: &mut Vec<u8>) {
         match rng.below(4) {
             0 => {
                 if let (Some((position, _)), Some(packet_id)) = (
@@ -277,7 +296,7 @@ impl Writer {
     }
 }
 
-fn put_checkpoint(id: SessionId, session: &crate::stored::StoredSession, batch: &mut Vec<u8>) {
+fn put_checkpoint(id: SessionId, session: &StoredSession, batch: &mut Vec<u8>) {
     put_session(id, &session.client_id, batch);
     if let Some((ends_at, will_at)) = session.offline {
         let offline = Record::Offline {
@@ -351,6 +370,38 @@ fn put_finished(id: SessionId, packet_id: u16, entry: Option<&StoredEntry>, batc
         body: entry.map(|entry| entry.body),
     };
     put(&finished, batch);
+}
+
+/// Some of what is in flight, one behind the other, is acknowledged.
+fn finish_run(id: SessionId, session: &StoredSession, rng: &mut Rng, batch: &mut Vec<u8>) {
+    let (skipped, count) = (rng.below(4), rng.between(1, 8));
+    let some = session.in_flight.iter().skip(skipped).take(count);
+    let held = some.filter_map(|(packet_id, entry)| {
+        let packet_id = PacketId::new(*packet_id).expect("not 0");
+        Some((entry.as_ref()?.body, packet_id))
+    });
+    put_run(RunOf::Finished, id, held, batch);
+}
+
+/// As few records as there may be.
+fn put_run(
+    what: RunOf,
+    id: SessionId,
+    all: impl Iterator<Item = (BodyId, PacketId)>,
+    batch: &mut Vec<u8>,
+) {
+    let mut run: Option<RecordRun> = None;
+    for (body, packet_id) in all {
+        if run.as_mut().is_some_and(|run| run.take(body, packet_id)) {
+            continue;
+        }
+        if let Some(done) = run.replace(RecordRun::new(what, id, body, packet_id)) {
+            done.encode(batch);
+        }
+    }
+    if let Some(run) = run {
+        run.encode(batch);
+    }
 }
 
 fn dropped(session: SessionId, position: u64, entry: &StoredEntry) -> Record<'static> {

@@ -212,9 +212,13 @@ impl Bodies {
     }
 
     fn find(&self, id: u64) -> Option<u32> {
-        let last = self.entries.get(self.last as usize);
-        if last.is_some_and(|entry| entry.is(id)) {
-            return Some(self.last);
+        // The same again, or the next of a run: such got their places one behind the other, up or down.
+        let last = self.last;
+        for near in [last, last.wrapping_add(1), last.wrapping_sub(1)] {
+            let there = self.entries.get(near as usize);
+            if there.is_some_and(|entry| entry.is(id)) {
+                return Some(near);
+            }
         }
         let is_it = |place: &u32| {
             self.entries

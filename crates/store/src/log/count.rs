@@ -8,7 +8,7 @@ use super::frame::Kind;
 use super::location;
 use super::mark::Mark;
 use super::scan::Found;
-use super::slots::{Slots, growth};
+use super::slots::{Slots, growth_of_one};
 use super::write::Put;
 use crate::counting::{Checkpoints, Place, changes};
 use crate::recovery::{Fault, FaultKind, Recovery};
@@ -158,7 +158,7 @@ impl Count {
         if within {
             self.slots.checkpointed(slot, bytes);
         } else {
-            let growth = growth(record, bytes);
+            let growth = growth_of_one(record, bytes);
             self.slots.written(slot, growth, bytes, put.generation);
         }
         for (body, more) in changes(record) {

@@ -1,6 +1,6 @@
 //! What the log knows about each slot: from which segment on its records count, and about how many bytes its state has.
 
-use martlet_engine::{Brief, Record, SLOT_COUNT};
+use martlet_engine::{Brief, Record, RunOf, SLOT_COUNT};
 
 /// The 256 slots.
 #[derive(Debug)]
@@ -138,13 +138,29 @@ pub(crate) fn growth_of(brief: &Brief<'_>, len: u64) -> Growth {
         Brief::Body(_) => Growth::More(0),
         Brief::Queued(..) => Growth::More(len),
         Brief::Finished(..) => Growth::Less(len + LESS_BYTES),
+        Brief::Run(run) => {
+            let bytes = u64::from(run.count()) * OF_RUN_BYTES;
+            match run.what() {
+                RunOf::Queued(_) => Growth::More(bytes),
+                RunOf::Finished => Growth::Less(bytes),
+            }
+        }
         Brief::Other(record) => growth(record, len),
+    }
+}
+
+/// As [`growth`], of one that may be of a run: those but the last have no bytes of their own there.
+pub(crate) fn growth_of_one(record: &Record<'_>, len: u64) -> Growth {
+    match (record, len) {
+        (Record::Queued { .. }, 0) => Growth::More(OF_RUN_BYTES),
+        (Record::Finished { .. }, 0) => Growth::Less(OF_RUN_BYTES),
+        _ => growth(record, len),
     }
 }
 
 /// How a record changes what a checkpoint would have. Not exact where a record replaces another or its length does not say
 /// what it removes; the next checkpoint puts it right.
-pub(crate) fn growth(record: &Record<'_>, len: u64) -> Growth {
+fn growth(record: &Record<'_>, len: u64) -> Growth {
     match record {
         Record::Session { .. }
         | Record::Will { .. }
@@ -177,6 +193,8 @@ pub(crate) fn growth(record: &Record<'_>, len: u64) -> Growth {
 
 /// What ends a message has so many bytes less than the record that it removes.
 const LESS_BYTES: u64 = 3;
+/// What a checkpoint has for one of a run, about: there it is a record of its own.
+const OF_RUN_BYTES: u64 = 16;
 /// What these records have, about.
 const SESSION_BYTES: u64 = 40;
 const WILL_BYTES: u64 = 60;

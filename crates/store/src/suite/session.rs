@@ -122,6 +122,11 @@ impl Session {
                 ..
             } => {
                 let (body, qos) = (body.as_u64(), terms.qos);
+                // What is in flight from the start may have no place of its own.
+                let position = match (position, packet_id) {
+                    (0, Some(packet_id)) => IN_FLIGHT + u64::from(packet_id.get()),
+                    _ => position,
+                };
                 self.queue.insert(
                     position,
                     Queued {
@@ -276,3 +281,6 @@ pub(super) fn session_of(record: &Record<'_>) -> Option<u64> {
         _ => None,
     }
 }
+
+/// Behind all places of queues.
+const IN_FLIGHT: u64 = 1 << 40;

@@ -20,7 +20,7 @@ pub(crate) struct Repeat {
     /// Once somebody keeps it.
     pub(crate) message: Option<Kept>,
     /// Once it is recorded.
-    pub(super) body: Option<BodyId>,
+    pub(crate) body: Option<BodyId>,
 }
 
 impl Repeat {
@@ -90,13 +90,17 @@ impl<'a> Run<'a> {
         Publication::with_message(self.parts(repeat), template, repeat.message.take())
     }
 
-    pub(crate) fn parts(self, repeat: &Repeat) -> MessageParts<'a> {
+    pub(crate) fn payload(self, repeat: &Repeat) -> &'a [u8] {
         let packet = self.packet(repeat);
         let payload_at = packet.len().saturating_sub(repeat.payload_len as usize);
+        packet.get(payload_at..).unwrap_or_default()
+    }
+
+    pub(crate) fn parts(self, repeat: &Repeat) -> MessageParts<'a> {
         MessageParts {
             topic: self.topic,
             shared_properties: &[],
-            payload: packet.get(payload_at..).unwrap_or_default(),
+            payload: self.payload(repeat),
             qos: self.qos,
             retain: false,
             expires_at: None,

@@ -17,7 +17,7 @@ use super::{ZERO, durable};
 use crate::{BodyChange, Record, Records};
 
 impl World {
-    fn dump(&mut self) -> Vec<String> {
+    pub(super) fn dump(&mut self) -> Vec<String> {
         let mut bodies = BTreeMap::new();
         for (_, _, batch) in &self.store.log {
             for record in Records::new(batch).map(Result::unwrap) {
@@ -64,7 +64,7 @@ impl World {
     }
 
     /// How often each body is referred to, by the state itself.
-    fn references_held(&mut self) -> BTreeMap<u64, i64> {
+    pub(super) fn references_held(&mut self) -> BTreeMap<u64, i64> {
         let mut count = BTreeMap::new();
         for slot in 0..=u8::MAX {
             let now = self.now;

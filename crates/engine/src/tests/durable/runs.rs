@@ -3,17 +3,23 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use martlet_codec::{Ack, Packet, PacketId, Properties, Publish, QoS, TopicName, Version};
+use martlet_codec::{
+    Ack, Packet, PacketId, Properties, Property, Publish, QoS, TopicName, Version,
+};
 
 use super::super::world::{Client, World, id_on, topic_on};
 use super::{ZERO, durable, durable_and_held};
-use crate::{Limits, Policy, Record, Records, StorePressure};
+use crate::{Limits, Policy, Record, Records, Shard, StorePressure};
 
 const COUNT: u16 = 20;
 
 /// PUBLISH packets of QoS 1, whose payloads are their identifiers.
 fn run_of(version: Version, topic: &str, ids: impl IntoIterator<Item = u16>) -> Vec<u8> {
-    let mut bytes = Vec::new();
+    packets_of(version, topic, ids).concat()
+}
+
+fn packets_of(version: Version, topic: &str, ids: impl IntoIterator<Item = u16>) -> Vec<Vec<u8>> {
+    let mut packets = Vec::new();
     for id in ids {
         let payload = std::format!("{id}");
         let packet = Packet::Publish(Publish {
@@ -25,9 +31,11 @@ fn run_of(version: Version, topic: &str, ids: impl IntoIterator<Item = u16>) -> 
             properties: Properties::EMPTY,
             payload: payload.as_bytes(),
         });
+        let mut bytes = Vec::new();
         packet.encode(version, &mut bytes).unwrap();
+        packets.push(bytes);
     }
-    bytes
+    packets
 }
 
 fn pubacks(version: Version, ids: impl IntoIterator<Item = u16>) -> Vec<u8> {
@@ -327,4 +335,192 @@ fn no_more_answers_wait_than_may() {
         (counters.publishes_received, counters.publishers_held),
         (4, 1)
     );
+}
+
+/// A world whose packets come in runs, or one by one: publishers, and subscribers whose sessions last, but for one.
+struct Twin {
+    w: World,
+    in_runs: bool,
+    publishers: Vec<Client>,
+    subscribers: Vec<Option<Client>>,
+}
+
+/// What the subscribers are: version, QoS, Receive Maximum, whether the session ends with the connection.
+const SUBSCRIBERS: [(Version, QoS, u16, bool); 6] = [
+    (Version::V311, QoS::AtLeastOnce, 0, false),
+    (Version::V5, QoS::AtLeastOnce, 5, false),
+    (Version::V5, QoS::AtLeastOnce, 30, false),
+    (Version::V311, QoS::ExactlyOnce, 0, false),
+    (Version::V311, QoS::AtMostOnce, 0, false),
+    (Version::V311, QoS::AtLeastOnce, 0, true),
+];
+
+impl Twin {
+    fn new(in_runs: bool, shard_count: usize) -> Self {
+        let mut w = durable(shard_count);
+        w.store.held = true;
+        let mut publishers = Vec::new();
+        for version in [Version::V311, Version::V5] {
+            let id = std::format!("p{version:?}");
+            publishers.push(w.connect(version, &id, true));
+        }
+        let mut twin = Self {
+            w,
+            in_runs,
+            publishers,
+            subscribers: Vec::from([None; SUBSCRIBERS.len()]),
+        };
+        for (who, (_, qos, ..)) in SUBSCRIBERS.into_iter().enumerate() {
+            let client = twin.connect(who);
+            // One receiver each, and all of them.
+            twin.w.subscribe(client, &std::format!("t/{who}"), qos);
+            twin.w.subscribe(client, "all", qos);
+        }
+        twin.w.sync();
+        twin
+    }
+
+    fn connect(&mut self, who: usize) -> Client {
+        let (version, _, receive_maximum, clean) = SUBSCRIBERS[who];
+        let mut properties = Vec::new();
+        if version == Version::V5 {
+            properties.push(Property::SessionExpiryInterval(1_000));
+            properties.push(Property::ReceiveMaximum(receive_maximum));
+        }
+        let id = std::format!("s{who}");
+        let client = self.w.connect_with(version, &id, clean, &properties);
+        self.subscribers[who] = Some(client);
+        client
+    }
+
+    fn feed(&mut self, client: Client, packets: &[Vec<u8>]) {
+        if self.in_runs {
+            self.w.send_bytes(client, &packets.concat());
+            return;
+        }
+        for packet in packets {
+            self.w.send_bytes(client, packet);
+        }
+    }
+
+    /// What a subscriber gets; it acknowledges those of QoS 1 for which `is_acknowledged` holds.
+    fn listen(
+        &mut self,
+        who: usize,
+        mut is_acknowledged: impl FnMut(usize) -> bool,
+    ) -> Vec<String> {
+        let Some(client) = self.subscribers[who] else {
+            return Vec::new();
+        };
+        let got = self.w.received(client);
+        let mut packets = Vec::new();
+        for (place, line) in got.iter().enumerate() {
+            let id = line
+                .split('#')
+                .nth(1)
+                .and_then(|rest| rest.split(' ').next());
+            if let Some(id) = id
+                .filter(|_| line.contains(" q1 "))
+                .and_then(|id| id.parse().ok())
+                && is_acknowledged(place)
+            {
+                packets.push(pubacks(client.version, [id]));
+            }
+        }
+        self.feed(client, &packets);
+        got
+    }
+
+    /// The state, without the names of bodies.
+    fn state(&mut self) -> Vec<String> {
+        let mut lines = self.w.dump();
+        for line in &mut lines {
+            while let Some(at) = line.find("BodyId(") {
+                let end = line[at..].find(')').unwrap();
+                line.replace_range(at..=at + end, "body");
+            }
+        }
+        lines
+    }
+}
+
+/// Whatever the receivers, their windows and what they acknowledge when: runs are recorded as their packets are, and what
+/// comes back after a crash is the same.
+#[test]
+fn a_run_leaves_the_state_that_its_packets_leave() {
+    for shard_count in [1, 2] {
+        leave_the_same(shard_count);
+    }
+}
+
+fn leave_the_same(shard_count: usize) {
+    let mut twins = [true, false].map(|in_runs| Twin::new(in_runs, shard_count));
+    let mut random = 7_u32;
+    let mut next = |below: u32| {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (random >> 16) % below
+    };
+    let mut id = 0;
+    for round in 0..120 {
+        let topic = ["all", "t/0", "t/1", "t/2", "t/3", "t/5"][next(6) as usize];
+        let publisher = next(2) as usize;
+        let first = id + 1;
+        id += u16::try_from(next(40)).unwrap();
+        let who = next(6) as usize;
+        let (comes_and_goes, acknowledges, syncs) = (next(8) == 0, next(8), next(2) == 0);
+        let mut said = Vec::new();
+        for twin in &mut twins {
+            let client = twin.publishers[publisher];
+            let packets = packets_of(client.version, topic, first..=id);
+            twin.feed(client, &packets);
+            if comes_and_goes {
+                match twin.subscribers[who].take() {
+                    Some(client) if !SUBSCRIBERS[who].3 => twin.w.drop_connection(client),
+                    gone => twin.subscribers[who] = gone,
+                }
+            } else if twin.subscribers[who].is_none() {
+                twin.connect(who);
+            }
+            // In order, with gaps, or only some.
+            let got = twin.listen(who, |place| match acknowledges {
+                0 => false,
+                1 => place % 7 != 3,
+                2 => place < 5,
+                _ => true,
+            });
+            if syncs {
+                twin.w.sync();
+            }
+            let heard = twin.w.received(client);
+            said.push((
+                got,
+                heard,
+                twin.w.shards.iter().map(Shard::memory_bytes).sum::<usize>(),
+            ));
+        }
+        assert_eq!(said[0], said[1], "round {round}");
+        if round % 10 == 9 {
+            for twin in &mut twins {
+                twin.w.sync();
+            }
+            let states = twins.each_mut().map(Twin::state);
+            assert_eq!(states[0], states[1], "round {round}");
+            let again = twins.each_mut().map(|twin| {
+                let mut again = twin.w.crash_now();
+                assert_eq!(again.references(), again.references_held());
+                again.store.held = false;
+                let client = again.connect(Version::V311, &std::format!("s{who}"), false);
+                again.payloads(client)
+            });
+            assert_eq!(again[0], again[1], "round {round}");
+        }
+    }
+    let [runs, single] = &twins;
+    let runs_of = |twin: &Twin| {
+        let counters = twin.w.shards.iter().map(|shard| *shard.counters());
+        counters.fold((0, 0), |sum, c| {
+            (sum.0 + c.publish_runs, sum.1 + c.acknowledgement_runs)
+        })
+    };
+    assert!(runs_of(runs).0 < runs_of(single).0 && runs_of(runs).1 < runs_of(single).1);
 }

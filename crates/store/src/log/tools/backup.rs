@@ -58,7 +58,7 @@ pub fn backup<D: Disk, E: Disk>(
 ) -> Result<Backup, BackupError> {
     // What has another format, or is an unfinished copy itself, is not copied as if it were a store.
     match format::read(from).map_err(BackupError::From)? {
-        FormatFile::Version(version) if version == VERSION => {}
+        FormatFile::Version(1..=VERSION) => {}
         FormatFile::Version(found) => {
             return Err(BackupError::From(OpenError::NewerFormat { found }));
         }

@@ -1,0 +1,261 @@
+//! Records that are written together are counted one by one, and a store that has them is like one that has them singly.
+
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by a panic; and not every file needs every one of these"
+)]
+
+mod support;
+
+use std::path::Path;
+
+use martlet_codec::{PacketId, QoS, Version};
+use martlet_engine::{
+    Body, BodyId, Record, RecordRun, Records, RunOf, SessionId, StoredTerms, slot_of,
+};
+use martlet_store::tools::{DumpForm, backup, dump, verify};
+use martlet_store::{Log, Maintenance, RealDisk, Store};
+use tempfile::TempDir;
+
+use support::open;
+
+const CLIENT: &str = "client";
+/// Messages in a run.
+const COUNT: u64 = 16;
+
+fn session() -> SessionId {
+    SessionId::new(1, slot_of(CLIENT))
+}
+
+fn body(number: u64) -> BodyId {
+    BodyId::new(number * 64).unwrap()
+}
+
+fn packet(number: u64) -> PacketId {
+    PacketId::new(u16::try_from(number).unwrap()).unwrap()
+}
+
+fn begin() -> Vec<u8> {
+    let mut batch = Vec::new();
+    Record::Session {
+        session: session(),
+        client_id: CLIENT,
+        version: Version::V5,
+        expiry_s: 100,
+    }
+    .encode(&mut batch);
+    batch
+}
+
+/// Messages with these numbers, and references to them.
+fn messages(numbers: impl Iterator<Item = u64> + Clone) -> Vec<u8> {
+    let mut batch = Vec::new();
+    for number in numbers.clone() {
+        let payload = payload(number);
+        Record::Body {
+            body: body(number),
+            message: Body {
+                topic: "t",
+                shared_properties: &[],
+                payload: &payload,
+                qos: QoS::AtLeastOnce,
+                retain: false,
+                expires_at: None,
+            },
+        }
+        .encode(&mut batch);
+    }
+    run(RunOf::Queued(QoS::AtLeastOnce), numbers, &mut batch);
+    batch
+}
+
+fn payload(number: u64) -> Vec<u8> {
+    format!("payload {number} ").repeat(20).into_bytes()
+}
+
+fn ends(numbers: impl Iterator<Item = u64>) -> Vec<u8> {
+    let mut batch = Vec::new();
+    run(RunOf::Finished, numbers, &mut batch);
+    batch
+}
+
+fn run(what: RunOf, mut numbers: impl Iterator<Item = u64>, batch: &mut Vec<u8>) {
+    let first = numbers.next().unwrap();
+    let mut run = RecordRun::new(what, session(), body(first), packet(first));
+    for number in numbers {
+        assert!(run.take(body(number), packet(number)));
+    }
+    run.encode(batch);
+}
+
+/// The same records, each on its own.
+fn singly(batch: &[u8]) -> Vec<u8> {
+    let mut single = Vec::new();
+    for record in Records::new(batch) {
+        record.unwrap().encode(&mut single);
+    }
+    single
+}
+
+fn counts(log: &Log<RealDisk>) -> (usize, u64, u64) {
+    let stats = log.stats();
+    (stats.bodies, stats.references, stats.dangling_references)
+}
+
+fn is_there(log: &mut Log<RealDisk>, number: u64) -> bool {
+    let mut found = false;
+    let read = log.read_body(body(number), &mut |message| {
+        assert_eq!(message.payload, payload(number));
+        found = true;
+    });
+    assert_eq!(read.unwrap(), found);
+    found
+}
+
+#[test]
+fn of_a_run_some_go_and_the_others_stay() {
+    let folder = TempDir::new().unwrap();
+    let (mut log, _) = open(folder.path());
+    log.append(&[begin(), messages(1..=COUNT)].concat())
+        .unwrap();
+    assert_eq!(counts(&log), (16, 16, 0));
+    log.append(&ends(4..9)).unwrap();
+    log.sync().unwrap();
+    assert_eq!(counts(&log), (11, 11, 0));
+    for number in 1..=COUNT {
+        assert_eq!(is_there(&mut log, number), !(4..9).contains(&number));
+    }
+    drop(log);
+    let (mut log, recovery) = open(folder.path());
+    assert!(recovery.faults.is_empty(), "{:?}", recovery.faults);
+    assert_eq!((recovery.bodies, recovery.references), (11, 11));
+    // Some of them once more: they are missed, the others go.
+    log.append(&ends(3..=COUNT)).unwrap();
+    assert_eq!(counts(&log), (2, 2, 5));
+    log.append(&ends(1..3)).unwrap();
+    assert_eq!(counts(&log), (0, 0, 5));
+}
+
+/// What a log gives back, and what the tools say about it.
+fn all_of(folder: &Path) -> (Vec<String>, Vec<String>, Vec<u8>) {
+    let verified = verify(&mut RealDisk::new(folder), &mut |_| {}).unwrap();
+    assert!(verified.faults.is_empty(), "{:?}", verified.faults);
+    let mut lines = Vec::new();
+    dump(&mut RealDisk::new(folder), DumpForm::JsonLines, &mut lines).unwrap();
+    let (mut log, recovery) = open(folder);
+    assert_eq!(
+        (recovery.bodies, recovery.references, recovery.records),
+        (verified.bodies, verified.references, verified.records)
+    );
+    let (mut replayed, mut restored) = (Vec::new(), Vec::new());
+    log.replay(2, &mut |shard, record| {
+        replayed.push(format!("{shard} {record:?}"));
+    })
+    .unwrap();
+    log.restore(2, &mut |shard, record, summary| {
+        restored.push(format!("{shard} {record:?} {summary:?}"));
+    })
+    .unwrap();
+    (replayed, restored, lines)
+}
+
+#[test]
+fn a_store_with_runs_gives_back_what_one_without_gives_back() {
+    let folders = [(); 3].map(|()| TempDir::new().unwrap());
+    let batches = [
+        [begin(), messages(1..17), messages(17..20)].concat(),
+        ends(3..9),
+        [messages(20..40), ends(1..3), ends(9..12)].concat(),
+        ends(20..21),
+    ];
+    for (folder, together) in folders.iter().zip([true, false]) {
+        let (mut log, _) = open(folder.path());
+        for batch in &batches {
+            let batch = if together {
+                batch.clone()
+            } else {
+                singly(batch)
+            };
+            log.append(&batch).unwrap();
+        }
+        log.close().unwrap();
+    }
+    let [run, single] = [0, 1].map(|n| all_of(folders[n].path()));
+    assert_eq!(run.0, single.0);
+    assert_eq!(run.1, single.1);
+    let lines =
+        |(_, _, lines): &(_, _, Vec<u8>)| String::from_utf8(lines.clone()).unwrap().lines().count();
+    assert_eq!(lines(&run), lines(&single));
+    let mut copy = RealDisk::new(folders[2].path().join("copy"));
+    backup(
+        &mut RealDisk::new(folders[0].path()),
+        &mut copy,
+        &mut |_| {},
+    )
+    .unwrap();
+    drop(copy);
+    let copied = all_of(&folders[2].path().join("copy"));
+    assert_eq!((copied.0, copied.1), (run.0, run.1));
+}
+
+/// One message of each run is never acknowledged: segments are cleaned all the same, and it moves.
+#[test]
+fn what_is_left_of_runs_is_copied_forward() {
+    let folder = TempDir::new().unwrap();
+    let (mut log, _) = open(folder.path());
+    log.append(&begin()).unwrap();
+    let mut left = Vec::new();
+    let mut number = 1;
+    while log.stats().cleaned_segments < 3 {
+        log.append(&messages(number..number + COUNT)).unwrap();
+        let stays = number + left.len() as u64 % COUNT;
+        for ended in [number..stays, stays + 1..number + COUNT] {
+            if !ended.is_empty() {
+                log.append(&ends(ended)).unwrap();
+            }
+        }
+        left.push(stays);
+        number += COUNT;
+        log.sync().unwrap();
+        match log.maintain().unwrap() {
+            Maintenance::Idle | Maintenance::Busy => {}
+            Maintenance::WantsCheckpoint(slot) => log.append(&checkpoint(slot, &left)).unwrap(),
+        }
+        assert_eq!(counts(&log), (left.len(), left.len() as u64, 0));
+    }
+    assert!(left.iter().all(|number| is_there(&mut log, *number)));
+    drop(log);
+    let (mut log, recovery) = open(folder.path());
+    assert!(recovery.faults.is_empty(), "{:?}", recovery.faults);
+    assert_eq!(counts(&log), (left.len(), left.len() as u64, 0));
+    assert!(left.iter().all(|number| is_there(&mut log, *number)));
+}
+
+fn checkpoint(slot: u8, left: &[u64]) -> Vec<u8> {
+    let mut batch = Vec::new();
+    Record::SlotBegin { slot }.encode(&mut batch);
+    if slot == session().slot() {
+        batch.extend(begin());
+        for number in left {
+            Record::Queued {
+                session: session(),
+                position: 0,
+                body: body(*number),
+                terms: StoredTerms {
+                    qos: QoS::AtLeastOnce,
+                    retain: false,
+                    ids: martlet_engine::Ids::default(),
+                    group: None,
+                },
+                packet_id: Some(packet(*number)),
+            }
+            .encode(&mut batch);
+        }
+    }
+    Record::SlotEnd { slot }.encode(&mut batch);
+    batch
+}
