@@ -114,7 +114,7 @@ impl Shard {
         //= mqtt5 4.6.0-5
         //= mqtt5 4.6.0-6
         self.give_to_plain(&route.plain, publication, now, fx);
-        let mut targets = route.targets.as_slice();
+        let mut targets = &*route.targets;
         while let [(subscriber, _), ..] = targets {
             let count = targets
                 .iter()
