@@ -65,11 +65,9 @@ pub(crate) fn run(project: &Project, words: &[&str]) -> Result<(), Failure> {
         if options.wants(crossing::NAME) && !options.has_had_enough(run, &[crossing::NAME]) {
             crossing::run(project, &martlet, &peers, &options, &mut results);
         }
-        for peer in &durable {
-            if options.has_had_enough(run, &[durable::NAME]) {
-                break;
-            }
-            durable::run(project, &martlet, peer, &options, &mut results);
+        if !durable.is_empty() && !options.has_had_enough(run, &[durable::NAME]) {
+            let more = options.more_pairs(run);
+            durable::run(project, &martlet, (&durable, more), &options, &mut results);
         }
         if options.wants(libraries::NAME) {
             libraries::run(project, &peers, &mut results)?;
@@ -147,6 +145,17 @@ impl Options {
     fn has_had_enough(&self, run: u32, names: &[&str]) -> bool {
         let once = |name: &&str| self.once.iter().any(|once| name.contains(once.as_str()));
         run > 1 && names.iter().any(once)
+    }
+
+    /// So many turns more than one have those of the part about storage that are compared: all in the first run.
+    fn more_pairs(&self, run: u32) -> u32 {
+        let runs = (1..=self.runs).filter(|run| !self.has_had_enough(*run, &[durable::NAME]));
+        let runs = u32::try_from(runs.count()).unwrap_or(u32::MAX);
+        if run == 1 {
+            durable::PAIRS.saturating_sub(runs)
+        } else {
+            0
+        }
     }
 
     fn parse(words: &[&str]) -> Result<Self, Failure> {
@@ -273,6 +282,11 @@ mod tests {
         let options = options.unwrap();
         assert!(options.has_had_enough(2, &["x", "growth"]));
         assert!(!options.has_had_enough(1, &["growth"]) && !options.has_had_enough(2, &["x"]));
+        assert_eq!((options.more_pairs(1), options.more_pairs(2)), (4, 0));
+        let three = Options::parse(&["--once", "durability"]).unwrap();
+        assert_eq!(three.more_pairs(1), 4, "one of three runs has them");
+        assert_eq!(Options::parse(&[]).unwrap().more_pairs(1), 2);
+        assert_eq!(Options::parse(&["--runs", "9"]).unwrap().more_pairs(1), 0);
         assert_eq!(options.runs, 1);
         assert_eq!(options.peers, [("x".to_owned(), "run {port}".to_owned())]);
         for wrong in [

@@ -1,5 +1,8 @@
 //! The part about storage: sessions that outlive their connections, on brokers that keep what they acknowledge, and what
 //! each loses of that at `kill -9`.
+//!
+//! Brokers take turns in each row: what a disk and a machine that others use do changes within minutes, and what is compared ought to
+//! have seen the same of it. What `fsync` has of the throughput of `memory` is taken from neighbours only.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -27,6 +30,8 @@ pub(crate) struct Column {
     pub(crate) figure: fn(&str) -> Option<String>,
     /// The number by which runs are ordered to find the middle one.
     pub(crate) order: &'static [&'static str],
+    /// That number is a throughput: `fsync` is compared with `memory` by it.
+    pub(crate) is_compared: bool,
 }
 
 /// All columns.
@@ -37,6 +42,7 @@ pub(crate) const COLUMNS: [Column; 5] = [
         arguments: "durable -q 1 --inflight 20",
         figure: rate,
         order: &["\"measured\":{", "\"done_per_s\":"],
+        is_compared: true,
     },
     Column {
         row: "durable, QoS 1, 1,000 unacknowledged",
@@ -44,6 +50,7 @@ pub(crate) const COLUMNS: [Column; 5] = [
         arguments: "durable -q 1 --inflight 1000",
         figure: rate,
         order: &["\"measured\":{", "\"done_per_s\":"],
+        is_compared: true,
     },
     Column {
         row: "durable, QoS 2, 20 unacknowledged",
@@ -51,6 +58,7 @@ pub(crate) const COLUMNS: [Column; 5] = [
         arguments: "durable -q 2 --inflight 20",
         figure: rate,
         order: &["\"measured\":{", "\"done_per_s\":"],
+        is_compared: true,
     },
     Column {
         row: "durable, QoS 1, 50,000 messages/s",
@@ -58,6 +66,7 @@ pub(crate) const COLUMNS: [Column; 5] = [
         arguments: "durable -q 1 --rate 50000",
         figure: acknowledged,
         order: &["\"acknowledged_us\":{", "\"p99\":"],
+        is_compared: false,
     },
     Column {
         row: "durable, kill -9",
@@ -65,30 +74,64 @@ pub(crate) const COLUMNS: [Column; 5] = [
         arguments: "",
         figure: lost,
         order: &["\"lost\":"],
+        is_compared: false,
     },
 ];
 
-/// Everything about one broker, once.
+/// Everything, once; `more`: so many turns more for the two that are compared.
 pub(crate) fn run(
     project: &Project,
     martlet: &str,
-    peer: &Peer,
+    (peers, more): (&[Peer], u32),
     options: &Options,
     results: &mut Vec<Outcome>,
 ) {
     for column in &COLUMNS {
-        let json = if column.arguments.is_empty() {
-            kill(project, martlet, peer)
-        } else {
-            bench(project, martlet, peer, column.arguments, &options.seconds)
-        };
-        let shown = match &json {
-            Ok(json) => (column.figure)(json).unwrap_or_else(|| "no figure".to_owned()),
-            Err(failure) => failure.to_string(),
-        };
-        println!("{}: {}: {shown}", column.row, peer.name);
-        results.push(Outcome::new(peer, column.row, json));
+        for peer in turns(column, peers, more) {
+            let json = if column.arguments.is_empty() {
+                kill(project, martlet, peer)
+            } else {
+                bench(project, martlet, peer, column.arguments, &options.seconds)
+            };
+            let shown = match &json {
+                Ok(json) => (column.figure)(json).unwrap_or_else(|| "no figure".to_owned()),
+                Err(failure) => failure.to_string(),
+            };
+            println!("{}: {}: {shown}", column.row, peer.name);
+            results.push(Outcome::new(peer, column.row, json));
+        }
     }
+}
+
+/// Who is run for a column, in this order: all, then those that are compared so many times more.
+fn turns<'p>(column: &Column, peers: &'p [Peer], more: u32) -> impl Iterator<Item = &'p Peer> {
+    let more = if column.is_compared { more } else { 0 };
+    let is_compared = |peer: &Peer| peer.name == FSYNC || peer.name == MEMORY;
+    let everybody = move |turn| {
+        peers
+            .iter()
+            .filter(move |peer| turn == 0 || is_compared(peer))
+    };
+    (0..=more).flat_map(everybody)
+}
+
+/// What each run of `fsync` has of the throughput of the run of `memory` beside it: the middle one, and the range.
+pub(crate) fn ratio(
+    column: &Column,
+    memory: impl Iterator<Item = Option<f64>>,
+    fsync: impl Iterator<Item = Option<f64>>,
+) -> Option<String> {
+    let pairs = memory.zip(fsync).filter(|_| column.is_compared);
+    let mut ratios: Vec<f64> = pairs
+        .filter_map(|(memory, fsync)| Some(fsync? / memory.filter(|memory| *memory > 0.0)?))
+        .collect();
+    ratios.sort_by(f64::total_cmp);
+    let (low, high) = (ratios.first()?, ratios.last()?);
+    let middle = ratios.get((ratios.len() - 1) / 2)?;
+    let count = ratios.len();
+    Some(format!(
+        "{middle:.2} ({low:.2} to {high:.2}, {count} pairs)"
+    ))
 }
 
 /// Fills the broker, kills it in the middle of that, starts it again on what it has stored, and counts.
@@ -169,12 +212,45 @@ fn lost(json: &str) -> Option<String> {
     })
 }
 
+/// Martlet with the setting that costs most, and with the one that costs nothing.
+pub(crate) const FSYNC: &str = "Martlet, fsync";
+pub(crate) const MEMORY: &str = "Martlet, memory";
+/// Pairs of runs from which the comparison of the two is made.
+pub(crate) const PAIRS: u32 = 5;
 /// How long a broker is filled before it is killed.
 const FILL: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
-    use super::{acknowledged, lost, rate};
+    use super::{COLUMNS, FSYNC, MEMORY, Peer, acknowledged, lost, rate, ratio, turns};
+
+    #[test]
+    fn those_that_are_compared_run_one_behind_the_other() {
+        let peers = Peer::durable("/a/b/martlet");
+        for column in &COLUMNS {
+            let names = turns(column, &peers, 2).map(|peer| peer.name.as_str());
+            let names: Vec<&str> = names.collect();
+            assert_eq!(names[..3], [MEMORY, FSYNC, "Martlet, os"]);
+            let (all, more) = names.split_at(peers.len());
+            let everybody: Vec<&str> = peers.iter().map(|peer| peer.name.as_str()).collect();
+            assert_eq!(all, everybody);
+            if column.is_compared {
+                assert_eq!(more, [MEMORY, FSYNC, MEMORY, FSYNC]);
+            } else {
+                assert!(more.is_empty(), "{}", column.row);
+            }
+        }
+    }
+
+    #[test]
+    fn a_ratio_is_that_of_neighbours() {
+        let memory = [Some(100.0), Some(50.0), None, Some(200.0), Some(0.0)];
+        let fsync = [Some(50.0), Some(45.0), Some(1.0), Some(120.0), Some(2.0)];
+        let ratio = |column| ratio(column, memory.into_iter(), fsync.into_iter());
+        let expected = "0.60 (0.50 to 0.90, 3 pairs)";
+        assert_eq!(ratio(&COLUMNS[0]).as_deref(), Some(expected));
+        assert_eq!(ratio(&COLUMNS[3]), None, "no throughput");
+    }
 
     #[test]
     fn figures_are_put_into_words() {

@@ -142,7 +142,7 @@ impl Peer {
             load_cores: BOTH_CORES,
             bench_arguments: "",
         };
-        let mut peers = vec![ours("fsync"), ours("os"), ours("memory")];
+        let mut peers = vec![ours("memory"), ours("fsync"), ours("os")];
         let other = |name: &str, program: &str, flag: &str, config, bench_arguments| Self {
             name: name.to_owned(),
             version: version(program, flag),
