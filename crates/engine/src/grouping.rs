@@ -246,7 +246,7 @@ impl Shard {
             }
             self.group_changed(key, fx);
         }
-        self.send_to(from, Peer::GroupJoined { ticket }, fx);
+        self.send_to(from, Peer::GroupTaken { ticket }, fx);
         if from == self.config.index {
             // It hears of that first, and then gets what waits.
             let count = 0;
@@ -265,9 +265,16 @@ impl Shard {
         &mut self,
         from: usize,
         filter: &str,
-        session: Key,
+        (session, ticket): (Key, Key),
         fx: &mut Effects,
     ) {
+        self.let_member_go((from, session), filter, fx);
+        if ticket != Key::NOBODY {
+            self.send_to(from, Peer::GroupTaken { ticket }, fx);
+        }
+    }
+
+    fn let_member_go(&mut self, (from, session): (usize, Key), filter: &str, fx: &mut Effects) {
         let Some(key) = self.groups_by_filter.get(filter).copied() else {
             return;
         };

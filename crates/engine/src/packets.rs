@@ -2,7 +2,7 @@
 //!
 //! Map: `reading` decodes and hands out; `connecting` and `refusing` are CONNECT, `authentication` AUTH, `publishing` PUBLISH and
 //! PUBREL, `answering` what they are answered with, `settling` the acknowledgements of receivers, `subscribing` SUBSCRIBE and
-//! UNSUBSCRIBE, `closing` DISCONNECT and every other end. `repeats` and `runs` take many of one kind at once, `ahead` looks up
+//! UNSUBSCRIBE, `pending` their answers, `closing` DISCONNECT and every other end. `repeats` and `runs` take many of one kind at once, `ahead` looks up
 //! many topics at once.
 
 pub(crate) mod ahead;
@@ -10,6 +10,7 @@ pub(crate) mod answering;
 pub(crate) mod authentication;
 pub(crate) mod closing;
 pub(crate) mod connecting;
+pub(crate) mod pending;
 pub(crate) mod publishing;
 pub(crate) mod reading;
 pub(crate) mod refusing;

@@ -65,7 +65,7 @@ impl Shard {
                 self.on_retained_chunk(session, replay, messages, next, now, fx);
             }
             peer @ (Peer::GroupJoin { .. }
-            | Peer::GroupJoined { .. }
+            | Peer::GroupTaken { .. }
             | Peer::GroupLeave { .. }
             | Peer::GroupOnline { .. }
             | Peer::GroupOffline { .. }
@@ -139,10 +139,12 @@ impl Shard {
     fn on_group_peer(&mut self, from: usize, peer: Peer, now: Time, fx: &mut Effects) {
         match peer {
             Peer::GroupJoin { filter, join } => self.on_group_join(from, &filter, join, now, fx),
-            Peer::GroupJoined { ticket } => self.suback_part_done(ticket, now, fx),
-            Peer::GroupLeave { filter, session } => {
-                self.on_group_leave(from, &filter, session, fx);
-            }
+            Peer::GroupTaken { ticket } => self.answer_part_done(ticket, now, fx),
+            Peer::GroupLeave {
+                filter,
+                session,
+                ticket,
+            } => self.on_group_leave(from, &filter, (session, ticket), fx),
             Peer::GroupOnline {
                 filter,
                 session,

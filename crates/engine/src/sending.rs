@@ -369,7 +369,7 @@ impl Shard {
             self.request_chunk(key, request, fx);
         }
         if let Some(ticket) = ticket {
-            self.suback_part_done(ticket, now, fx);
+            self.answer_part_done(ticket, now, fx);
         }
         self.pump(key, now, fx);
     }

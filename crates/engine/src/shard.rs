@@ -49,9 +49,9 @@ use crate::effects::{ConnId, Effects};
 use crate::grouping::Group;
 use crate::grouping::sharing::{Part, Share};
 use crate::packets::answering::AwaitedParts;
+use crate::packets::pending::PendingAnswer;
 use crate::packets::repeats::Repeat;
 use crate::packets::runs::Credit;
-use crate::packets::subscribing::PendingSubAck;
 use crate::peering::packing::Pack;
 use crate::peering::peers::{Peer, PeerMessage};
 use crate::peering::relay::Joins;
@@ -92,7 +92,7 @@ pub struct Shard {
     pub(crate) durable: Option<Box<Durable>>,
     /// CONNECTs that the authenticator was asked about, by client identifier, the oldest first.
     pub(crate) attempts: HashMap<Box<str>, Vec<Key>, foldhash::fast::FixedState>,
-    pub(crate) pending_subacks: Slab<PendingSubAck>,
+    pub(crate) pending_answers: Slab<PendingAnswer>,
     pub(crate) replay_sequence: u64,
     /// Messages to this shard itself; handled before the event ends.
     pub(crate) inbox: VecDeque<Peer>,
@@ -216,7 +216,7 @@ impl Shard {
             durable: Durable::new(&config).map(Box::new),
             joins: Joins::new(seed),
             relay_sequence: 0,
-            pending_subacks: Slab::new(),
+            pending_answers: Slab::new(),
             replay_sequence: 0,
             inbox: VecDeque::new(),
             wheel: Wheel::new(),

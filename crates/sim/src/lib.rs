@@ -34,7 +34,7 @@
 //!
 //! # The invariants
 //! One file each in `src/invariants`, which says where the rule comes from, what is checked, and when: `at_least_once`,
-//! `exactly_once`, `order_per_publisher_and_topic`, `no_phantom`, `suback_barrier`, `single_owner`, `will_once`, `retained_latest`,
+//! `exactly_once`, `order_per_publisher_and_topic`, `no_phantom`, `suback_barrier`, `unsuback_barrier`, `single_owner`, `will_once`, `retained_latest`,
 //! `quota_kept`, `bounded_memory`, `drains`, `blame`, `admitted`, `planned_stop`. A client that cannot make sense of what it reads reports `protocol`.
 //! A publish whose acknowledgement was not seen is unknown, never absent.
 //!
@@ -48,6 +48,7 @@
 //! | a takeover loses the will | 1 (1 shard) | 40 of 40 | `will_once` |
 //! | a relayed message does not wait for its mark | 1 (2 shards) | 36 of 40 | `order_per_publisher_and_topic` |
 //! | SUBACK does not wait for the group's owner | 52 (2 shards) | 3 of 150 | `suback_barrier` |
+//! | UNSUBACK does not wait for the group's owner (2 and 4 shards, 1 to 1,500) | 1205 (2 shards), 41 (4 shards) | 1 and 2 of 1,500 | `unsuback_barrier` |
 //! | the answer to an older CONNECT is taken behind that to a newer one (`--asks`, 1 to 50) | 9 (1 shard) | 3 of 50 | `single_owner` |
 //! | the answer to an earlier question is taken for the last one's (`--asks`, 1 to 50) | 4 (1 shard) | 5 of 50 | `admitted` |
 //! | a refusal of an authentication anew is ignored (`--asks`, 1 to 60) | 1 (1 shard) | 87 of 180 runs | `admitted` |

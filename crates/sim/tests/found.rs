@@ -40,6 +40,12 @@ fn each_filter_of_a_subscribe_is_answered() {
     passes(3, 1);
 }
 
+/// A member got what was published after its UNSUBACK: the group's owner had not heard of it yet (`pending.rs`).
+#[test]
+fn unsuback_waits_for_the_groups_owner() {
+    passes(41, 4);
+}
+
 /// SUBACK of MQTT 3.1 cannot say no (`subscribing.rs`).
 #[test]
 fn a_refused_subscription_of_mqtt_3_1_ends_the_connection() {

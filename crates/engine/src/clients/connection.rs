@@ -49,8 +49,8 @@ pub(crate) struct Connection {
     /// Acknowledgements that may not be sent yet, and those behind them. Never longer than what the client
     /// may have unacknowledged; MQTT 3 clients: than what was read while other shards or the store answered.
     pub(crate) held_answers: Rare<VecDeque<HeldAnswer>>,
-    /// The SUBACK that waits for other shards; meanwhile nothing more is read.
-    pub(crate) suback: Option<Key>,
+    /// The SUBACK or UNSUBACK that waits for other shards; meanwhile nothing more is read.
+    pub(crate) pending_answer: Option<Key>,
     /// Where its last message went.
     pub(crate) route: Option<Arc<Route>>,
 }
@@ -96,8 +96,8 @@ pub(crate) enum Parked {
     Answers,
     /// The store to keep up.
     Store,
-    /// SUBACK to leave: what a client sends behind SUBSCRIBE happens behind it.
-    SubAck,
+    /// SUBACK or UNSUBACK to leave: what a client sends behind SUBSCRIBE or UNSUBSCRIBE happens behind it.
+    PendingAnswer,
 }
 
 /// How far the connection has come.
@@ -166,7 +166,7 @@ impl Connection {
             aliases_out: None,
             auth: None,
             held_answers: Rare::new(),
-            suback: None,
+            pending_answer: None,
             route: None,
         }
     }

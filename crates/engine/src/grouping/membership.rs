@@ -30,8 +30,14 @@ impl Shard {
         Some(u32::from(self.config.limits.in_flight_to_client_max))
     }
 
-    /// Whether the session was a member.
-    pub(crate) fn leave_group(&mut self, session: Key, filter: &str, fx: &mut Effects) -> bool {
+    /// Whether the session was a member. If so, and there is a ticket, the group's owner says when it has let the member go.
+    pub(crate) fn leave_group(
+        &mut self,
+        session: Key,
+        filter: &str,
+        ticket: Key,
+        fx: &mut Effects,
+    ) -> bool {
         let Some(state) = self.sessions.get_mut(session) else {
             return false;
         };
@@ -48,6 +54,7 @@ impl Shard {
             Peer::GroupLeave {
                 filter: membership.filter,
                 session,
+                ticket,
             },
             fx,
         );
@@ -131,7 +138,7 @@ impl Shard {
             self.messages_of_groups_done(session, fx);
         }
         for membership in self.memberships_of(session) {
-            self.leave_group(session, &membership.filter, fx);
+            self.leave_group(session, &membership.filter, Key::NOBODY, fx);
         }
     }
 

@@ -135,8 +135,8 @@ impl Shard {
         };
         self.counters.count_close(&cause);
         self.memory_bytes = self.memory_bytes.saturating_sub(connection.counted_bytes);
-        if let Some(ticket) = connection.suback {
-            self.pending_subacks.remove(ticket);
+        if let Some(ticket) = connection.pending_answer {
+            self.pending_answers.remove(ticket);
         }
         let session = connection.session;
         if let Some(state) = session.and_then(|key| self.sessions.get(key)) {

@@ -4,17 +4,18 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use martlet_codec::{
-    Packet, PacketId, Properties, QoS, ReasonCode, RetainHandling, SubAck, Subscribe,
-    SubscriptionOptions as Requested, TopicFilter, Unsubscribe, Version,
+    QoS, ReasonCode, RetainHandling, Subscribe, SubscriptionOptions as Requested, TopicFilter,
+    Unsubscribe, Version,
 };
 
 use crate::acl::ClientInfo;
 use crate::clients::client_session::Membership;
 use crate::clients::client_slots::owner_of_topic;
-use crate::clients::connection::{Connection, Parked};
+use crate::clients::connection::Connection;
 use crate::collections::slab::Key;
-use crate::effects::{ConnId, Effects};
+use crate::effects::Effects;
 use crate::grouping::GroupJoin;
+use crate::packets::pending::AnswerTo;
 use crate::peering::peers::Peer;
 use crate::report::CloseCause;
 use crate::retaining::replay::Replay;
@@ -22,16 +23,6 @@ use crate::routing::interest::InterestKey;
 use crate::routing::subscriptions::{FilterId, SubscriptionOptions, Subscriptions};
 use crate::shard::{Shard, Subscriber};
 use crate::time::Time;
-
-/// A SUBACK that waits until other shards have taken its shared subscriptions: what is published
-/// after SUBACK is seen must arrive.
-#[derive(Debug)]
-pub(crate) struct PendingSubAck {
-    conn: Key,
-    packet_id: PacketId,
-    reasons: Vec<u8>,
-    waiting_for: usize,
-}
 
 impl Shard {
     /// SUBSCRIBE from a client: as if each filter came by itself, in order, with one answer.
@@ -48,16 +39,7 @@ impl Shard {
             .subscription_identifiers()
             .next()
             .unwrap_or(0);
-        let ticket = self.pending_subacks.insert(PendingSubAck {
-            conn,
-            packet_id: subscribe.packet_id,
-            reasons: Vec::with_capacity(subscribe.filters.len()),
-            // For the rest of this packet: a filter that stands in it twice ends the first one's replay.
-            waiting_for: 1,
-        });
-        if let Some(connection) = self.connections.get_mut(conn) {
-            connection.suback = Some(ticket);
-        }
+        let ticket = self.begin_answer(conn, AnswerTo::Subscribe, subscribe.packet_id);
         for (filter, requested) in subscribe.filters {
             //= mqtt5 3.8.4-5
             //= mqtt311 3.8.4-4
@@ -76,51 +58,30 @@ impl Shard {
             //= mqtt5 3.8.4-6
             //= mqtt311 3.9.3-1
             //= mqtt311 3.8.4-5
-            if let Some(pending) = self.pending_subacks.get_mut(ticket) {
-                pending
-                    .reasons
-                    .push(match self.connections.get(conn).map(Connection::version) {
-                        //= mqtt311 3.9.3-2
-                        Some(Version::V31 | Version::V311) if reason.is_error() => 0x80,
-                        _ => reason.as_u8(),
-                    });
+            let code = match self.connections.get(conn).map(Connection::version) {
+                //= mqtt311 3.9.3-2
+                Some(Version::V31 | Version::V311) if reason.is_error() => 0x80,
+                _ => reason.as_u8(),
+            };
+            if let Some(pending) = self.pending_answers.get_mut(ticket) {
+                pending.reasons.push(code);
             }
         }
         self.refuse_if_not_sayable(conn, ticket, now, fx);
-        self.suback_part_done(ticket, now, fx);
-        // What this shard itself has to answer is answered here: mostly the next packet need not wait.
-        self.settle(now, fx);
-        if let Some(connection) = self.connections.get_mut(conn)
-            && connection.suback.is_some()
-        {
-            connection.parked = Some(Parked::SubAck);
-        }
+        self.end_answer(conn, ticket, now, fx);
         self.pump(session, now, fx);
     }
 
     /// SUBACK of MQTT 3.1 knows no failure: a client that cannot be told is closed.
     fn refuse_if_not_sayable(&mut self, conn: Key, ticket: Key, now: Time, fx: &mut Effects) {
         let refused = self
-            .pending_subacks
+            .pending_answers
             .get(ticket)
             .is_some_and(|pending| pending.reasons.iter().any(|reason| *reason >= 0x80));
         if refused && self.version_of(conn) == Version::V31 {
-            self.pending_subacks.remove(ticket);
+            self.pending_answers.remove(ticket);
             let cause = CloseCause::Refused(ReasonCode::QuotaExceeded);
             self.close(conn, cause, now, fx);
-        }
-    }
-
-    /// One of the things that a SUBACK waits for is done: a group's owner has taken a membership, or the first
-    /// retained messages are here.
-    pub(crate) fn suback_part_done(&mut self, ticket: Key, now: Time, fx: &mut Effects) {
-        // Gone with its connection: nobody waits for it.
-        let Some(pending) = self.pending_subacks.get_mut(ticket) else {
-            return;
-        };
-        pending.waiting_for = pending.waiting_for.saturating_sub(1);
-        if pending.waiting_for == 0 {
-            self.send_suback(ticket, now, fx);
         }
     }
 
@@ -134,10 +95,14 @@ impl Shard {
         fx: &mut Effects,
     ) {
         let v5 = self.version_of(conn).is_v5();
-        let mut reasons = Vec::new();
+        let ticket = self.begin_answer(conn, AnswerTo::Unsubscribe, unsubscribe.packet_id);
         for filter in unsubscribe.filters {
             let existed = if filter.share_name().is_some() {
-                self.leave_group(session, filter.as_str(), fx)
+                let left = self.leave_group(session, filter.as_str(), ticket, fx);
+                if left && let Some(pending) = self.pending_answers.get_mut(ticket) {
+                    pending.waiting_for += 1;
+                }
+                left
             } else {
                 self.unsubscribe_plain(session, filter.as_str(), now, fx)
             };
@@ -145,34 +110,16 @@ impl Shard {
                 self.record_unsubscribed(session, filter.as_str(), fx);
             }
             //= mqtt5 3.11.3-1
-            if v5 {
+            if v5 && let Some(pending) = self.pending_answers.get_mut(ticket) {
                 let reason = if existed {
                     ReasonCode::Success
                 } else {
                     ReasonCode::NoSubscriptionExisted
                 };
-                reasons.push(reason.as_u8());
+                pending.reasons.push(reason.as_u8());
             }
         }
-        //= mqtt5 3.10.4-4
-        //= mqtt5 3.10.4-5
-        //= mqtt5 3.10.4-6
-        //= mqtt311 3.10.4-4
-        //= mqtt311 3.10.4-5
-        //= mqtt311 3.10.4-6
-        let answer = SubAck {
-            //= mqtt5 2.2.1-6
-            //= mqtt311 2.3.1-7
-            //= mqtt5 3.11.2-1
-            //= mqtt5 3.11.2-2
-            packet_id: unsubscribe.packet_id,
-            properties: Properties::EMPTY,
-            reasons: &reasons,
-        };
-        if self.stored(session).is_some() {
-            self.withhold(conn, fx);
-        }
-        self.write(conn, &Packet::UnsubAck(answer), now, fx);
+        self.end_answer(conn, ticket, now, fx);
     }
 
     /// Takes a subscriber's filter out of the tables that routing reads.
@@ -309,7 +256,7 @@ impl Shard {
         };
         // The same filter again: the new replay covers what the old one has left.
         self.drop_replays(session, |old| &*old.filter == filter.as_str(), now, fx);
-        if let Some(pending) = self.pending_subacks.get_mut(ticket) {
+        if let Some(pending) = self.pending_answers.get_mut(ticket) {
             pending.waiting_for += 1;
         }
         self.replay_sequence += 1;
@@ -349,7 +296,7 @@ impl Shard {
         });
         state.replays.release_memory();
         for ticket in tickets {
-            self.suback_part_done(ticket, now, fx);
+            self.answer_part_done(ticket, now, fx);
         }
     }
 
@@ -399,7 +346,7 @@ impl Shard {
                 options,
             }),
         }
-        if let Some(pending) = self.pending_subacks.get_mut(ticket) {
+        if let Some(pending) = self.pending_answers.get_mut(ticket) {
             pending.waiting_for += 1;
         }
         let window = self.member_window(session);
@@ -414,39 +361,6 @@ impl Shard {
         let join = Peer::GroupJoin { filter: name, join };
         self.send_to(owner, join, fx);
         self.record_subscribed(session, filter.as_str(), options, fx);
-    }
-
-    fn send_suback(&mut self, ticket: Key, now: Time, fx: &mut Effects) {
-        let Some(pending) = self.pending_subacks.remove(ticket) else {
-            return;
-        };
-        //= mqtt5 3.8.4-1
-        //= mqtt5 3.8.4-2
-        //= mqtt311 3.8.4-1
-        //= mqtt311 3.8.4-2
-        let answer = SubAck {
-            //= mqtt5 2.2.1-6
-            //= mqtt311 2.3.1-7
-            //= mqtt5 3.8.4-7
-            //= mqtt5 3.9.2-1
-            //= mqtt5 3.9.2-2
-            packet_id: pending.packet_id,
-            properties: Properties::EMPTY,
-            reasons: &pending.reasons,
-        };
-        let session = self.connections.get(pending.conn).and_then(|c| c.session);
-        if session.is_some_and(|session| self.stored(session).is_some()) {
-            self.withhold(pending.conn, fx);
-        }
-        self.write(pending.conn, &Packet::SubAck(answer), now, fx);
-        let Some(connection) = self.connections.get_mut(pending.conn) else {
-            return;
-        };
-        connection.suback = None;
-        if connection.parked == Some(Parked::SubAck) {
-            connection.unpark(now);
-            fx.resumed.push(ConnId(pending.conn));
-        }
     }
 }
 

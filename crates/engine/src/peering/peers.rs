@@ -40,7 +40,7 @@ impl PeerMessage {
             | Peer::RelayMark { .. }
             | Peer::RetainedRequest { .. }
             | Peer::GroupJoin { .. }
-            | Peer::GroupJoined { .. }
+            | Peer::GroupTaken { .. }
             | Peer::GroupLeave { .. }
             | Peer::GroupOnline { .. }
             | Peer::GroupOffline { .. }
@@ -138,10 +138,14 @@ pub(crate) enum Peer {
     },
     /// To a group's owner: a session subscribes.
     GroupJoin { filter: Arc<str>, join: GroupJoin },
-    /// The membership is in force.
-    GroupJoined { ticket: Key },
-    /// A session has unsubscribed or ended.
-    GroupLeave { filter: Arc<str>, session: Key },
+    /// A join or a leave is in force: what the owner gives out from now on, it gives to the members that there are now.
+    GroupTaken { ticket: Key },
+    /// A session has unsubscribed or ended. The owner answers if somebody waits for that ([`Key::NOBODY`]: nobody).
+    GroupLeave {
+        filter: Arc<str>,
+        session: Key,
+        ticket: Key,
+    },
     /// A member is back, with this much credit.
     GroupOnline {
         filter: Arc<str>,

@@ -75,6 +75,55 @@ fn what_a_member_leaves_goes_to_another_and_waits_if_there_is_none() {
     }
 }
 
+/// However slow the way to the group's owner is: what is published after UNSUBACK was seen goes to others.
+//= mqtt5 3.10.4-2 test
+//= mqtt311 3.10.4-2 test
+#[test]
+fn unsuback_comes_when_the_group_has_let_the_member_go() {
+    for version in [Version::V311, Version::V5] {
+        let mut w = World::new(2);
+        let filter = "$share/g/t/#";
+        let owner = w.shards[0].owner_of_group(filter);
+        let home = 1 - owner;
+        let member = w.connect(version, &id_on(home, 2, "m"), true);
+        w.subscribe(member, filter, QoS::AtMostOnce);
+        let p = w.connect(Version::V311, &id_on(owner, 2, "p"), true);
+        w.received(member);
+        w.held = [(home, owner)].into();
+        w.unsubscribe(member, filter);
+        w.send(member, &Packet::PingReq);
+        w.publish(p, "t/x", QoS::AtLeastOnce, 1, false, "before");
+        assert_eq!(w.received(member), ["PUBLISH t/x=before q0"]);
+        w.held.clear();
+        w.run();
+        let unsuback = match version {
+            Version::V5 => "UNSUBACK [00]",
+            Version::V31 | Version::V311 => "UNSUBACK []",
+        };
+        assert_eq!(w.received(member), [unsuback, "PingResp"]);
+        w.publish(p, "t/x", QoS::AtLeastOnce, 2, false, "after");
+        assert_eq!(w.received(member), [""; 0]);
+    }
+}
+
+#[test]
+fn an_unsuback_that_waits_goes_with_its_connection() {
+    let mut w = World::new(2);
+    let filter = "$share/g/t/#";
+    let owner = w.shards[0].owner_of_group(filter);
+    let home = 1 - owner;
+    let member = w.connect(Version::V5, &id_on(home, 2, "m"), true);
+    w.subscribe(member, filter, QoS::AtMostOnce);
+    w.held = [(home, owner)].into();
+    w.unsubscribe(member, filter);
+    w.drop_connection(member);
+    w.held.clear();
+    w.run();
+    for shard in &w.shards {
+        assert_eq!((shard.groups.len(), shard.pending_answers.len()), (0, 0));
+    }
+}
+
 #[test]
 fn the_group_ends_with_its_last_session_and_nothing_stays() {
     for shards in [2, 4] {

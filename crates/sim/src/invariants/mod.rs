@@ -15,6 +15,7 @@ mod retained_latest;
 mod session_kept;
 mod single_owner;
 mod suback_barrier;
+mod unsuback_barrier;
 mod will_once;
 
 use crate::ledger::{Event, Ledger};
@@ -67,6 +68,7 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(bounded_memory::BoundedMemory),
         Box::new(will_once::WillOnce::default()),
         Box::new(suback_barrier::SubAckBarrier),
+        Box::new(unsuback_barrier::UnsubAckBarrier),
         Box::new(at_least_once::AtLeastOnce),
         Box::new(retained_latest::RetainedLatest::default()),
         Box::new(drains::Drains),
