@@ -1,7 +1,8 @@
 //! The `martlet` program.
 //!
 //! Map: `arguments` is what may be typed, `serve` runs the broker (also without a subcommand), `check` reads a
-//! configuration file, `logging` sends log lines to standard error, `exit` names the exit codes. `store` has the tools for
+//! configuration file, `logging` sends log lines to standard error, `service_manager` tells systemd how far it is, `exit` names the exit
+//! codes. `store` has the tools for
 //! what a broker keeps, `progress` shows how far something is. `conformance` and `bench` have command lines of their own.
 //!
 //! The clients (`pub`, `sub`, `rr`, `get`, `conn`) are in `clients`, their likenesses of mosquitto's programs in
@@ -27,6 +28,7 @@ mod progress;
 mod properties;
 mod screen;
 mod serve;
+mod service_manager;
 mod settings;
 mod signals;
 mod store;

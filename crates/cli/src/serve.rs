@@ -14,6 +14,7 @@ use crate::check::read_into;
 use crate::exit::Exit;
 use crate::logging;
 use crate::progress::ProgressLine;
+use crate::service_manager::{News, tell};
 use crate::signals::Signals;
 
 /// Runs the broker until SIGINT or SIGTERM.
@@ -59,6 +60,7 @@ pub(crate) fn serve(serve: &Serve, out: &mut dyn Write) -> Result<(), Exit> {
     }
     // Standard output may be closed: the broker runs all the same.
     let _ = greet(&broker, &config, out);
+    tell(News::Open);
     let end = runtime.block_on(async {
         let received = pin!(stop.received());
         let failed = pin!(broker.store_failed());
@@ -67,6 +69,7 @@ pub(crate) fn serve(serve: &Serve, out: &mut dyn Write) -> Result<(), Exit> {
     match end {
         End::Stopped => {
             tracing::info!("stopping");
+            tell(News::Stopping);
             broker.shutdown();
             Ok(())
         }
@@ -99,10 +102,17 @@ async fn first(
     .await
 }
 
-/// On a terminal, a line that counts while the recovery takes more than a moment. Gone when the broker has started.
+/// On a terminal, a line that counts while the recovery takes more than a moment, gone when the broker has started. A service
+/// manager hears of each step.
 fn show_progress() -> impl FnMut(RecoveryProgress) + Send + 'static {
     let mut line = ProgressLine::new();
-    move |RecoveryProgress { doing, percent }| line.show("restoring", doing, percent)
+    let mut told = None;
+    move |RecoveryProgress { doing, percent }| {
+        line.show("restoring", doing, percent);
+        if told.replace((doing, percent)) != Some((doing, percent)) {
+            tell(News::Restoring { doing, percent });
+        }
+    }
 }
 
 /// What was found in the directory, for the log.
