@@ -141,6 +141,9 @@ pub(super) struct Core {
     pub(super) arrived_bytes: u64,
     /// How many they were when the tick before had ended.
     pub(super) tick_from: u64,
+    /// How many they were when the core was given away last, and how often it was since without any coming.
+    pub(super) gave_way_at: u64,
+    pub(super) gave_way_in_vain: u32,
     /// The rings to other shards are full: publishers are not read.
     pub(super) reads_paused: bool,
     /// The tick's end is ahead: what is found now leaves with it.
@@ -201,6 +204,8 @@ impl Core {
             turns: Vec::new(),
             arrived_bytes: 0,
             tick_from: 0,
+            gave_way_at: 0,
+            gave_way_in_vain: 0,
             reads_paused: false,
             flush_pending: false,
             tick_began: Time::default(),

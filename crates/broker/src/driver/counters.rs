@@ -37,6 +37,8 @@ counters! {
     writes_put_off,
     /// Connections that a tick left for the next one, because there were many to be written.
     writes_waiting,
+    /// How often other threads of the core were let run while connections waited to be written.
+    gave_way,
     /// Batches that came from other shards.
     batches_received,
     /// Of these, the ones that came while a tick was under way, and left together with it.

@@ -7,6 +7,7 @@ use std::hint::black_box;
 use std::io::{self, IoSlice, Write as _};
 use std::net::Shutdown;
 use std::rc::Rc;
+use std::thread;
 
 use martlet_engine::{CloseCause, Closed, ConnId, Outbox, Time, TransportClose};
 use socket2::SockRef;
@@ -15,8 +16,8 @@ use tokio::net::TcpStream;
 use super::conn::{Conn, State};
 use super::core::Core;
 use super::limits::{
-    CLOSED_MAX, LINGER_MS, LINGERING_MAX, RECEIVERS_PER_PUBLISHER, TICK_BYTES, WRITE_SLICES,
-    WRITES_PER_FLUSH, WRITES_PER_TICK,
+    CLOSED_MAX, LINGER_MS, LINGERING_MAX, RECEIVERS_PER_PUBLISHER, TICK_BYTES, WAYS_IN_VAIN,
+    WRITE_SLICES, WRITES_PER_FLUSH, WRITES_PER_TICK,
 };
 use crate::layer::ByteLayer;
 
@@ -46,6 +47,7 @@ impl Core {
         if !self.has_nothing_to_send() {
             self.request_flush();
         }
+        self.give_way();
     }
 
     fn pause_or_resume_reads(&mut self, now: Time) {
@@ -221,6 +223,25 @@ impl Core {
             self.write_if_ready(id, now);
         }
         self.counters.writes_waiting += self.waiting.len() as u64;
+    }
+
+    /// Lets other threads of this core run before connections that wait are written: one of them may be another shard, or a client,
+    /// that is about to send what then leaves with the rest. A thread that has its core to itself goes on at once, and where
+    /// nobody waits to be written nothing is given away. A shard alone needs no such thing: it hears of all that is sent.
+    pub(super) fn give_way(&mut self) {
+        if self.waiting.is_empty() || self.lanes.shard_count() == 1 {
+            return;
+        }
+        if self.gave_way_at != self.arrived_bytes {
+            self.gave_way_at = self.arrived_bytes;
+            self.gave_way_in_vain = 0;
+        }
+        if self.gave_way_in_vain == WAYS_IN_VAIN {
+            return;
+        }
+        self.gave_way_in_vain += 1;
+        self.counters.gave_way += 1;
+        thread::yield_now();
     }
 
     /// Reads a word of each connection that is written next: one of thousands is in far memory, and so they are waited for

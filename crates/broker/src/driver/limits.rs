@@ -49,6 +49,11 @@ pub(super) const WRITES_PER_TICK: usize = 32;
 /// How many connections there must be to be written for each publisher among them, for any to wait. No counter: it bounds nothing.
 pub(super) const RECEIVERS_PER_PUBLISHER: usize = 8;
 
+/// How often in a row other threads of the core are let run between parts of the writing, if nothing comes meanwhile: they are not those
+/// that would send something then, and the core would only be lost to them. Two polls, since no socket is heard before the next one.
+/// Counter: `gave_way`.
+pub(super) const WAYS_IN_VAIN: u32 = 2 * TICKS_PER_POLL;
+
 /// Slices of one `writev`. No counter: the rest goes with the next one of the same tick.
 pub(super) const WRITE_SLICES: usize = 64;
 

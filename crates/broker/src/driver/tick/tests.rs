@@ -13,7 +13,8 @@ use tokio::task::coop::unconstrained;
 use super::super::core::{Core, Permit, Shared};
 use super::super::lanes::Lanes;
 use super::super::limits::{
-    CLOSED_MAX, READ_BUDGET_BYTES, RECEIVERS_PER_PUBLISHER, TICK_BYTES, WRITES_PER_TICK,
+    CLOSED_MAX, READ_BUDGET_BYTES, RECEIVERS_PER_PUBLISHER, TICK_BYTES, WAYS_IN_VAIN,
+    WRITES_PER_TICK,
 };
 use crate::interest::SharedInterest;
 
@@ -340,6 +341,38 @@ async fn of_many_writes_a_tick_does_a_part_and_answers_come_first() {
         for subscriber in &mut subscribers {
             expect(subscriber, b"\x30\x04\x00\x01t1\x30\x04\x00\x01t2");
         }
+    })
+    .await;
+}
+
+/// Optimisation: while many wait to be written, others on this core may bring what goes along. The core is not given away for ever to
+/// those who bring nothing, not where nobody waits, and not by a shard without others.
+#[tokio::test(flavor = "current_thread")]
+async fn between_parts_of_the_writing_others_may_run_but_not_in_vain_for_ever() {
+    unconstrained(async {
+        let mut bench = Bench::new().await;
+        let (subscribers, mut publisher) = many_subscribers(&mut bench).await;
+        let waits = (subscribers.len() / WRITES_PER_TICK - 1) as u64;
+        let mut expected = 0;
+        for has_neighbour in [false, true, true] {
+            if has_neighbour {
+                bench.core.lanes = Lanes::connect(2).pop().unwrap();
+                expected += waits;
+            }
+            publisher.write_all(b"\x30\x04\x00\x01t1").unwrap();
+            bench.tick_for(subscribers.len()).await;
+            while !bench.core.has_nothing_to_send() {
+                bench.tick();
+            }
+            assert_eq!(bench.core.counters.gave_way, expected);
+        }
+        let receiver = bench.core.slots[0].as_ref().unwrap().id;
+        bench.core.waiting.push_back((receiver, 0));
+        for _ in 0..2 * WAYS_IN_VAIN {
+            bench.core.give_way();
+        }
+        expected += u64::from(WAYS_IN_VAIN) - waits;
+        assert_eq!(bench.core.counters.gave_way, expected);
     })
     .await;
 }
