@@ -145,18 +145,7 @@ impl Shard {
             let taken = self.on_short_acks(client, acks, now, fx);
             (Flow::Taken, taken * Ack::SHORT_LEN)
         } else {
-            match decode(bytes, rules) {
-                Ok(Decoded::Incomplete { .. }) => return None,
-                Ok(Decoded::Packet { packet, length }) => {
-                    connection.keep_alive.on_packet(now.as_millis());
-                    let flow = self.on_packet(conn, packet, raw(length), now, fx);
-                    (flow, length)
-                }
-                Err(error) => {
-                    self.on_malformed(conn, bytes, error, now, fx);
-                    return None;
-                }
-            }
+            self.next_of_any_type(conn, bytes, rules, known, now, fx)?
         };
         if let Some(next) = self.scratch.route.take() {
             *route = Some(next);
@@ -164,6 +153,34 @@ impl Shard {
         match flow {
             Flow::Taken => Some(length),
             Flow::NotNow => None,
+        }
+    }
+
+    /// The first packet, whatever it is. A function of its own, so that the loop around the frequent ones stays one.
+    #[inline(never)]
+    fn next_of_any_type(
+        &mut self,
+        conn: Key,
+        bytes: &[u8],
+        rules: Rules,
+        route: Option<&Arc<Route>>,
+        now: Time,
+        fx: &mut Effects,
+    ) -> Option<(Flow, usize)> {
+        match decode(bytes, rules) {
+            Ok(Decoded::Incomplete { .. }) => None,
+            Ok(Decoded::Packet { packet, length }) => {
+                if let Some(connection) = self.connections.get_mut(conn) {
+                    connection.keep_alive.on_packet(now.as_millis());
+                }
+                let bytes = bytes.get(..length).unwrap_or_default();
+                let raw = Raw { bytes, route };
+                Some((self.on_packet(conn, packet, raw, now, fx), length))
+            }
+            Err(error) => {
+                self.on_malformed(conn, bytes, error, now, fx);
+                None
+            }
         }
     }
 
@@ -194,6 +211,7 @@ impl Shard {
         self.on_repeats(client, bytes, rules, route, now, fx)
     }
 
+    #[inline]
     fn on_packet(
         &mut self,
         conn: Key,
@@ -238,6 +256,7 @@ impl Shard {
         Flow::Taken
     }
 
+    #[inline]
     fn on_packet_online(
         &mut self,
         client: Online,
