@@ -23,11 +23,13 @@ use martlet_codec::{PropertiesBuf, QoS};
 
 use crate::clients::connection::Connection;
 use crate::collections::slab::Key;
+use crate::counters::Counters;
 use crate::durable::{Source, Step, record_last_queued, stored_terms};
 use crate::effects::Effects;
 use crate::message::Message;
 use crate::peering::peers::Peer;
 use crate::publication::Publication;
+use crate::report::Drops;
 use crate::retaining::replay::{ChunkRequest, Replay};
 use crate::routing::effective_qos;
 use crate::sending::delivery::{
@@ -161,26 +163,13 @@ impl Shard {
         if body.is_some() && !matches!(pushed, Pushed::Refused(_)) {
             record_last_queued(session, fx);
         }
-        match pushed {
-            Pushed::Queued => {
-                self.counters.queued += 1;
-                Delivered::Accepted
-            }
-            Pushed::Displaced(count) => {
-                self.counters.queued += 1;
-                session.dropped.on_full_queue(count);
-                self.counters.dropped_queue_full += count;
-                Delivered::Accepted
-            }
-            Pushed::Refused(delivery) => {
-                if let (Some(body), Some(durable)) = (body, &mut self.durable) {
-                    durable.let_go(body);
-                }
-                session.dropped.on_full_queue(1);
-                self.counters.dropped_queue_full += 1;
-                Delivered::Dropped(delivery.terms.group)
-            }
+        let Some(refused) = count_pushed(pushed, &mut session.dropped, &mut self.counters) else {
+            return Delivered::Accepted;
+        };
+        if let (Some(body), Some(durable)) = (body, &mut self.durable) {
+            durable.let_go(body);
         }
+        Delivered::Dropped(refused.terms.group)
     }
 
     /// Puts a message into the outbox; QoS 1 and 2 take a packet identifier. The caller has checked the window.
@@ -373,6 +362,26 @@ impl Shard {
         }
         self.pump(key, now, fx);
     }
+}
+
+/// Counts what became of a message that was pushed into a session's queue. Returns it if the queue refused it.
+#[inline]
+pub(crate) fn count_pushed(
+    pushed: Pushed,
+    dropped: &mut Drops,
+    counters: &mut Counters,
+) -> Option<Delivery> {
+    let (gone, refused) = match pushed {
+        Pushed::Queued => (0, None),
+        Pushed::Displaced(count) => (count, None),
+        Pushed::Refused(delivery) => (1, Some(delivery)),
+    };
+    counters.queued += u64::from(refused.is_none());
+    if gone > 0 {
+        dropped.on_full_queue(gone);
+        counters.dropped_queue_full += gone;
+    }
+    refused
 }
 
 /// Whether a PUBLISH is within the client's Maximum Packet Size, before an identifier is spent on it.

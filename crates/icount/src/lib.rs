@@ -8,8 +8,9 @@
 mod answers;
 mod crossing;
 mod files;
+mod flows;
+mod groups;
 mod pair;
-mod queues;
 mod scenarios;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use martlet_engine::{
     shard_of,
 };
 
-use crate::world::World;
+use crate::world::{World, small_windows};
 
 /// A publisher's shard, and one of subscribers.
 pub(crate) struct Pair {
@@ -45,10 +45,7 @@ impl Pair {
 
     /// As [`World::with_small_windows`].
     pub(crate) fn with_small_windows() -> Self {
-        Self::with(&Limits {
-            in_flight_to_client_max: 64,
-            ..Limits::default()
-        })
+        Self::with(&small_windows())
     }
 
     fn with(limits: &Limits) -> Self {

@@ -1,11 +1,10 @@
 //! The canned work. Each scenario prepares once and then repeats one round; the count is per operation.
 
 use martlet_codec::{Decoded, Packet, QoS, Rules, Sender, Version, decode};
-use martlet_engine::ConnId;
 
-use crate::answers::{acks, answers};
 use crate::crossing;
-use crate::queues;
+use crate::flows;
+use crate::groups;
 use crate::world::{World, bytes, connect_bytes, publishes};
 
 /// One kind of work.
@@ -34,17 +33,17 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "publish_qos0_to_1",
         operations: BATCH,
-        run: |n| fan_out(n, 1, QoS::AtMostOnce),
+        run: |n| fan_out(n, 1, BATCH as usize),
     },
     Scenario {
         name: "publish_qos0_to_500",
         operations: 500 * 8,
-        run: |n| fan_out_many(n, QoS::AtMostOnce),
+        run: |n| fan_out(n, 500, 8),
     },
     Scenario {
         name: "flow_qos1_to_500",
         operations: 500 * 8,
-        run: flow_qos1_many,
+        run: flows::qos1_to_many,
     },
     Scenario {
         name: "publish_qos0_across_shards",
@@ -69,47 +68,47 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "flow_qos1",
         operations: 32,
-        run: flow_qos1,
+        run: flows::qos1,
     },
     Scenario {
         name: "flow_qos1_kept",
         operations: 32,
-        run: flow_qos1_kept,
+        run: flows::qos1_kept,
     },
     Scenario {
         name: "flow_qos1_stored",
         operations: 32,
-        run: |n| flow_qos1_stored(n, false),
+        run: |n| flows::qos1_stored(n, false),
     },
     Scenario {
         name: "flow_qos1_stored_and_logged",
         operations: 32,
-        run: |n| flow_qos1_stored(n, true),
+        run: |n| flows::qos1_stored(n, true),
     },
     Scenario {
         name: "flow_qos2",
         operations: 32,
-        run: flow_qos2,
+        run: flows::qos2,
     },
     Scenario {
         name: "flow_qos1_through_the_queue",
         operations: 64,
-        run: queues::flow_queued,
+        run: flows::qos1_queued,
     },
     Scenario {
         name: "flow_qos1_shared",
         operations: 64,
-        run: flow_shared,
+        run: groups::shared,
     },
     Scenario {
         name: "flow_qos1_shared_queued",
         operations: 64,
-        run: queues::flow_shared_queued,
+        run: groups::shared_queued,
     },
     Scenario {
         name: "flow_qos1_group_queue",
         operations: 64,
-        run: queues::flow_group_queue,
+        run: groups::group_queue,
     },
     Scenario {
         name: "flow_qos1_group_queue_across_shards",
@@ -137,6 +136,11 @@ pub(crate) const BATCH: u32 = 64;
 pub(crate) const PAYLOAD: [u8; 64] = [b'x'; 64];
 pub(crate) const TOPIC: &str = "bench/p2p/topic/17";
 
+/// So many messages to one topic.
+pub(crate) fn batch(count: usize, qos: QoS) -> Vec<u8> {
+    publishes(Version::V311, &vec![TOPIC; count], qos, false, &PAYLOAD)
+}
+
 fn decode_all(input: &[u8], version: Version, rounds: u32) -> u64 {
     let rules = Rules {
         version,
@@ -157,13 +161,7 @@ fn decode_all(input: &[u8], version: Version, rounds: u32) -> u64 {
 }
 
 fn decode_publish(rounds: u32) -> u64 {
-    let input = publishes(
-        Version::V311,
-        &[TOPIC; BATCH as usize],
-        QoS::AtMostOnce,
-        false,
-        &PAYLOAD,
-    );
+    let input = batch(BATCH as usize, QoS::AtMostOnce);
     decode_all(&input, Version::V311, rounds)
 }
 
@@ -185,64 +183,15 @@ fn decode_properties(rounds: u32) -> u64 {
     decode_all(&one.repeat(BATCH as usize), Version::V5, rounds)
 }
 
-fn fan_out(rounds: u32, receivers: u32, qos: QoS) -> u64 {
+/// Some subscribers of what one publishes at QoS 0, so many messages at a time.
+fn fan_out(rounds: u32, receivers: u32, count: usize) -> u64 {
     let mut world = World::new();
-    for n in 0..receivers {
-        let conn = world.connect(Version::V311, &format!("sub-{n}"));
-        world.subscribe(conn, Version::V311, TOPIC, qos);
-    }
+    let ids = (0..receivers).map(|n| format!("sub-{n}"));
+    world.subscribers(ids, TOPIC, QoS::AtMostOnce);
     let publisher = world.connect(Version::V311, "pub");
-    let input = publishes(
-        Version::V311,
-        &[TOPIC; BATCH as usize],
-        qos,
-        false,
-        &PAYLOAD,
-    );
+    let input = batch(count, QoS::AtMostOnce);
     for _ in 0..rounds {
         world.feed(publisher, &input);
-    }
-    world.written
-}
-
-fn fan_out_many(rounds: u32, qos: QoS) -> u64 {
-    let mut world = World::new();
-    for n in 0..500 {
-        let conn = world.connect(Version::V311, &format!("sub-{n}"));
-        world.subscribe(conn, Version::V311, TOPIC, qos);
-    }
-    let publisher = world.connect(Version::V311, "pub");
-    let input = publishes(Version::V311, &[TOPIC; 8], qos, false, &PAYLOAD);
-    for _ in 0..rounds {
-        world.feed(publisher, &input);
-    }
-    world.written
-}
-
-/// Five hundred receivers, and their acknowledgements.
-fn flow_qos1_many(rounds: u32) -> u64 {
-    let mut world = World::new();
-    let subscribers: Vec<_> = (0..500)
-        .map(|n| world.connect(Version::V311, &format!("sub-{n}")))
-        .collect();
-    for conn in &subscribers {
-        world.subscribe(*conn, Version::V311, TOPIC, QoS::AtLeastOnce);
-    }
-    let publisher = world.connect(Version::V311, "pub");
-    let input = publishes(
-        Version::V311,
-        &[TOPIC; 8],
-        QoS::AtLeastOnce,
-        false,
-        &PAYLOAD,
-    );
-    for answers in answers(rounds, 8, &[Packet::PubAck]) {
-        world.feed(publisher, &input);
-        for answer in answers {
-            for conn in &subscribers {
-                world.feed(*conn, &answer);
-            }
-        }
     }
     world.written
 }
@@ -254,95 +203,6 @@ fn connect(rounds: u32) -> u64 {
     let disconnect = [0xE0, 0];
     for _ in 0..rounds {
         world.come_and_go(&connect, &disconnect);
-    }
-    world.written
-}
-
-fn flow_qos1(rounds: u32) -> u64 {
-    let mut world = World::new();
-    let subscriber = world.connect(Version::V311, "sub");
-    acknowledged(rounds, world, subscriber)
-}
-
-/// To a session that may come back: what it has not acknowledged is kept for it.
-fn flow_qos1_kept(rounds: u32) -> u64 {
-    let mut world = World::new();
-    let subscriber = world.connect_to_stay(Version::V311, "sub");
-    acknowledged(rounds, world, subscriber)
-}
-
-/// To a session that is in a store. The log syncs each batch.
-fn flow_qos1_stored(rounds: u32, is_logged: bool) -> u64 {
-    let mut world = World::with_store(is_logged);
-    let subscriber = world.connect_to_stay(Version::V311, "sub");
-    acknowledged(rounds, world, subscriber)
-}
-
-fn acknowledged(rounds: u32, mut world: World, subscriber: ConnId) -> u64 {
-    world.subscribe(subscriber, Version::V311, TOPIC, QoS::AtLeastOnce);
-    let publisher = world.connect(Version::V311, "pub");
-    let input = publishes(
-        Version::V311,
-        &[TOPIC; 32],
-        QoS::AtLeastOnce,
-        false,
-        &PAYLOAD,
-    );
-    for answers in answers(rounds, 32, &[Packet::PubAck]) {
-        world.feed(publisher, &input);
-        for answer in answers {
-            world.feed(subscriber, &answer);
-        }
-    }
-    world.written
-}
-
-fn flow_qos2(rounds: u32) -> u64 {
-    let mut world = World::new();
-    let subscriber = world.connect(Version::V311, "sub");
-    world.subscribe(subscriber, Version::V311, TOPIC, QoS::ExactlyOnce);
-    let publisher = world.connect(Version::V311, "pub");
-    let input = publishes(
-        Version::V311,
-        &[TOPIC; 32],
-        QoS::ExactlyOnce,
-        false,
-        &PAYLOAD,
-    );
-    let releases = acks(1, 32, Packet::PubRel);
-    for answers in answers(rounds, 32, &[Packet::PubRec, Packet::PubComp]) {
-        world.feed(publisher, &input);
-        world.feed(publisher, &releases);
-        for answer in answers {
-            world.feed(subscriber, &answer);
-        }
-    }
-    world.written
-}
-
-/// Four members of one group; their windows never close.
-fn flow_shared(rounds: u32) -> u64 {
-    let mut world = World::new();
-    let members: Vec<_> = (0..4)
-        .map(|n| world.connect(Version::V311, &format!("member-{n}")))
-        .collect();
-    for member in &members {
-        let filter = "$share/group/bench/#";
-        world.subscribe(*member, Version::V311, filter, QoS::AtLeastOnce);
-    }
-    let input = publishes(
-        Version::V311,
-        &[TOPIC; 64],
-        QoS::AtLeastOnce,
-        false,
-        &PAYLOAD,
-    );
-    let publisher = world.connect(Version::V311, "pub");
-    for answers in answers(rounds, 16, &[Packet::PubAck]) {
-        world.feed(publisher, &input);
-        for (member, answer) in members.iter().zip(answers.iter().cycle()) {
-            world.feed(*member, answer);
-        }
     }
     world.written
 }

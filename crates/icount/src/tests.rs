@@ -26,10 +26,8 @@ fn warm(mut round: impl FnMut()) -> AllocationInfo {
 fn nothing_is_allocated_for_small_messages() {
     for receivers in [1, 500] {
         let mut world = World::new();
-        for n in 0..receivers {
-            let conn = world.connect(Version::V311, &format!("s{n}"));
-            world.subscribe(conn, Version::V311, TOPIC, QoS::AtMostOnce);
-        }
+        let ids = (0..receivers).map(|n| format!("s{n}"));
+        world.subscribers(ids, TOPIC, QoS::AtMostOnce);
         let publisher = world.connect(Version::V311, "p");
         let input = batch(QoS::AtMostOnce);
         let info = warm(|| world.feed(publisher, &input));
@@ -43,10 +41,7 @@ fn nothing_is_allocated_for_small_messages() {
 fn nothing_is_allocated_for_acknowledged_messages_to_passing_sessions() {
     for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
         let mut world = World::new();
-        for n in 0..10 {
-            let conn = world.connect(Version::V311, &format!("s{n}"));
-            world.subscribe(conn, Version::V311, TOPIC, qos);
-        }
+        world.subscribers((0..10).map(|n| format!("s{n}")), TOPIC, qos);
         let publisher = world.connect(Version::V311, "p");
         let input = publishes(Version::V311, &[TOPIC], QoS::AtLeastOnce, false, &[7; 64]);
         // The ninth makes the windows larger.
@@ -108,12 +103,8 @@ fn a_message_of_a_group_is_allocated_once() {
 fn what_waits_of_a_run_is_allocated_together() {
     for (members, filter, most) in [(1, TOPIC, 1), (4, "$share/g/#", 5)] {
         let mut world = World::with_small_windows();
-        let members: Vec<_> = (0..members)
-            .map(|n| world.connect(Version::V311, &format!("m{n}")))
-            .collect();
-        for member in &members {
-            world.subscribe(*member, Version::V311, filter, QoS::AtLeastOnce);
-        }
+        let ids = (0..members).map(|n| format!("m{n}"));
+        let members = world.subscribers(ids, filter, QoS::AtLeastOnce);
         let publisher = world.connect(Version::V311, "p");
         let input = publishes(
             Version::V311,

@@ -47,13 +47,9 @@ impl World {
         world
     }
 
-    /// A receiver gets 64 messages, and what comes behind them waits in its queue.
+    /// As [`small_windows`] says.
     pub(crate) fn with_small_windows() -> Self {
-        let limits = Limits {
-            in_flight_to_client_max: 64,
-            ..Limits::default()
-        };
-        Self::with(limits, None)
+        Self::with(small_windows(), None)
     }
 
     /// Few routes are remembered: what all of them take is bounded, and would count for what is looked at otherwise.
@@ -134,6 +130,21 @@ impl World {
         conn
     }
 
+    /// Clients with one subscription each.
+    pub(crate) fn subscribers(
+        &mut self,
+        ids: impl IntoIterator<Item = String>,
+        filter: &str,
+        qos: QoS,
+    ) -> Vec<ConnId> {
+        let mut subscriber = |id: String| {
+            let conn = self.connect(Version::V311, &id);
+            self.subscribe(conn, Version::V311, filter, qos);
+            conn
+        };
+        ids.into_iter().map(&mut subscriber).collect()
+    }
+
     pub(crate) fn subscribe(&mut self, conn: ConnId, version: Version, filter: &str, qos: QoS) {
         let mut filters = SubscribeFiltersBuf::new();
         let options = SubscriptionOptions {
@@ -205,6 +216,14 @@ impl World {
                 self.effects.dirty = dirty;
             }
         }
+    }
+}
+
+/// A receiver gets 64 messages, and what comes behind them waits in its queue.
+pub(crate) fn small_windows() -> Limits {
+    Limits {
+        in_flight_to_client_max: 64,
+        ..Limits::default()
     }
 }
 

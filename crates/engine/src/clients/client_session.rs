@@ -134,6 +134,15 @@ impl ClientSession {
     pub(crate) fn is_idle(&self) -> bool {
         self.queue.is_empty() && !self.outbound.has_resends()
     }
+
+    /// Whether something is in the way of new messages of QoS 1 and 2 that will go, so that a run of them may wait together: not in the
+    /// store, where each has its own place.
+    #[inline]
+    pub(crate) fn lets_runs_wait(&self) -> bool {
+        self.connection.is_some()
+            && self.stored().is_none()
+            && !(self.is_idle() && self.outbound.can_send())
+    }
 }
 
 #[cfg(test)]

@@ -230,14 +230,11 @@ impl Shard {
         fx: &mut Effects,
     ) {
         for at in 0..shares.len() {
-            self.send_share(
-                key,
-                shares.get_mut(at..).unwrap_or_default(),
-                at,
-                run,
-                list,
-                fx,
-            );
+            let rest = shares.get_mut(at..).unwrap_or_default();
+            if rest.first().is_some_and(|share| share.is_given) {
+                continue;
+            }
+            self.send_share(key, rest, at, run, list, fx);
             if let (Some(share), Some(repeat)) = (shares.get(at), list.get_mut(at))
                 && !share.is_given
             {
@@ -259,7 +256,7 @@ impl Shard {
         list: &[Repeat],
         fx: &mut Effects,
     ) {
-        let Some(first) = shares.first().copied().filter(|first| !first.is_given) else {
+        let Some(first) = shares.first().copied() else {
             return;
         };
         let same = shares
@@ -367,6 +364,25 @@ impl Shard {
 }
 
 impl Scratch {
+    /// A message of a run, with its place in the group's order, for a member. It has to be kept.
+    pub(super) fn delivery_to(
+        &mut self,
+        member: Member,
+        sequence: u64,
+        repeat: &mut Repeat,
+        qos: QoS,
+    ) -> Delivery {
+        let tag = self.boxed_tag(member.tag(sequence));
+        Delivery {
+            message: repeat.message.take(),
+            body: None,
+            terms: Terms {
+                group: Some(tag),
+                ..Terms::bare(qos, false)
+            },
+        }
+    }
+
     /// Takes identifiers for messages whose packets were copied, and puts them right there. Returns what that adds to the shard's
     /// memory.
     fn put_part_into_window(
@@ -378,15 +394,7 @@ impl Scratch {
     ) -> usize {
         let mut held_bytes = 0;
         for (sequence, repeat) in part.places.iter().zip(&mut part.list) {
-            let tag = self.boxed_tag(member.tag(*sequence));
-            let delivery = Delivery {
-                message: repeat.message.take(),
-                body: None,
-                terms: Terms {
-                    group: Some(tag),
-                    ..Terms::bare(qos, false)
-                },
-            };
+            let delivery = self.delivery_to(member, *sequence, repeat, qos);
             held_bytes += delivery.held_bytes();
             let id = session.outbound.send(qos == QoS::ExactlyOnce, delivery);
             debug_assert!(id.is_some(), "there was room");

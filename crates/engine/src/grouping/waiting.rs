@@ -13,8 +13,8 @@ use crate::grouping::sharing::Member;
 use crate::packets::repeats::{Repeat, Run};
 use crate::publication::Publication;
 use crate::routing::effective_qos;
-use crate::sending::delivery::{Delivery, GroupTag, Terms};
-use crate::sending::queue::Pushed;
+use crate::sending::count_pushed;
+use crate::sending::delivery::{Delivery, GroupTag};
 use crate::shard::Shard;
 use crate::time::Time;
 
@@ -29,14 +29,10 @@ impl Shard {
         fx: &mut Effects,
     ) -> usize {
         let qos = effective_qos(run.qos, member.options.qos);
-        let waits = |session: &ClientSession| {
-            session.connection.is_some()
-                && session.stored().is_none()
-                && !(session.is_idle() && session.outbound.can_send())
-        };
+        let session = self.sessions.get(member.session);
         if qos == QoS::AtMostOnce
             || member.options.subscription_id != 0
-            || !self.sessions.get(member.session).is_some_and(waits)
+            || !session.is_some_and(ClientSession::lets_runs_wait)
         {
             return 0;
         }
@@ -52,15 +48,7 @@ impl Shard {
         Run { bytes, ..run }.keep(&mut part.list);
         let count = part.list.len();
         for (sequence, repeat) in part.places.iter().zip(&mut part.list) {
-            let tag = self.scratch.boxed_tag(member.tag(*sequence));
-            let delivery = Delivery {
-                message: repeat.message.take(),
-                body: None,
-                terms: Terms {
-                    group: Some(tag),
-                    ..Terms::bare(qos, false)
-                },
-            };
+            let delivery = self.scratch.delivery_to(member, *sequence, repeat, qos);
             if let Some(refused) = self.push_for_member(member.session, delivery) {
                 self.credit_group(&refused, member.session, fx);
             }
@@ -81,17 +69,9 @@ impl Shard {
         let before = session.queue.held_bytes();
         let pushed = session.queue.push(delivery, messages_max, bytes_max);
         self.memory_bytes = (self.memory_bytes + session.queue.held_bytes()).saturating_sub(before);
-        let (dropped, refused) = match pushed {
-            Pushed::Queued => (0, None),
-            Pushed::Displaced(count) => (count, None),
-            Pushed::Refused(delivery) => (1, delivery.terms.group),
-        };
-        self.counters.queued += u64::from(refused.is_none());
-        if dropped > 0 {
-            session.dropped.on_full_queue(dropped);
-            self.counters.dropped_queue_full += dropped;
-        }
-        refused
+        count_pushed(pushed, &mut session.dropped, &mut self.counters)?
+            .terms
+            .group
     }
 
     /// Gives what waits in front to the next members with room: a message, or messages that lie together, each member's as one piece.

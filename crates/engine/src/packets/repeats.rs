@@ -31,10 +31,10 @@ use crate::packets::reading::Online;
 use crate::peering::packing::Purpose;
 use crate::record::{BodyId, RunOf};
 use crate::routing::routes::Route;
+use crate::sending::count_pushed;
 use crate::sending::delivery::{Delivery, Terms};
 use crate::sending::express::FIRST_BYTE;
 use crate::sending::outbox::CHAIN_THRESHOLD;
-use crate::sending::queue::Pushed;
 use crate::sending::writing::{AckKind, give_buffer, to_be_written};
 use crate::shard::Shard;
 use crate::time::Time;
@@ -234,11 +234,7 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(key) else {
             return true;
         };
-        if qos == QoS::AtMostOnce
-            || session.connection.is_none()
-            || session.stored().is_some()
-            || (session.is_idle() && session.outbound.can_send())
-        {
+        if qos == QoS::AtMostOnce || !session.lets_runs_wait() {
             return false;
         }
         let before = session.queue.held_bytes();
@@ -250,16 +246,8 @@ impl Shard {
                 limits.session_queue_messages_max,
                 limits.session_queue_bytes_max,
             );
-            let (queued, dropped) = match session.queue.push(delivery, messages_max, bytes_max) {
-                Pushed::Queued => (1, 0),
-                Pushed::Displaced(count) => (1, count),
-                Pushed::Refused(_) => (0, 1),
-            };
-            self.counters.queued += queued;
-            if dropped > 0 {
-                session.dropped.on_full_queue(dropped);
-                self.counters.dropped_queue_full += dropped;
-            }
+            let pushed = session.queue.push(delivery, messages_max, bytes_max);
+            count_pushed(pushed, &mut session.dropped, &mut self.counters);
         }
         self.memory_bytes = (self.memory_bytes + session.queue.held_bytes()).saturating_sub(before);
         true
