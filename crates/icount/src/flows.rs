@@ -78,6 +78,17 @@ pub(crate) fn acknowledged(
 pub(crate) fn qos2(rounds: u32) -> u64 {
     let mut world = World::new();
     let subscriber = world.connect(Version::V311, "sub");
+    completed(rounds, world, subscriber)
+}
+
+/// To a session that is stored: everything waits for its batch, and the next bytes come when that is stable.
+pub(crate) fn qos2_stored(rounds: u32, is_logged: bool) -> u64 {
+    let mut world = World::with_store(is_logged);
+    let subscriber = world.connect_to_stay(Version::V311, "sub");
+    completed(rounds, world, subscriber)
+}
+
+fn completed(rounds: u32, mut world: World, subscriber: ConnId) -> u64 {
     world.subscribe(subscriber, Version::V311, TOPIC, QoS::ExactlyOnce);
     let publisher = world.connect(Version::V311, "pub");
     let input = batch(32, QoS::ExactlyOnce);

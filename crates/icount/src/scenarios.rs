@@ -91,6 +91,16 @@ pub const SCENARIOS: &[Scenario] = &[
         run: flows::qos2,
     },
     Scenario {
+        name: "flow_qos2_stored",
+        operations: 32,
+        run: |n| flows::qos2_stored(n, false),
+    },
+    Scenario {
+        name: "flow_qos2_stored_and_logged",
+        operations: 32,
+        run: |n| flows::qos2_stored(n, true),
+    },
+    Scenario {
         name: "flow_qos1_through_the_queue",
         operations: 64,
         run: flows::qos1_queued,

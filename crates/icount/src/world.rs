@@ -206,7 +206,7 @@ impl World {
             let mut dirty = std::mem::take(&mut self.effects.dirty);
             for conn in dirty.drain(..) {
                 if let Some(outbox) = self.shard.outbox(conn) {
-                    let len = outbox.len();
+                    let len = outbox.writable_len();
                     self.written += len as u64;
                     outbox.advance(len);
                 }

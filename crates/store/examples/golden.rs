@@ -50,6 +50,7 @@ fn write(folder: &Path) -> Result<(), Box<dyn Error>> {
     }
     let mut batch = churn.batch(10);
     runs(&mut batch);
+    flows(&mut batch);
     rare(&mut batch);
     log.append(&batch)?;
     log.close()?;
@@ -83,15 +84,64 @@ fn runs(batch: &mut Vec<u8>) {
         (RunOf::Queued(QoS::AtLeastOnce), 0, 5),
         (RunOf::Finished, 1, 2),
     ] {
-        let mut flows = numbers().zip((300..).filter_map(PacketId::new));
-        if let Some((body, packet_id)) = flows.nth(skipped) {
-            let mut run = RecordRun::new(what, session, body, packet_id);
-            for (body, packet_id) in flows.take(count - 1) {
-                assert!(run.take(body, packet_id), "they go on from each other");
-            }
-            run.encode(batch);
-        }
+        let flows = numbers().map(Some).zip((300..).filter_map(PacketId::new));
+        run_of(what, session, flows.skip(skipped).take(count), batch);
     }
+}
+
+/// Since format 3: steps of QoS 2 flows that are written together. Of five messages the first three have been released, and the first two
+/// of those have come to their end; of four that the client has sent, the first two.
+fn flows(batch: &mut Vec<u8>) {
+    let client_id = "flows";
+    let session = SessionId::new((1 << 30) + 1, slot_of(client_id));
+    Record::Session {
+        session,
+        client_id,
+        version: Version::V5,
+        expiry_s: u32::MAX,
+    }
+    .encode(batch);
+    let numbers = || (0..5).filter_map(|n| BodyId::new(64 * ((1 << 32) + n)));
+    for (body, payload) in numbers().zip([&b"1"[..], b"2", b"3", b"4", b"5"]) {
+        let message = Body {
+            topic: "plant/2/power",
+            shared_properties: &[],
+            payload,
+            qos: QoS::ExactlyOnce,
+            retain: false,
+            expires_at: None,
+        };
+        Record::Body { body, message }.encode(batch);
+    }
+    let ids = |first: u16| (first..).filter_map(PacketId::new);
+    for (what, count) in [(RunOf::Queued(QoS::ExactlyOnce), 5), (RunOf::Released, 3)] {
+        let flows = numbers().map(Some).zip(ids(400));
+        run_of(what, session, flows.take(count), batch);
+    }
+    for (what, first, count) in [
+        (RunOf::Ended, 400, 2),
+        (RunOf::Received, 500, 4),
+        (RunOf::Completed, 500, 2),
+    ] {
+        let flows = ids(first).map(|id| (None, id));
+        run_of(what, session, flows.take(count), batch);
+    }
+}
+
+/// One record of these.
+fn run_of(
+    what: RunOf,
+    session: SessionId,
+    mut all: impl Iterator<Item = (Option<BodyId>, PacketId)>,
+    batch: &mut Vec<u8>,
+) {
+    let first = all.next();
+    let run = first.and_then(|(body, id)| RecordRun::new(what, session, body, id));
+    let Some(mut run) = run else { return };
+    for (body, packet_id) in all {
+        assert!(run.take(body, packet_id), "they go on from each other");
+    }
+    run.encode(batch);
 }
 
 /// Fields that the random work has not.

@@ -240,7 +240,10 @@ impl<D: Disk> Log<D> {
                 Change::Let(id) => self.let_go(id),
                 Change::Run(run) => match run.what() {
                     RunOf::Queued(_) => run.bodies().for_each(|body| self.refer(body.as_u64())),
-                    RunOf::Finished => run.bodies().for_each(|body| self.let_go(body.as_u64())),
+                    RunOf::Finished | RunOf::Released => {
+                        run.bodies().for_each(|body| self.let_go(body.as_u64()));
+                    }
+                    RunOf::Ended | RunOf::Received | RunOf::Completed => {}
                 },
                 Change::Begin(slot) => self.slots.begin(slot, generation),
                 Change::Checkpointed(slot, len) => self.slots.checkpointed(slot, len),

@@ -281,7 +281,7 @@ fn a_newer_format_is_named_and_nothing_is_touched() {
     assert!(matches!(error, OpenError::NewerFormat { found: 7 }));
     assert_eq!(
         error.to_string(),
-        "the store has format 7, and this version reads formats up to 2: use the newer version of the program that wrote it"
+        "the store has format 7, and this version reads formats up to 3: use the newer version of the program that wrote it"
     );
     assert_eq!(segments(folder.path()), before);
 }

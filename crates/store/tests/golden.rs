@@ -35,7 +35,7 @@ struct Golden {
     references: (u64, u64),
 }
 
-const GOLDEN: [Golden; 2] = [
+const GOLDEN: [Golden; 3] = [
     Golden {
         format: 1,
         highest: (1_144, 1_249),
@@ -45,6 +45,11 @@ const GOLDEN: [Golden; 2] = [
         format: 2,
         highest: (1_073_741_824, 2_147_483_652),
         references: (29, 36),
+    },
+    Golden {
+        format: 3,
+        highest: (1_073_741_825, 4_294_967_300),
+        references: (31, 38),
     },
 ];
 
@@ -106,4 +111,4 @@ fn every_format_is_opened_and_gone_on_with() {
 }
 
 /// The one that is written now.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;

@@ -78,16 +78,28 @@ fn payload(number: u64) -> Vec<u8> {
 }
 
 fn ends(numbers: impl Iterator<Item = u64>) -> Vec<u8> {
+    steps(RunOf::Finished, numbers)
+}
+
+fn steps(what: RunOf, numbers: impl Iterator<Item = u64>) -> Vec<u8> {
     let mut batch = Vec::new();
-    run(RunOf::Finished, numbers, &mut batch);
+    run(what, numbers, &mut batch);
     batch
+}
+
+/// If such records name bodies.
+fn body_of(what: RunOf, number: u64) -> Option<BodyId> {
+    match what {
+        RunOf::Queued(_) | RunOf::Finished | RunOf::Released => Some(body(number)),
+        RunOf::Ended | RunOf::Received | RunOf::Completed => None,
+    }
 }
 
 fn run(what: RunOf, mut numbers: impl Iterator<Item = u64>, batch: &mut Vec<u8>) {
     let first = numbers.next().unwrap();
-    let mut run = RecordRun::new(what, session(), body(first), packet(first));
+    let mut run = RecordRun::new(what, session(), body_of(what, first), packet(first)).unwrap();
     for number in numbers {
-        assert!(run.take(body(number), packet(number)));
+        assert!(run.take(body_of(what, number), packet(number)));
     }
     run.encode(batch);
 }
@@ -118,26 +130,32 @@ fn is_there(log: &mut Log<RealDisk>, number: u64) -> bool {
 
 #[test]
 fn of_a_run_some_go_and_the_others_stay() {
-    let folder = TempDir::new().unwrap();
-    let (mut log, _) = open(folder.path());
-    log.append(&[begin(), messages(1..=COUNT)].concat())
-        .unwrap();
-    assert_eq!(counts(&log), (16, 16, 0));
-    log.append(&ends(4..9)).unwrap();
-    log.sync().unwrap();
-    assert_eq!(counts(&log), (11, 11, 0));
-    for number in 1..=COUNT {
-        assert_eq!(is_there(&mut log, number), !(4..9).contains(&number));
+    for what in [RunOf::Finished, RunOf::Released] {
+        let folder = TempDir::new().unwrap();
+        let (mut log, _) = open(folder.path());
+        log.append(&[begin(), messages(1..=COUNT)].concat())
+            .unwrap();
+        assert_eq!(counts(&log), (16, 16, 0));
+        log.append(&steps(what, 4..9)).unwrap();
+        // Of what is released only the flow is left; what clients send are other flows.
+        for flows in [RunOf::Ended, RunOf::Received, RunOf::Completed] {
+            log.append(&steps(flows, 4..9)).unwrap();
+        }
+        log.sync().unwrap();
+        assert_eq!(counts(&log), (11, 11, 0));
+        for number in 1..=COUNT {
+            assert_eq!(is_there(&mut log, number), !(4..9).contains(&number));
+        }
+        drop(log);
+        let (mut log, recovery) = open(folder.path());
+        assert!(recovery.faults.is_empty(), "{:?}", recovery.faults);
+        assert_eq!((recovery.bodies, recovery.references), (11, 11));
+        // Some of them once more: they are missed, the others go.
+        log.append(&steps(what, 3..=COUNT)).unwrap();
+        assert_eq!(counts(&log), (2, 2, 5));
+        log.append(&steps(what, 1..3)).unwrap();
+        assert_eq!(counts(&log), (0, 0, 5));
     }
-    drop(log);
-    let (mut log, recovery) = open(folder.path());
-    assert!(recovery.faults.is_empty(), "{:?}", recovery.faults);
-    assert_eq!((recovery.bodies, recovery.references), (11, 11));
-    // Some of them once more: they are missed, the others go.
-    log.append(&ends(3..=COUNT)).unwrap();
-    assert_eq!(counts(&log), (2, 2, 5));
-    log.append(&ends(1..3)).unwrap();
-    assert_eq!(counts(&log), (0, 0, 5));
 }
 
 /// What a log gives back, and what the tools say about it.
@@ -171,6 +189,8 @@ fn a_store_with_runs_gives_back_what_one_without_gives_back() {
         ends(3..9),
         [messages(20..40), ends(1..3), ends(9..12)].concat(),
         ends(20..21),
+        [steps(RunOf::Released, 21..30), steps(RunOf::Received, 1..9)].concat(),
+        [steps(RunOf::Ended, 22..25), steps(RunOf::Completed, 2..4)].concat(),
     ];
     for (folder, together) in folders.iter().zip([true, false]) {
         let (mut log, _) = open(folder.path());
@@ -214,7 +234,13 @@ fn what_is_left_of_runs_is_copied_forward() {
         log.append(&messages(number..number + COUNT)).unwrap();
         let stays = number + left.len() as u64 % COUNT;
         for ended in [number..stays, stays + 1..number + COUNT] {
-            if !ended.is_empty() {
+            if ended.is_empty() {
+                continue;
+            }
+            if number.is_multiple_of(3) {
+                log.append(&steps(RunOf::Released, ended.clone())).unwrap();
+                log.append(&steps(RunOf::Ended, ended)).unwrap();
+            } else {
                 log.append(&ends(ended)).unwrap();
             }
         }

@@ -7,12 +7,13 @@ use crate::clients::client_session::ClientSession;
 use crate::clients::connection::{Connection, Waits};
 use crate::collections::slab::Key;
 use crate::effects::Effects;
+use crate::packets::repeats::Repeat;
 use crate::publication::Publication;
-use crate::record::{BodyId, Ids, Record, SessionId, StoredTerms};
+use crate::record::{BodyId, Ids, Record, RunOf, SessionId, StoredTerms};
 use crate::sending::delivery::Terms;
 use crate::shard::Shard;
 
-use super::Durable;
+use super::{Durable, Together};
 
 /// What happens to a message when the question is whether it is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -242,6 +243,17 @@ impl Shard {
                 publish,
             });
         }
+    }
+
+    /// The same for a run, in which no other shard has a part that matters after a crash.
+    pub(crate) fn record_received_run(&self, key: Key, list: &[Repeat], fx: &mut Effects) {
+        let Some(mut together) = Together::of(self.stored(key), RunOf::Received) else {
+            return;
+        };
+        for packet_id in list.iter().filter_map(|repeat| repeat.packet_id) {
+            together.push(None, packet_id, fx);
+        }
+        together.write(fx);
     }
 
     /// PUBREL for it has come. What PUBCOMP waits for.

@@ -45,8 +45,14 @@ impl Together {
         }
     }
 
+    /// `None`: the session is not stored.
+    pub(crate) fn of(session: Option<SessionId>, what: RunOf) -> Option<Self> {
+        session.map(|session| Self::new(what, session))
+    }
+
+    /// `body`: if it is a run of such as name one.
     #[inline]
-    pub(crate) fn push(&mut self, (body, packet_id): (BodyId, PacketId), fx: &mut Effects) {
+    pub(crate) fn push(&mut self, body: Option<BodyId>, packet_id: PacketId, fx: &mut Effects) {
         if self
             .run
             .as_mut()
@@ -55,7 +61,8 @@ impl Together {
             return;
         }
         self.write(fx);
-        self.run = Some(RecordRun::new(self.what, self.session, body, packet_id));
+        self.run = RecordRun::new(self.what, self.session, body, packet_id);
+        debug_assert!(self.run.is_some(), "it names a body if the others do");
     }
 
     /// Writes what there is, before anything else is recorded.

@@ -123,6 +123,45 @@ impl Shard {
         self.write(conn, &packet, now, fx);
     }
 
+    /// The same for the first `count` of these, which wait for the same.
+    pub(crate) fn answer_all(
+        &mut self,
+        conn: Key,
+        (kind, count): (AckKind, usize),
+        ids: impl Iterator<Item = PacketId>,
+        waits: Waits,
+        now: Time,
+        fx: &mut Effects,
+    ) {
+        let Some(connection) = self.connections.get_mut(conn).filter(|_| count > 0) else {
+            return;
+        };
+        let ids = ids.take(count);
+        if !waits.is_nothing() || !connection.held_answers.is_empty() {
+            self.hold_answers(conn, kind, ids, ReasonCode::Success, waits);
+            return;
+        }
+        let len = count * Ack::SHORT_LEN;
+        if (connection.packet_bytes_max as usize) < Ack::SHORT_LEN
+            || connection.outbox.len() + len > self.config.limits.outbox_bytes_max
+        {
+            for id in ids {
+                self.answer(conn, (kind, id), ReasonCode::Success, waits, now, fx);
+            }
+            return;
+        }
+        give_buffer(connection, &mut self.scratch.pool);
+        let out = connection.outbox.bytes();
+        out.reserve(len);
+        for id in ids {
+            let [high, low] = id.get().to_be_bytes();
+            out.extend_from_slice(&[kind as u8, 2, high, low]);
+        }
+        connection.counted_bytes += len;
+        self.memory_bytes += len;
+        to_be_written(connection, conn, fx);
+    }
+
     fn hold_answer(
         &mut self,
         conn: Key,

@@ -18,7 +18,7 @@ mod run;
 
 use alloc::vec::Vec;
 
-use martlet_codec::{Ack, PacketId, Publish, QoS, ReasonCode, Rules};
+use martlet_codec::{PacketId, Publish, QoS, Rules};
 use martlet_session::InboundPublish;
 
 use crate::clients::client_session::ClientSession;
@@ -113,6 +113,9 @@ impl Shard {
                 self.give_run_to_group(group, run, &mut list, now, fx);
             }
             if qos != QoS::AtMostOnce {
+                if qos == QoS::ExactlyOnce && self.durable.is_some() {
+                    self.record_received_run(client.session, &list, fx);
+                }
                 let mut waits = Waits::NOTHING;
                 if fx.store.progress() != records {
                     waits.batch = fx.store.newest();
@@ -141,13 +144,16 @@ impl Shard {
         let room_bytes = budget_bytes.saturating_sub(self.memory_bytes);
         // The one whose answer fills what may be held is the last one, as ever.
         let most = self.room_for_answers(client.conn).clamp(1, REPEATS_MAX);
+        let own_bit = self.own_bit();
         let Some(state) = self.sessions.get_mut(client.session) else {
             return run_qos;
         };
-        // What is recorded of a QoS 2 message differs from one to the next.
-        let qos_max = match self.durable {
-            Some(_) => QoS::AtLeastOnce,
-            None => QoS::ExactlyOnce,
+        // The parts that several shards have of a QoS 2 message are recorded under a number of its own, if it may come again after a crash.
+        let has_number = state.stored_as.is_some() && route.mask & route.durable & !own_bit != 0;
+        let qos_max = if has_number {
+            QoS::AtLeastOnce
+        } else {
+            QoS::ExactlyOnce
         };
         // Read once: a route has a cell in it, so the compiler would fetch them for each message.
         let topic = route.topic();
@@ -273,12 +279,7 @@ impl Shard {
             v5: run.form.v5,
             has_id: qos != QoS::AtMostOnce,
         };
-        if form != run.form
-            || !session.is_idle()
-            || !session.replays.is_empty()
-            || (form.has_id && session.stored().is_some() && qos != QoS::AtLeastOnce)
-        {
-            // What is sent at QoS 2 leaves behind its record, one by one.
+        if form != run.form || !session.is_idle() || !session.replays.is_empty() {
             return 0;
         }
         let room = if form.has_id {
@@ -306,22 +307,31 @@ impl Shard {
             // Each may still have room there on its own.
             return 0;
         }
+        let mut stored = None;
+        if let (Some(durable), Some(id), true) = (&mut self.durable, session.stored(), form.has_id)
+        {
+            durable.record_bodies(run, sent, fx);
+            stored = Some(id);
+            if qos == QoS::ExactlyOnce {
+                // From here on: the records of their identifiers get into the batch that the bodies are in.
+                durable.withhold(connection, conn, fx);
+            }
+        }
         give_buffer(connection, &mut self.scratch.pool);
         let out = connection.outbox.bytes();
         let begin = out.len();
         out.extend_from_slice(bytes);
         let copied = out.get_mut(begin..).unwrap_or_default();
         if form.has_id {
-            let held_bytes = match (&mut self.durable, session.stored()) {
-                (Some(durable), Some(id)) => {
-                    durable.record_bodies(run, sent, fx);
+            let held_bytes = match stored {
+                Some(id) => {
                     let mut together = Together::new(RunOf::Queued(qos), id);
-                    let record = |body, id| together.push((body, id), fx);
+                    let record = |body, id| together.push(Some(body), id, fx);
                     let held = put_into_window::<true>(session, qos, run, sent, copied, record);
                     together.write(fx);
                     held
                 }
-                _ => put_into_window::<false>(session, qos, run, sent, copied, |_, _| {}),
+                None => put_into_window::<false>(session, qos, run, sent, copied, |_, _| {}),
             };
             self.memory_bytes += held_bytes;
         }
@@ -351,34 +361,7 @@ impl Shard {
             AckKind::PubAck
         };
         let ids = list.iter().filter_map(|repeat| repeat.packet_id);
-        if !waits.is_nothing() {
-            self.hold_answers(conn, kind, ids, ReasonCode::Success, waits);
-            return;
-        }
-        let len = list.len() * Ack::SHORT_LEN;
-        let outbox_max = self.config.limits.outbox_bytes_max;
-        let at_once = self.connections.get_mut(conn).filter(|connection| {
-            connection.held_answers.is_empty()
-                && connection.packet_bytes_max as usize >= Ack::SHORT_LEN
-                && connection.outbox.len() + len <= outbox_max
-        });
-        let Some(connection) = at_once else {
-            for id in ids {
-                let answer = (kind, id);
-                self.answer(conn, answer, ReasonCode::Success, Waits::NOTHING, now, fx);
-            }
-            return;
-        };
-        give_buffer(connection, &mut self.scratch.pool);
-        let out = connection.outbox.bytes();
-        out.reserve(len);
-        for id in ids {
-            let [high, low] = id.get().to_be_bytes();
-            out.extend_from_slice(&[kind as u8, 2, high, low]);
-        }
-        connection.counted_bytes += len;
-        self.memory_bytes += len;
-        to_be_written(connection, conn, fx);
+        self.answer_all(conn, (kind, list.len()), ids, waits, now, fx);
     }
 }
 

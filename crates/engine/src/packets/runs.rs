@@ -2,20 +2,19 @@
 //!
 //! Their session is looked up once, their answers are one piece of the outbox, shared subscriptions hear of all of them at
 //! once, and what waits for the session moves on once, behind the last one. Only what says yes to something
-//! known goes this way, and with a store only PUBACK, whose records nobody waits for; everything else takes the long one, packet by
-//! packet.
+//! known goes this way; everything else takes the long one, packet by packet. Where there is a store: `runs/stored.rs`.
+
+mod stored;
 
 use alloc::boxed::Box;
 
-use martlet_codec::{Ack, PacketId, PacketType, ReasonCode, ShortAcks};
+use martlet_codec::{Ack, PacketId, PacketType, ShortAcks};
 use martlet_session::PubRec;
 
 use crate::clients::client_session::ClientSession;
 use crate::collections::slab::Key;
-use crate::durable::Together;
 use crate::effects::Effects;
 use crate::packets::reading::Online;
-use crate::record::RunOf;
 use crate::sending::delivery::{Delivery, GroupTag};
 use crate::sending::writing::{AckKind, give_buffer, to_be_written};
 use crate::shard::{Scratch, Shard};
@@ -34,10 +33,10 @@ impl Shard {
         fx: &mut Effects,
     ) -> usize {
         let packet_type = acks.packet_type();
-        let taken = match (&self.durable, packet_type) {
-            (None, _) => self.take_run(client, packet_type, acks, fx),
-            (Some(_), PacketType::PubAck) => self.take_stored_pubacks(client.session, acks, fx),
-            (Some(_), _) => 0,
+        let taken = if self.durable.is_some() {
+            self.take_stored_run(client, packet_type, acks, now, fx)
+        } else {
+            self.take_run(client, packet_type, acks, fx)
         };
         if taken == 0 {
             self.counters.packets_received += 1;
@@ -108,49 +107,6 @@ impl Shard {
             }
         }
         self.memory_bytes = self.memory_bytes.saturating_sub(freed);
-        acks.packets().len()
-    }
-
-    /// As [`Shard::take_pubacks`] where there is a store.
-    fn take_stored_pubacks(
-        &mut self,
-        session: Key,
-        acks: ShortAcks<'_>,
-        fx: &mut Effects,
-    ) -> usize {
-        let mut freed = 0;
-        let mut ids = acks.ids();
-        loop {
-            let Some(state) = self.sessions.get_mut(session) else {
-                return 0;
-            };
-            let mut together = state
-                .stored()
-                .map(|session| Together::new(RunOf::Finished, session));
-            let mut special = None;
-            for packet_id in ids.by_ref() {
-                let Some(delivery) = state.outbound.on_puback(packet_id) else {
-                    continue;
-                };
-                if let (Some(together), Some(body)) = (&mut together, delivery.body) {
-                    together.push((body, packet_id), fx);
-                }
-                if delivery.message.is_none() || delivery.terms.group.is_some() {
-                    special = Some(delivery);
-                    break;
-                }
-                freed += delivery.held_bytes();
-            }
-            if let Some(together) = &mut together {
-                together.write(fx);
-            }
-            // One whose message is in the store only, or that a group has given.
-            let Some(delivery) = special else { break };
-            self.finish_delivery(session, &delivery, ReasonCode::Success, fx);
-            self.keep_tag(delivery);
-        }
-        self.memory_bytes = self.memory_bytes.saturating_sub(freed);
-        self.record_replayed(session, fx);
         acks.packets().len()
     }
 

@@ -1,6 +1,6 @@
 //! Acknowledgements from a receiver: what they finish, and what that moves on.
 
-use martlet_codec::{Ack, ReasonCode};
+use martlet_codec::{Ack, PacketId, ReasonCode};
 use martlet_session::PubRec;
 
 use crate::clients::connection::Waits;
@@ -33,40 +33,55 @@ impl Shard {
 
     /// PUBREC from a client.
     pub(crate) fn on_pubrec(&mut self, client: Online, ack: &Ack<'_>, now: Time, fx: &mut Effects) {
-        let Online { conn, session, .. } = client;
-        let Some(state) = self.sessions.get_mut(session) else {
+        let Some(state) = self.sessions.get_mut(client.session) else {
             return;
         };
         let refused = ack.reason.is_error();
+        let outcome = state.outbound.on_pubrec(ack.packet_id, refused);
+        if refused && matches!(outcome, PubRec::Unknown) {
+            return;
+        }
+        let ack = (ack.packet_id, ack.reason);
+        self.settle_pubrec(client, ack, outcome, now, fx);
+        self.pump(client.session, now, fx);
+    }
+
+    /// What PUBREC means was found: the rest of it, and its answer.
+    pub(crate) fn settle_pubrec(
+        &mut self,
+        client: Online,
+        (packet_id, said): (PacketId, ReasonCode),
+        outcome: PubRec<Delivery>,
+        now: Time,
+        fx: &mut Effects,
+    ) {
+        let Online { conn, session, .. } = client;
         let mut waits = Waits::NOTHING;
-        let reason = match state.outbound.on_pubrec(ack.packet_id, refused) {
+        let reason = match outcome {
             PubRec::Refused(delivery) => {
                 //= mqtt5 4.8.2-6
-                self.record_finished(session, ack.packet_id, delivery.body, fx);
-                self.finish_delivery(session, &delivery, ack.reason, fx);
-                self.pump(session, now, fx);
+                self.record_finished(session, packet_id, delivery.body, fx);
+                self.finish_delivery(session, &delivery, said, fx);
                 return;
             }
             PubRec::Release(delivery) => {
                 if let Some(delivery) = delivery {
                     if self.durable.is_some() {
-                        waits = self.record_released(session, ack.packet_id, delivery.body, fx);
+                        waits = self.record_released(session, packet_id, delivery.body, fx);
                     }
-                    self.finish_delivery(session, &delivery, ack.reason, fx);
+                    self.finish_delivery(session, &delivery, said, fx);
                     self.keep_tag(delivery);
                 }
                 ReasonCode::Success
             }
-            PubRec::Unknown if refused => return,
             PubRec::Unknown if self.version_of(conn).is_v5() => {
                 ReasonCode::PacketIdentifierNotFound
             }
             PubRec::Unknown => ReasonCode::Success,
         };
         //= mqtt5 4.3.3-4
-        let answer = (AckKind::PubRel, ack.packet_id);
+        let answer = (AckKind::PubRel, packet_id);
         self.answer(conn, answer, reason, waits, now, fx);
-        self.pump(session, now, fx);
     }
 
     /// PUBCOMP from a client.

@@ -9,17 +9,20 @@ use martlet_codec::{PacketId, QoS};
 
 use super::decode::Reader;
 use super::encode::{FIELDS_BYTES, Writer, encode_integer, message_len};
-use super::tags::{TAG_FINISHED_RUN, TAG_QUEUED_RUN};
+use super::tags::{
+    TAG_COMPLETED_RUN, TAG_ENDED_RUN, TAG_FINISHED_RUN, TAG_QUEUED_RUN, TAG_RECEIVED_RUN,
+    TAG_RELEASED_RUN,
+};
 use super::{Body, BodyId, NUMBERS_PER_COUNT, Record, SessionId, StoredTerms};
 
-/// Several records of one session, written as one: the first says what the others are. The bodies are numbered one behind the other by
-/// one shard, and so are the packet identifiers.
+/// Several records of one session, written as one: the first says what the others are. The packet identifiers go up one by one, and so do the
+/// bodies, if the records name such: numbered one behind the other by one shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordRun {
     what: RunOf,
     session: SessionId,
     /// The first one's.
-    body: BodyId,
+    body: Option<BodyId>,
     packet_id: PacketId,
     count: u16,
 }
@@ -31,26 +34,53 @@ pub enum RunOf {
     Queued(QoS),
     /// [`Record::Finished`], of messages that were still held.
     Finished,
+    /// [`Record::Released`], of messages that were still held.
+    Released,
+    /// [`Record::Finished`], of flows that had been released.
+    Ended,
+    /// [`Record::Received`], of publishes without a number.
+    Received,
+    /// [`Record::Completed`].
+    Completed,
+}
+
+impl RunOf {
+    /// Whether such records name bodies.
+    const fn has_bodies(self) -> bool {
+        match self {
+            Self::Queued(_) | Self::Finished | Self::Released => true,
+            Self::Ended | Self::Received | Self::Completed => false,
+        }
+    }
 }
 
 impl RecordRun {
-    /// The first one.
+    /// The first one. `None` if there is a body, and such records name none, or the other way round.
     #[must_use]
-    pub const fn new(what: RunOf, session: SessionId, body: BodyId, packet_id: PacketId) -> Self {
-        Self {
+    pub const fn new(
+        what: RunOf,
+        session: SessionId,
+        body: Option<BodyId>,
+        packet_id: PacketId,
+    ) -> Option<Self> {
+        if body.is_some() != what.has_bodies() {
+            return None;
+        }
+        Some(Self {
             what,
             session,
             body,
             packet_id,
             count: 1,
-        }
+        })
     }
 
     /// Takes the next one, if it goes on as the others. `false`: it does not, and is to be written behind them.
     #[must_use]
-    pub fn take(&mut self, body: BodyId, packet_id: PacketId) -> bool {
+    pub fn take(&mut self, body: Option<BodyId>, packet_id: PacketId) -> bool {
         let goes_on = self.count < COUNT_MAX
-            && self.body_at(self.count) == Some(body)
+            && body.is_some() == self.body.is_some()
+            && self.body_at(self.count) == body
             && self.packet_id_at(self.count) == Some(packet_id);
         self.count += u16::from(goes_on);
         goes_on
@@ -85,26 +115,40 @@ impl RecordRun {
         if place >= self.count {
             return None;
         }
-        let (session, body) = (self.session, self.body_at(place)?);
+        let (session, body) = (self.session, self.body_at(place));
         let packet_id = self.packet_id_at(place)?;
+        if body.is_none() && self.what.has_bodies() {
+            return None;
+        }
         Some(match self.what {
             RunOf::Queued(qos) => Record::Queued {
                 session,
                 position: 0,
-                body,
+                body: body?,
                 terms: StoredTerms::bare(qos, false),
                 packet_id: Some(packet_id),
             },
-            RunOf::Finished => Record::Finished {
+            RunOf::Finished | RunOf::Ended => Record::Finished {
                 session,
                 packet_id,
-                body: Some(body),
+                body,
             },
+            RunOf::Released => Record::Released {
+                session,
+                packet_id,
+                body,
+            },
+            RunOf::Received => Record::Received {
+                session,
+                packet_id,
+                publish: None,
+            },
+            RunOf::Completed => Record::Completed { session, packet_id },
         })
     }
 
     fn body_at(&self, place: u16) -> Option<BodyId> {
-        let number = self.body.as_u64();
+        let number = self.body?.as_u64();
         BodyId::new(number.checked_add(u64::from(place) * NUMBERS_PER_COUNT)?)
     }
 
@@ -126,11 +170,17 @@ impl RecordRun {
         let w = match self.what {
             RunOf::Queued(qos) => w.tag(TAG_QUEUED_RUN).byte(qos as u8),
             RunOf::Finished => w.tag(TAG_FINISHED_RUN),
+            RunOf::Released => w.tag(TAG_RELEASED_RUN),
+            RunOf::Ended => w.tag(TAG_ENDED_RUN),
+            RunOf::Received => w.tag(TAG_RECEIVED_RUN),
+            RunOf::Completed => w.tag(TAG_COMPLETED_RUN),
         };
-        w.session(self.session)
-            .body_id(self.body)
-            .packet_id(self.packet_id)
-            .integer(self.count.into());
+        let w = w.session(self.session);
+        let w = match self.body {
+            Some(body) => w.body_id(body),
+            None => w,
+        };
+        w.packet_id(self.packet_id).integer(self.count.into());
         let len = out.len() - start - 1;
         if let (Ok(len), Some(place)) = (u8::try_from(len), out.get_mut(start)) {
             *place = len;
@@ -143,23 +193,29 @@ impl Reader<'_> {
     #[inline]
     pub(super) fn run(&mut self) -> Option<Result<RecordRun, &'static str>> {
         match self.bytes.first()? {
-            &tag @ (TAG_QUEUED_RUN | TAG_FINISHED_RUN) => Some(self.fields_of_run(tag)),
+            &tag @ TAG_QUEUED_RUN..=TAG_COMPLETED_RUN => Some(self.fields_of_run(tag)),
             _ => None,
         }
     }
 
     fn fields_of_run(&mut self, tag: u8) -> Result<RecordRun, &'static str> {
         self.byte()?;
-        let what = if tag == TAG_FINISHED_RUN {
-            RunOf::Finished
-        } else {
-            RunOf::Queued(match self.byte()? {
+        let what = match tag {
+            TAG_FINISHED_RUN => RunOf::Finished,
+            TAG_RELEASED_RUN => RunOf::Released,
+            TAG_ENDED_RUN => RunOf::Ended,
+            TAG_RECEIVED_RUN => RunOf::Received,
+            TAG_COMPLETED_RUN => RunOf::Completed,
+            _ => RunOf::Queued(match self.byte()? {
                 1 => QoS::AtLeastOnce,
                 2 => QoS::ExactlyOnce,
                 _ => return Err("has flags that this version does not know"),
-            })
+            }),
         };
-        let mut run = RecordRun::new(what, self.session()?, self.body_id()?, self.packet_id()?);
+        let session = self.session()?;
+        let body = what.has_bodies().then(|| self.body_id()).transpose()?;
+        let run = RecordRun::new(what, session, body, self.packet_id()?);
+        let mut run = run.ok_or("is a run of nothing")?;
         let count = self.integer()?;
         run.count = u16::try_from(count)
             .ok()

@@ -28,6 +28,11 @@ pub(super) const TAG_WILL_DONE: u8 = 25;
 // Since format 2.
 pub(super) const TAG_QUEUED_RUN: u8 = 26;
 pub(super) const TAG_FINISHED_RUN: u8 = 27;
+// Since format 3.
+pub(super) const TAG_RELEASED_RUN: u8 = 28;
+pub(super) const TAG_ENDED_RUN: u8 = 29;
+pub(super) const TAG_RECEIVED_RUN: u8 = 30;
+pub(super) const TAG_COMPLETED_RUN: u8 = 31;
 
 pub(super) const FLAG_RETAIN: u8 = 0b0000_0100;
 pub(super) const FLAG_NO_LOCAL: u8 = 0b0000_1000;

@@ -1,6 +1,7 @@
 //! Durability: what waits for the store, and what comes back after a crash.
 
 mod cold;
+mod flows;
 mod groups;
 mod parts;
 mod random;

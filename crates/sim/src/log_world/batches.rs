@@ -112,7 +112,8 @@ impl Writer {
             7 => self.received(id, session.received.keys().next().copied(), rng, batch),
             8..=11 => self.queue(stored, rng, batch),
             12 => self.queue_run(id, session, rng, batch),
-            13 => finish_run(id, session, rng, batch),
+            13 => end_run(id, session, rng, batch),
+            14 => received_run(id, session, rng, batch),
             _ => Self::progress(id, session, rng, batch),
         }
     }
@@ -160,12 +161,9 @@ impl Writer {
         let used = session.in_flight.iter().map(|(id, _)| *id).max();
         let first_id = used.map_or(1, |last| last.saturating_add(1));
         let ids = (first_id..u16::MAX).filter_map(PacketId::new);
-        put_run(
-            RunOf::Queued(QoS::AtLeastOnce),
-            id,
-            bodies.into_iter().zip(ids),
-            batch,
-        );
+        let qos = *rng.pick(&[QoS::AtLeastOnce, QoS::ExactlyOnce]);
+        let bodies = bodies.into_iter().map(Some);
+        put_run(RunOf::Queued(qos), id, bodies.zip(ids), batch);
     }
 
     /// Something that is in the queue or in flight goes on.
@@ -372,22 +370,39 @@ fn put_finished(id: SessionId, packet_id: u16, entry: Option<&StoredEntry>, batc
     put(&finished, batch);
 }
 
-/// Some of what is in flight, one behind the other, is acknowledged.
-fn finish_run(id: SessionId, session: &StoredSession, rng: &mut Rng, batch: &mut Vec<u8>) {
+/// Some of what is in flight, one behind the other, is acknowledged: at QoS 1, or one of the two times at QoS 2.
+fn end_run(id: SessionId, session: &StoredSession, rng: &mut Rng, batch: &mut Vec<u8>) {
     let (skipped, count) = (rng.below(4), rng.between(1, 8));
+    let what = *rng.pick(&[RunOf::Finished, RunOf::Released, RunOf::Ended]);
     let some = session.in_flight.iter().skip(skipped).take(count);
-    let held = some.filter_map(|(packet_id, entry)| {
+    let some = some.filter_map(|(packet_id, entry)| {
         let packet_id = PacketId::new(*packet_id).expect("not 0");
-        Some((entry.as_ref()?.body, packet_id))
+        let body = entry.as_ref().map(|entry| entry.body);
+        (body.is_some() == (what != RunOf::Ended)).then_some((body, packet_id))
     });
-    put_run(RunOf::Finished, id, held, batch);
+    put_run(what, id, some, batch);
+}
+
+/// Some messages of the client are taken, or their flows end.
+fn received_run(id: SessionId, session: &StoredSession, rng: &mut Rng, batch: &mut Vec<u8>) {
+    let count = rng.between(1, 8);
+    if rng.one_in(2) {
+        let known = session.received.keys().copied().take(count);
+        let known = known.filter_map(PacketId::new).map(|id| (None, id));
+        put_run(RunOf::Completed, id, known, batch);
+    } else {
+        let first = session.received.keys().next_back().copied();
+        let new = (first.unwrap_or_default().saturating_add(1)..=u16::MAX).take(count);
+        let new = new.filter_map(PacketId::new).map(|id| (None, id));
+        put_run(RunOf::Received, id, new, batch);
+    }
 }
 
 /// As few records as there may be.
 fn put_run(
     what: RunOf,
     id: SessionId,
-    all: impl Iterator<Item = (BodyId, PacketId)>,
+    all: impl Iterator<Item = (Option<BodyId>, PacketId)>,
     batch: &mut Vec<u8>,
 ) {
     let mut run: Option<RecordRun> = None;
@@ -395,7 +410,8 @@ fn put_run(
         if run.as_mut().is_some_and(|run| run.take(body, packet_id)) {
             continue;
         }
-        if let Some(done) = run.replace(RecordRun::new(what, id, body, packet_id)) {
+        let next = RecordRun::new(what, id, body, packet_id).expect("as all of its kind");
+        if let Some(done) = run.replace(next) {
             done.encode(batch);
         }
     }

@@ -75,8 +75,8 @@ pub(crate) fn upgrade<D: Disk>(disk: &mut D, found: u32) -> Result<Option<u32>, 
 /// One step, from a version to the next. A step leaves `FORMAT` to be written last, so that it can be begun again.
 fn upgrade_from<D: Disk>(_: &mut D, version: u32) -> Result<(), OpenError> {
     match version {
-        // Version 2 has records of runs: what is there stays as it is.
-        1 => Ok(()),
+        // Version 2 has records of runs, version 3 more kinds of them: what is there stays as it is.
+        1 | 2 => Ok(()),
         // Version 1 is the first.
         _ => Err(OpenError::UnknownFormat {
             found: format!("{PREFIX}{version}"),

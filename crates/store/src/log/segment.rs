@@ -67,7 +67,7 @@ impl SegmentHeader {
             return None;
         }
         let version = u32::from_le_bytes(*chunk(&bytes, 8)?);
-        // Version 2 has records that version 1 has not.
+        // Each has records that those before it have not.
         if !(1..=VERSION).contains(&version) {
             return Some(Err(version));
         }
@@ -118,7 +118,7 @@ pub(crate) fn generation_of(name: &str) -> Option<u64> {
 }
 
 /// The version of the format that this code writes.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 /// The folder of the segments.
 pub(crate) const FOLDER: &str = "log";
 /// The folder of what could not be used.

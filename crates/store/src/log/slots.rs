@@ -139,10 +139,15 @@ pub(crate) fn growth_of(brief: &Brief<'_>, len: u64) -> Growth {
         Brief::Queued(..) => Growth::More(len),
         Brief::Finished(..) => Growth::Less(len + LESS_BYTES),
         Brief::Run(run) => {
-            let bytes = u64::from(run.count()) * OF_RUN_BYTES;
+            let of_each = |bytes| u64::from(run.count()) * bytes;
             match run.what() {
-                RunOf::Queued(_) => Growth::More(bytes),
-                RunOf::Finished => Growth::Less(bytes),
+                RunOf::Queued(_) => Growth::More(of_each(OF_RUN_BYTES)),
+                RunOf::Finished => Growth::Less(of_each(OF_RUN_BYTES)),
+                RunOf::Received => Growth::More(of_each(FLOW_BYTES)),
+                // Of a message there is a flow left.
+                RunOf::Released | RunOf::Ended | RunOf::Completed => {
+                    Growth::Less(of_each(FLOW_BYTES))
+                }
             }
         }
         Brief::Other(record) => growth(record, len),
@@ -153,7 +158,14 @@ pub(crate) fn growth_of(brief: &Brief<'_>, len: u64) -> Growth {
 pub(crate) fn growth_of_one(record: &Record<'_>, len: u64) -> Growth {
     match (record, len) {
         (Record::Queued { .. }, 0) => Growth::More(OF_RUN_BYTES),
-        (Record::Finished { .. }, 0) => Growth::Less(OF_RUN_BYTES),
+        (Record::Finished { body: Some(_), .. }, 0) => Growth::Less(OF_RUN_BYTES),
+        (Record::Received { .. }, 0) => Growth::More(FLOW_BYTES),
+        (
+            Record::Released { .. }
+            | Record::Finished { body: None, .. }
+            | Record::Completed { .. },
+            0,
+        ) => Growth::Less(FLOW_BYTES),
         _ => growth(record, len),
     }
 }
@@ -195,6 +207,8 @@ fn growth(record: &Record<'_>, len: u64) -> Growth {
 const LESS_BYTES: u64 = 3;
 /// What a checkpoint has for one of a run, about: there it is a record of its own.
 const OF_RUN_BYTES: u64 = 16;
+/// The same for one that names no message.
+const FLOW_BYTES: u64 = 8;
 /// What these records have, about.
 const SESSION_BYTES: u64 = 40;
 const WILL_BYTES: u64 = 60;

@@ -16,7 +16,7 @@ pub(crate) struct Repeat {
     /// It is small.
     pub(crate) payload_len: u32,
     /// The publisher's, for its answer.
-    pub(super) packet_id: Option<PacketId>,
+    pub(crate) packet_id: Option<PacketId>,
     /// Once somebody keeps it.
     pub(crate) message: Option<Kept>,
     /// Once it is recorded.
