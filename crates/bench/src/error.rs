@@ -12,13 +12,15 @@ pub enum Error {
     Broker(String),
     /// This machine refused something.
     Io(io::Error),
+    /// The report, or a page of help, could not be written.
+    Output(io::Error),
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Arguments(problem) | Self::Broker(problem) => f.write_str(problem),
-            Self::Io(error) => error.fmt(f),
+            Self::Io(error) | Self::Output(error) => error.fmt(f),
         }
     }
 }

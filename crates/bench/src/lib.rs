@@ -56,7 +56,7 @@ pub fn cli(args: &[String], out: &mut dyn Write) -> Result<ExitCode, Error> {
                 write!(io::stderr(), "{problem}")?;
                 return Ok(ExitCode::from(USAGE));
             }
-            write!(out, "{problem}")?;
+            write!(out, "{problem}").map_err(Error::Output)?;
             return Ok(ExitCode::SUCCESS);
         }
     };
@@ -64,9 +64,10 @@ pub fn cli(args: &[String], out: &mut dyn Write) -> Result<ExitCode, Error> {
         Ok((report, settings)) => {
             if settings.json {
                 let json = serde_json::to_string(&report).map_err(io::Error::other)?;
-                writeln!(out, "{json}")?;
+                writeln!(out, "{json}").map_err(Error::Output)?;
             } else {
-                out.write_all(report.text().as_bytes())?;
+                let text = report.text();
+                out.write_all(text.as_bytes()).map_err(Error::Output)?;
             }
             Ok(if report.ok {
                 ExitCode::SUCCESS

@@ -78,11 +78,15 @@ fn main() -> ExitCode {
         Some(Command::Conformance { arguments }) => {
             match martlet_conformance::cli(&arguments, &mut out) {
                 Ok(code) => return code,
+                Err(error) if has_had_enough(&error) => return exit::FAILED.into(),
                 Err(error) => Err(Exit::failed(error)),
             }
         }
         Some(Command::Bench { arguments }) => match martlet_bench::cli(&arguments, &mut out) {
             Ok(code) => return code,
+            Err(martlet_bench::Error::Output(error)) if has_had_enough(&error) => {
+                return exit::FAILED.into();
+            }
             Err(error) => Err(Exit::failed(error)),
         },
     };
@@ -98,8 +102,12 @@ fn main() -> ExitCode {
 
 fn print(text: &str, out: &mut dyn Write) -> Result<(), Exit> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // Whoever reads may have had enough.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Exit::failed(error)),
+        Err(error) if !has_had_enough(&error) => Err(Exit::failed(error)),
         Ok(()) | Err(_) => Ok(()),
     }
+}
+
+/// Whether writing ended because whoever reads has had enough: that needs no words. A verdict that nobody read is no success, though.
+fn has_had_enough(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::BrokenPipe
 }

@@ -483,6 +483,21 @@ fn a_store_that_fails_ends_the_program_with_one_line() {
     assert_eq!(error.lines().count(), 1, "{error}");
 }
 
+#[test]
+fn who_reads_a_page_of_help_may_stop_when_it_is_enough() {
+    for words in [
+        ["--help"].as_slice(),
+        &["bench", "--help"],
+        &["conformance", "--help"],
+        &["man"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = martlet().args(words).stdout(writer).output().unwrap();
+        assert_eq!(text(&output.stderr), "", "{words:?}");
+    }
+}
+
 /// A file of the folder `packaging`, or one beside it.
 fn packaged(name: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
