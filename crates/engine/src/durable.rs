@@ -13,7 +13,7 @@
 //! | PUBACK, PUBREC | the message, if it is retained or somebody durable gets it; the identifier of a QoS 2 flow | `packets/publishing.rs`, `packets/repeats.rs` |
 //! | PUBCOMP | that the identifier is free | `packets/publishing.rs`, `packets/runs/stored.rs` |
 //! | PUBREL | that PUBREC was seen | `packets/settling.rs`, `packets/runs/stored.rs` |
-//! | CONNACK, SUBACK, UNSUBACK | what they promise | `packets/connecting.rs`, `packets/subscribing.rs` |
+//! | CONNACK, SUBACK, UNSUBACK | what they promise | `packets/connecting.rs`, `packets/pending.rs` |
 //! | PUBLISH of QoS 2 | its identifier | `sending.rs`, `sending/express.rs`, `packets/repeats.rs` |
 //! | PUBLISH of QoS 2, from a group of another shard | besides, that the group's letting go is in the log behind that | `durable/groups.rs` |
 //!

@@ -246,7 +246,7 @@ impl Shard {
             }
             self.group_changed(key, fx);
         }
-        self.send_to(from, Peer::GroupTaken { ticket }, fx);
+        self.tell_taken(from, ticket, fx);
         if from == self.config.index {
             // It hears of that first, and then gets what waits.
             let count = 0;
@@ -269,6 +269,11 @@ impl Shard {
         fx: &mut Effects,
     ) {
         self.let_member_go((from, session), filter, fx);
+        self.tell_taken(from, ticket, fx);
+    }
+
+    /// Who restores its sessions, or ends one, has no answer to send, and waits for nothing.
+    fn tell_taken(&mut self, from: usize, ticket: Key, fx: &mut Effects) {
         if ticket != Key::NOBODY {
             self.send_to(from, Peer::GroupTaken { ticket }, fx);
         }

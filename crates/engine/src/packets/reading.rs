@@ -125,10 +125,6 @@ impl Shard {
             max_packet_size: self.config.limits.packet_bytes_max,
         };
         let known = route.as_ref();
-        let raw = |length| Raw {
-            bytes: bytes.get(..length).unwrap_or_default(),
-            route: known,
-        };
         let client = Online::of(conn, connection);
         let (flow, length) = if let Some(client) = client
             && let Some((publish, length)) =
@@ -136,8 +132,11 @@ impl Shard {
         {
             connection.keep_alive.on_packet(now.as_millis());
             self.counters.packets_received += 1;
-            let flow = self.on_publish(client, &publish, raw(length), now, fx);
-            (flow, length)
+            let raw = Raw {
+                bytes: bytes.get(..length).unwrap_or_default(),
+                route: known,
+            };
+            (self.on_publish(client, &publish, raw, now, fx), length)
         } else if let Some(client) = client
             && let Some(acks) = Ack::decode_short_run(bytes, rules)
         {

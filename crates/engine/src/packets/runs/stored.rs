@@ -180,7 +180,9 @@ impl Shard {
                 together.push(None, packet_id, fx);
             }
         }
-        written(together, 0, fx);
+        if let Some(mut together) = together {
+            together.write(fx);
+        }
         acks.packets().len()
     }
 }
