@@ -30,19 +30,29 @@ pub(crate) struct Column {
     pub(crate) figure: fn(&str) -> Option<String>,
     /// The number by which runs are ordered to find the middle one.
     pub(crate) order: &'static [&'static str],
-    /// That number is a throughput: `fsync` is compared with `memory` by it.
-    pub(crate) is_compared: bool,
+    pub(crate) repeats: Repeats,
+}
+
+/// What `fsync` and `memory` run several times for, beside one another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeats {
+    /// They do not.
+    No,
+    /// For the middle of figures that one stall of the machine can spoil.
+    Middle,
+    /// For what one has of the other's throughput, too.
+    Ratio,
 }
 
 /// All columns.
-pub(crate) const COLUMNS: [Column; 5] = [
+pub(crate) const COLUMNS: [Column; 6] = [
     Column {
         row: "durable, QoS 1, 20 unacknowledged",
         head: "QoS 1, messages/s",
         arguments: "durable -q 1 --inflight 20",
         figure: rate,
         order: &["\"measured\":{", "\"done_per_s\":"],
-        is_compared: true,
+        repeats: Repeats::Ratio,
     },
     Column {
         row: "durable, QoS 1, 1,000 unacknowledged",
@@ -50,7 +60,7 @@ pub(crate) const COLUMNS: [Column; 5] = [
         arguments: "durable -q 1 --inflight 1000",
         figure: rate,
         order: &["\"measured\":{", "\"done_per_s\":"],
-        is_compared: true,
+        repeats: Repeats::Ratio,
     },
     Column {
         row: "durable, QoS 2, 20 unacknowledged",
@@ -58,15 +68,23 @@ pub(crate) const COLUMNS: [Column; 5] = [
         arguments: "durable -q 2 --inflight 20",
         figure: rate,
         order: &["\"measured\":{", "\"done_per_s\":"],
-        is_compared: true,
+        repeats: Repeats::Ratio,
     },
     Column {
         row: "durable, QoS 1, 50,000 messages/s",
-        head: "PUBACK at 50,000/s: p50 / p99, ms",
+        head: "PUBACK at 50,000/s: p50 / p99 (the load's own lag, p99), ms",
         arguments: "durable -q 1 --rate 50000",
         figure: acknowledged,
         order: &["\"acknowledged_us\":{", "\"p99\":"],
-        is_compared: false,
+        repeats: Repeats::Middle,
+    },
+    Column {
+        row: "durable, QoS 1, 50,000 messages/s of 20 pairs",
+        head: "the same from 20 pairs",
+        arguments: "durable -q 1 --rate 50000 --pairs 20",
+        figure: acknowledged,
+        order: &["\"acknowledged_us\":{", "\"p99\":"],
+        repeats: Repeats::Middle,
     },
     Column {
         row: "durable, kill -9",
@@ -74,11 +92,11 @@ pub(crate) const COLUMNS: [Column; 5] = [
         arguments: "",
         figure: lost,
         order: &["\"lost\":"],
-        is_compared: false,
+        repeats: Repeats::No,
     },
 ];
 
-/// Everything, once; `more`: so many turns more for the two that are compared.
+/// Everything, once; `more`: so many turns more for the two whose runs are repeated.
 pub(crate) fn run(
     project: &Project,
     martlet: &str,
@@ -103,14 +121,18 @@ pub(crate) fn run(
     }
 }
 
-/// Who is run for a column, in this order: all, then those that are compared so many times more.
+/// Who is run for a column, in this order: all, then those whose runs are repeated so many times more.
 fn turns<'p>(column: &Column, peers: &'p [Peer], more: u32) -> impl Iterator<Item = &'p Peer> {
-    let more = if column.is_compared { more } else { 0 };
-    let is_compared = |peer: &Peer| peer.name == FSYNC || peer.name == MEMORY;
+    let more = if column.repeats == Repeats::No {
+        0
+    } else {
+        more
+    };
+    let is_repeated = |peer: &Peer| peer.name == FSYNC || peer.name == MEMORY;
     let everybody = move |turn| {
         peers
             .iter()
-            .filter(move |peer| turn == 0 || is_compared(peer))
+            .filter(move |peer| turn == 0 || is_repeated(peer))
     };
     (0..=more).flat_map(everybody)
 }
@@ -121,7 +143,8 @@ pub(crate) fn ratio(
     memory: impl Iterator<Item = Option<f64>>,
     fsync: impl Iterator<Item = Option<f64>>,
 ) -> Option<String> {
-    let pairs = memory.zip(fsync).filter(|_| column.is_compared);
+    let is_compared = column.repeats == Repeats::Ratio;
+    let pairs = memory.zip(fsync).filter(|_| is_compared);
     let mut ratios: Vec<f64> = pairs
         .filter_map(|(memory, fsync)| Some(fsync? / memory.filter(|memory| *memory > 0.0)?))
         .collect();
@@ -186,6 +209,7 @@ fn rate(json: &str) -> Option<String> {
 fn acknowledged(json: &str) -> Option<String> {
     let at = |share: &str| number(json, &["\"acknowledged_us\":{", share]);
     let (p50_us, p99_us) = at("\"p50\":").zip(at("\"p99\":"))?;
+    let lag_us = number(json, &["\"schedule_lag_us\":{", "\"p99\":"])?;
     let rate = number(json, &["\"measured\":{", "\"done_per_s\":"])?;
     // Slower than asked for: the times then say how long the queue was.
     let missed = if rate < 49_000.0 {
@@ -193,7 +217,8 @@ fn acknowledged(json: &str) -> Option<String> {
     } else {
         String::new()
     };
-    Some(format!("{:.2} / {:.2}{missed}", p50_us / 1e3, p99_us / 1e3))
+    let [p50, p99, lag] = [p50_us, p99_us, lag_us].map(|us| us / 1e3);
+    Some(format!("{p50:.2} / {p99:.2} ({lag:.2}){missed}"))
 }
 
 fn lost(json: &str) -> Option<String> {
@@ -222,7 +247,7 @@ const FILL: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
-    use super::{COLUMNS, FSYNC, MEMORY, Peer, acknowledged, lost, rate, ratio, turns};
+    use super::{COLUMNS, FSYNC, MEMORY, Peer, Repeats, acknowledged, lost, rate, ratio, turns};
 
     #[test]
     fn those_that_are_compared_run_one_behind_the_other() {
@@ -234,10 +259,10 @@ mod tests {
             let (all, more) = names.split_at(peers.len());
             let everybody: Vec<&str> = peers.iter().map(|peer| peer.name.as_str()).collect();
             assert_eq!(all, everybody);
-            if column.is_compared {
-                assert_eq!(more, [MEMORY, FSYNC, MEMORY, FSYNC]);
-            } else {
+            if column.repeats == Repeats::No {
                 assert!(more.is_empty(), "{}", column.row);
+            } else {
+                assert_eq!(more, [MEMORY, FSYNC, MEMORY, FSYNC]);
             }
         }
     }
@@ -254,11 +279,11 @@ mod tests {
 
     #[test]
     fn figures_are_put_into_words() {
-        let json = r#"{"measured":{"done_per_s":48000.4},"counts":{"lost":0},"acknowledged_us":{"p50":500,"p99":2340}}"#;
+        let json = r#"{"measured":{"done_per_s":48000.4},"counts":{"lost":0},"acknowledged_us":{"p50":500,"p99":2340},"schedule_lag_us":{"p99":360}}"#;
         assert_eq!(rate(json).as_deref(), Some("48000"));
         assert_eq!(
             acknowledged(json).as_deref(),
-            Some("0.50 / 2.34 (reached 48000/s)")
+            Some("0.50 / 2.34 (0.36) (reached 48000/s)")
         );
         let json = r#"{"acknowledged":9,"lost":0,"sessions":8,"sessions_lost":0,"retained":8,"retained_lost":0}"#;
         assert_eq!(

@@ -437,9 +437,10 @@ const DURABLE_HEAD: &str = "
 
 50 pairs with sessions that outlive their connections, 256 bytes of payload; broker and load share both cores. Each broker
 has its most careful settings. Last column: 8 publishers fill the sessions of 8 clients that are away, the broker is killed
-in the middle of that and started again on what it has stored; a repetition is no fault at QoS 1. The brokers take turns in each
-column; the last line is the median of what each run with `fsync` has of the throughput of the run with `memory` right before it, with
-the range.
+in the middle of that and started again on what it has stored; a repetition is no fault at QoS 1. PUBACK's times count from when its
+message was due, so the load's own lag behind its schedule is in them. The brokers take turns in each column; `fsync` and `memory` have five, of
+which the middle one is shown. The last line is the median of what each run with `fsync` has of the throughput of the run with `memory` right
+before it, with the range.
 
 ";
 const LIBRARIES_HEAD: &str = "
