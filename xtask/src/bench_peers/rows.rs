@@ -153,7 +153,7 @@ pub(crate) const ROWS: [Row; 34] = [
     ),
     memory(
         "offline session",
-        "offline -c 2000 --messages 1",
+        "offline -c 10000 --messages 1",
         "sessions that are away",
         1_024.0,
     ),
