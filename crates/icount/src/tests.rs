@@ -135,6 +135,28 @@ fn what_waits_of_a_run_is_allocated_together() {
     }
 }
 
+/// The tags of whole windows come back at once, and are used again: only what is kept of the messages is allocated, by pieces.
+#[test]
+fn tags_are_used_again_by_hundreds() {
+    const EACH: u16 = 256;
+    let mut world = World::new();
+    let ids = (0..4).map(|n| format!("m{n}"));
+    let members = world.subscribers(ids, "$share/g/#", QoS::AtLeastOnce);
+    let publisher = world.connect(Version::V311, "p");
+    let input = batch(QoS::AtLeastOnce);
+    let mut acks = answers(16, EACH, &[Packet::PubAck]).into_iter().flatten();
+    let info = warm(|| {
+        for _ in 0..members.len() * usize::from(EACH) / MESSAGES {
+            world.feed(publisher, &input);
+        }
+        let ack = acks.next().unwrap_or_default();
+        for member in &members {
+            world.feed(*member, &ack);
+        }
+    });
+    assert!(info.count_total <= 100, "1,024 messages: {info:?}");
+}
+
 #[test]
 fn a_tick_that_crosses_shards_is_allocated_as_one_piece() {
     let mut pair = Pair::new();

@@ -242,5 +242,6 @@ impl Scratch {
     }
 }
 
-/// Boxes of tags that are kept: as many as a few members have in flight, some kilobytes.
-const TAGS_KEPT: usize = 256;
+/// Boxes of tags that are kept, 200 KiB at most: those of some members' windows and queues, which come and go by hundreds. The allocator
+/// would have to look into each box that it takes back or gives out, and most of them are in far memory.
+const TAGS_KEPT: usize = 4_096;
