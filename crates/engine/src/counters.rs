@@ -61,6 +61,8 @@ counters! {
     group_messages_at_once,
     /// Acknowledgements of such messages that the shared subscription heard of at once.
     group_credits_at_once,
+    /// How often messages of shared subscriptions that lay together left a member's queue together, be it only one.
+    group_pieces_sent,
     /// How often PUBLISH packets to one topic that stood one behind the other were dealt with together, be it only one.
     publish_runs,
     /// How often acknowledgements that stood one behind the other were dealt with together, be it only one.

@@ -22,6 +22,8 @@
 //! - Legal clients of MQTT 3.1, 3.1.1 and 5.0 that do whatever the protocol allows them: all of CONNECT's options, wills, QoS 0 to 2
 //!   with aliases, expiry and RETAIN, every kind of subscription, late acknowledgements, resumes, takeovers. Three of them are
 //!   steady and see everything.
+//! - In a quarter of the runs a rush: bursts to topics that only shared subscriptions see, with members that are in several, have room
+//!   for little, answer late, and go.
 //! - Hostile clients: garbage, halves of packets and then silence, second CONNECTs, servers' packets, more than the
 //!   Receive Maximum, unknown acknowledgements, never reading; in some runs whatever exceeds a bound: packets, topics, levels,
 //!   aliases, client identifiers.
@@ -56,6 +58,7 @@
 //! | it keeps the connection from being read (`--asks`, 1 to 60) | 1 (1 shard) | 88 of 180 runs | `drains` |
 //! | the bound on sessions is not asked again at a late verdict (`--asks`, 1 to 60) | 4 (1 shard) | 15 of 180 runs | `bounded_memory` |
 //! | a late relay is delivered as news (2, 3, 4 and 5 shards) | 411396804 (2 shards) | 3, 17, 32, 56 of 3,000 | `order_per_publisher_and_topic` |
+//! | messages of a group are forgotten when they leave a member's queue as a piece (1 to 400; never without a rush) | 42 (4 shards) | 28 of 400 | `at_least_once`, `suback_barrier` |
 //!
 //! With a store (`--store`, seeds 1 to 30 with 1, 2 and 4 shards: 90 runs; `--log`, seeds 1 to 20 of 1,000 steps):
 //!

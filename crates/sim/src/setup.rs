@@ -1,11 +1,12 @@
 //! What a seed chooses before the first step: bounds, rules, and who takes part.
 
 use std::hash::BuildHasher;
+use std::ops::Range;
 
 use martlet_codec::Version;
 use martlet_engine::{Authentication, Limits, Policy};
 
-use crate::client::{Client, PATIENT_MS};
+use crate::client::{Client, PATIENT_MS, Rush};
 use crate::hostile::Hostile;
 use crate::rng::Rng;
 
@@ -119,6 +120,9 @@ impl Setup {
         if options.limits.is_none() && options.asks {
             choose_limits_of_authentication(options, &mut limits);
         }
+        if options.limits.is_none() && has_rush(options) {
+            limits.receive_maximum = RUSH_RECEIVE_MAXIMUM;
+        }
         let usual = Limits::default();
         Self {
             may_change_shards: !options.same_shards
@@ -166,6 +170,9 @@ impl Setup {
             let may = options.asks && client.version == Version::V5;
             client.names_method = may && methods.percent(75);
         }
+        if has_rush(options) {
+            prepare_rush(&mut clients);
+        }
         let mut probe = Client::new(clients.len(), PROBE.into(), Version::V5, None);
         probe.steady = true;
         probe.probe = true;
@@ -177,6 +184,26 @@ impl Setup {
         (0..2)
             .map(|n| Hostile::new(format!("hostile-{n}"), self.exceeds))
             .collect()
+    }
+}
+
+/// Whether clients publish in bursts to shared subscriptions that are slow: in a quarter of the runs.
+fn has_rush(options: &Options) -> bool {
+    Rng::new(options.seed ^ RUSH).one_in(4)
+}
+
+/// One member stays from the first step to the last: what others leave has to reach it.
+fn prepare_rush(clients: &mut [Client]) {
+    for client in &mut *clients {
+        client.rushes = Some(Rush::Publisher);
+    }
+    for client in &mut clients[RUSH_MEMBERS] {
+        client.version = Version::V5;
+        // Who goes is gone for good, and what it had goes to the others.
+        if !client.steady {
+            client.expiry_s = None;
+        }
+        client.rushes = Some(Rush::Member);
     }
 }
 
@@ -242,6 +269,12 @@ const METHODS: u64 = 77_031;
 const PATIENCE: u64 = 60_606;
 /// See [`FEW_WITNESSES`].
 const LAST_WILLS: u64 = 90_210;
+/// See [`FEW_WITNESSES`].
+const RUSH: u64 = 36_088;
+/// Members of the shared subscriptions of a rush, the last witness among them.
+pub(crate) const RUSH_MEMBERS: Range<usize> = STEADY_CLIENTS - 1..STEADY_CLIENTS + 2;
+/// Bursts are not stopped by the broker's window.
+const RUSH_RECEIVE_MAXIMUM: u16 = 64;
 /// The client that asks what is retained.
 pub(crate) const PROBE: &str = "probe";
 /// Witnesses in every run.

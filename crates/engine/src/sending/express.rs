@@ -315,6 +315,7 @@ impl Shard {
         self.memory_bytes = (self.memory_bytes + sent.more_bytes).saturating_sub(sent.less_bytes);
         self.counters.publishes_sent += sent.count;
         self.counters.express_deliveries += sent.count;
+        self.counters.group_pieces_sent += sent.group_pieces;
     }
 
     /// As [`Shard::pump_express`], also for messages that are in the store.

@@ -22,6 +22,8 @@ use crate::sending::writing::give_buffer;
 pub(crate) struct Sent {
     /// How many messages.
     pub(crate) count: u64,
+    /// How many pieces of messages that a group has given.
+    pub(crate) group_pieces: u64,
     /// By how much more and less memory is held.
     pub(crate) more_bytes: usize,
     pub(crate) less_bytes: usize,
@@ -67,6 +69,7 @@ fn send_together(
         return None;
     }
     let (count, id_at) = (piece.count, piece.first.id_at());
+    sent.group_pieces += u64::from(piece.terms.group.is_some());
     let first_byte = FIRST_BYTE | (qos as u8) << 1 | u8::from(piece.terms.retain);
     give_buffer(connection, pool);
     let out = connection.outbox.bytes();

@@ -400,6 +400,8 @@ fn say_the_same(shard_count: usize, limits: &Limits) -> (Counters, Counters) {
         peer_messages_sent: each.peer_messages_sent,
         publish_runs: each.publish_runs,
         acknowledgement_runs: each.acknowledgement_runs,
+        // A message that comes alone is kept alone.
+        group_pieces_sent: each.group_pieces_sent,
         peer_runs: each.peer_runs,
         route_cache_hits: each.route_cache_hits,
         looks_ahead: each.looks_ahead,

@@ -8,7 +8,7 @@ use martlet_codec::{
 
 use martlet_engine::Authentication;
 
-use super::{Client, Flow, Stage};
+use super::{Client, Flow, Rush, Stage};
 use crate::ledger::{Change, ConnectTerms, Ledger, MessageFact, MessageId, Wanted};
 use crate::rng::Rng;
 
@@ -23,6 +23,9 @@ pub(crate) enum Wish {
 impl Client {
     /// Does one thing on an accepted connection.
     pub(crate) fn act(&mut self, rng: &mut Rng, ledger: &mut Ledger) -> Wish {
+        if let Some(wish) = self.rush(rng, ledger) {
+            return wish;
+        }
         if !self.duties.is_empty() && rng.percent(45) {
             // Acknowledgements come late, and now and then out of order.
             let at = if rng.one_in(6) {
@@ -62,7 +65,7 @@ impl Client {
         let alias_maximum = v5_only(50, 0);
         let asked = ledger.policy.authentication == Authentication::Ask;
         let method = asked && v5 && rng.percent(60);
-        ConnectTerms {
+        let mut terms = ConnectTerms {
             version: self.version,
             clean,
             keep_alive_s: if self.steady {
@@ -76,7 +79,9 @@ impl Client {
             alias_maximum: alias_maximum.map(|_| *rng.pick(&[1, 2, 5, 100])),
             method,
             will,
-        }
+        };
+        self.narrow_terms(&mut terms, rng);
+        terms
     }
 
     /// Terms that put nothing in the way of what waits for the client.
@@ -86,7 +91,7 @@ impl Client {
             clean: false,
             keep_alive_s: 0,
             expiry_s: self.expiry_s.filter(|_| self.version == Version::V5),
-            receive_maximum: None,
+            receive_maximum: (self.rushes == Some(Rush::Member)).then_some(4),
             packet_bytes_max: None,
             alias_maximum: None,
             method: self.names_method,
@@ -178,6 +183,19 @@ impl Client {
         let alias = (self.server.alias_maximum > 0 && rng.one_in(3))
             .then(|| rng.between(1, usize::from(self.server.alias_maximum.min(3))))
             .and_then(|alias| u16::try_from(alias).ok());
+        self.send_first(id, alias, ledger);
+    }
+
+    /// One with nothing to it but its payload.
+    pub(super) fn publish_plainly(&mut self, topic: &str, qos: QoS, ledger: &mut Ledger) {
+        if self.may_send_qos(qos) && !self.has_unsent() {
+            let id = self.new_message(topic, qos, ledger);
+            self.send_first(id, None, ledger);
+        }
+    }
+
+    fn send_first(&mut self, id: MessageId, alias: Option<u16>, ledger: &mut Ledger) {
+        let qos = ledger.messages[id].qos;
         let packet_id = (qos != QoS::AtMostOnce).then(|| self.free_packet_id());
         if let Some(packet_id) = packet_id {
             self.outbound.push(Flow {

@@ -7,9 +7,11 @@
 mod acting;
 mod authenticating;
 mod reading;
+mod rushing;
 
 pub(crate) use acting::{TOPICS, Wish};
 pub(crate) use authenticating::{PATIENT_MS, answer_to, data_of};
+pub(crate) use rushing::Rush;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -33,10 +35,12 @@ pub(crate) struct Client {
     pub(crate) probe: bool,
     /// In this run nobody asks for a shared subscription of QoS 0: each message has to reach a member.
     pub(crate) shares_surely: bool,
+    /// What it does in a rush; `None`: there is none.
+    pub(crate) rushes: Option<Rush>,
     /// When all is calm it names an Authentication Method, too.
     pub(crate) names_method: bool,
     /// What it asks for in each CONNECT of version 5.
-    expiry_s: Option<u32>,
+    pub(crate) expiry_s: Option<u32>,
     pub(crate) link: Option<LinkId>,
     pub(crate) online: bool,
     /// A CONNECT with Clean Start was sent, and its CONNACK not seen: whether the old session
@@ -115,6 +119,7 @@ impl Client {
             steady: false,
             probe: false,
             shares_surely: false,
+            rushes: None,
             names_method: false,
             expiry_s,
             link: None,

@@ -50,4 +50,4 @@ const PACKET_BYTES_MAX: usize = 4_000;
 /// Messages in flight are not in a queue: 64 of them.
 const FLIGHT_BYTES_MAX: usize = 64 * PACKET_BYTES_MAX;
 /// Shared subscriptions that clients of a run ask for.
-const GROUPS_MAX: usize = 20;
+const GROUPS_MAX: usize = 23;
