@@ -65,6 +65,8 @@ counters! {
     group_pieces_sent,
     /// How often PUBLISH packets to one topic that stood one behind the other were dealt with together, be it only one.
     publish_runs,
+    /// How often PUBLISH packets of QoS 2 were recorded and sent together, to leave when the records are stable.
+    runs_withheld,
     /// How often acknowledgements that stood one behind the other were dealt with together, be it only one.
     acknowledgement_runs,
     /// Connections and CONNECTs refused because of a limit.

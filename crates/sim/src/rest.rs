@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use martlet_codec::{QoS, RetainHandling, SubscriptionOptions, Version};
 
-use crate::client::{Client, PATIENT_MS};
+use crate::client::{Client, PATIENT_MS, Rush, WITNESSED_TOPIC};
 use crate::ledger::Event;
 use crate::link::{Owner, Place};
 use crate::server_view::TIMER_SLACK_MS;
@@ -85,7 +85,9 @@ impl World {
         self.come_to_rest_with(|client| client.steady && !client.probe)?;
         let all_see_everything = self.setup.all_see_everything;
         for at in 0..self.clients.len() {
-            if self.clients[at].steady && !self.clients[at].probe && (at == 0 || all_see_everything)
+            if self.clients[at].steady
+                && !self.clients[at].probe
+                && (at == 0 || all_see_everything || self.clients[at].rushes == Some(Rush::Witness))
             {
                 let v5 = self.clients[at].version == Version::V5;
                 let options = SubscriptionOptions {
@@ -98,7 +100,11 @@ impl World {
                     retain_as_published: false,
                     retain_handling: RetainHandling::Always,
                 };
-                self.clients[at].subscribe(&["#"], &[options], None, &mut self.ledger);
+                let filter = match self.clients[at].rushes {
+                    Some(Rush::Witness) => WITNESSED_TOPIC,
+                    _ => "#",
+                };
+                self.clients[at].subscribe(&[filter], &[options], None, &mut self.ledger);
                 self.hand_over_wire(at);
             }
         }

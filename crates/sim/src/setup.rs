@@ -1,7 +1,7 @@
 //! What a seed chooses before the first step: bounds, rules, and who takes part.
 
 use std::hash::BuildHasher;
-use std::ops::Range;
+use std::ops::RangeInclusive;
 
 use martlet_codec::Version;
 use martlet_engine::{Authentication, Limits, Policy};
@@ -121,7 +121,9 @@ impl Setup {
             choose_limits_of_authentication(options, &mut limits);
         }
         if options.limits.is_none() && has_rush(options) {
-            limits.receive_maximum = RUSH_RECEIVE_MAXIMUM;
+            let usual = Limits::default();
+            limits.receive_maximum = usual.receive_maximum;
+            limits.in_flight_to_client_max = usual.in_flight_to_client_max;
         }
         let usual = Limits::default();
         Self {
@@ -194,16 +196,21 @@ fn has_rush(options: &Options) -> bool {
 
 /// One member stays from the first step to the last: what others leave has to reach it.
 fn prepare_rush(clients: &mut [Client]) {
-    for client in &mut *clients {
-        client.rushes = Some(Rush::Publisher);
-    }
-    for client in &mut clients[RUSH_MEMBERS] {
+    for (at, client) in clients.iter_mut().enumerate() {
+        client.rushes = Some(match at {
+            1 => Rush::Witness,
+            2..=4 => Rush::Member,
+            5..=6 => Rush::Stream,
+            _ => Rush::Publisher,
+        });
+        if client.rushes == Some(Rush::Publisher) {
+            continue;
+        }
         client.version = Version::V5;
-        // Who goes is gone for good, and what it had goes to the others.
-        if !client.steady {
+        // Which member goes is gone for good, and what it had goes to the others. The second stream sends runs to other shards.
+        if matches!(at, 3 | 4 | 6) {
             client.expiry_s = None;
         }
-        client.rushes = Some(Rush::Member);
     }
 }
 
@@ -271,10 +278,8 @@ const PATIENCE: u64 = 60_606;
 const LAST_WILLS: u64 = 90_210;
 /// See [`FEW_WITNESSES`].
 const RUSH: u64 = 36_088;
-/// Members of the shared subscriptions of a rush, the last witness among them.
-pub(crate) const RUSH_MEMBERS: Range<usize> = STEADY_CLIENTS - 1..STEADY_CLIENTS + 2;
-/// Bursts are not stopped by the broker's window.
-const RUSH_RECEIVE_MAXIMUM: u16 = 64;
+/// Who has a part of its own in a rush; they act more often than others.
+pub(crate) const RUSH_PARTS: RangeInclusive<usize> = 1..=6;
 /// The client that asks what is retained.
 pub(crate) const PROBE: &str = "probe";
 /// Witnesses in every run.

@@ -314,6 +314,7 @@ impl Shard {
             stored = Some(id);
             if qos == QoS::ExactlyOnce {
                 // From here on: the records of their identifiers get into the batch that the bodies are in.
+                self.counters.runs_withheld += 1;
                 durable.withhold(connection, conn, fx);
             }
         }

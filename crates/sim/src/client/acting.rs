@@ -80,7 +80,7 @@ impl Client {
             method,
             will,
         };
-        self.narrow_terms(&mut terms, rng);
+        self.rush_terms(&mut terms, rng);
         terms
     }
 

@@ -11,7 +11,7 @@ mod rushing;
 
 pub(crate) use acting::{TOPICS, Wish};
 pub(crate) use authenticating::{PATIENT_MS, answer_to, data_of};
-pub(crate) use rushing::Rush;
+pub(crate) use rushing::{Rush, WITNESSED_TOPIC};
 
 use std::collections::{BTreeMap, VecDeque};
 

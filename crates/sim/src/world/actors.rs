@@ -6,13 +6,13 @@ use super::{Failure, World};
 use crate::client::Wish;
 use crate::ledger::{ConnectTerms, Event, LinkId};
 use crate::link::{Link, Owner, Place};
-use crate::setup::RUSH_MEMBERS;
+use crate::setup::RUSH_PARTS;
 
 impl World {
     pub(super) fn client_acts(&mut self) -> Result<(), Failure> {
         let mut at = self.rng.below(self.clients.len() - 1);
-        if self.clients[at].rushes.is_some() && self.rng.percent(30) {
-            at = self.rng.between(RUSH_MEMBERS.start, RUSH_MEMBERS.end - 1);
+        if self.clients[at].rushes.is_some() && self.rng.percent(45) {
+            at = self.rng.between(*RUSH_PARTS.start(), *RUSH_PARTS.end());
         }
         let client = &mut self.clients[at];
         if client.online {
