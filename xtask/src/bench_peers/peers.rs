@@ -21,6 +21,8 @@ pub(crate) struct Peer {
     command: String,
     /// The configuration file, if it needs one.
     config: Option<&'static str>,
+    /// What its file's name ends with: two go by that, the others do not care.
+    config_ending: &'static str,
     environment: &'static [(&'static str, &'static str)],
     /// The cores that it may use, as taskset wants them.
     cores: &'static str,
@@ -38,6 +40,7 @@ impl Peer {
             version,
             command,
             config: None,
+            config_ending: CONFIG_ENDING,
             environment: &[],
             cores: BROKER_CORE,
             load_cores: LOAD_CORE,
@@ -107,6 +110,7 @@ impl Peer {
         let command = format!("{node} {{config}} {{port}} {}", module.display());
         Some(Self {
             config: Some(AEDES),
+            config_ending: "mjs",
             bench_arguments: "-V 3.1.1",
             ..Self::on_one_core("aedes", version, command)
         })
@@ -137,6 +141,7 @@ impl Peer {
                 "{martlet} broker --listen 127.0.0.1:{{port}} --data-dir {{scratch}} --durability {durability}"
             ),
             config: None,
+            config_ending: CONFIG_ENDING,
             environment: MARTLET_ENVIRONMENT,
             cores: BOTH_CORES,
             load_cores: BOTH_CORES,
@@ -148,6 +153,7 @@ impl Peer {
             version: version(program, flag),
             command: format!("{program} -c {{config}}"),
             config: Some(config),
+            config_ending: CONFIG_ENDING,
             environment: &[],
             cores: BOTH_CORES,
             load_cores: BOTH_CORES,
@@ -224,13 +230,7 @@ impl Running {
             )
         };
         let port = free_port().map_err(|error| failed(error.to_string()))?;
-        // Two go by the ending; the others do not care.
-        let ending = if peer.config == Some(AEDES) {
-            "mjs"
-        } else {
-            "toml"
-        };
-        let config = stored(peer, scratch).with_extension(ending);
+        let config = stored(peer, scratch).with_extension(peer.config_ending);
         let store = stored(peer, scratch);
         fs::create_dir_all(&store).map_err(|error| failed(error.to_string()))?;
         let fill = |text: &str| {
@@ -334,6 +334,7 @@ pub(crate) const MARTLET: &str = "Martlet";
 pub(crate) const TWO_SHARDS: &str = "Martlet, 2 shards";
 /// How long a start may take; one that has much to load included.
 const START: Duration = Duration::from_secs(30);
+const CONFIG_ENDING: &str = "toml";
 // One packet of 1 MiB and its header must fit; queues hold what a row sends.
 const MARTLET_ENVIRONMENT: &[(&str, &str)] = &[
     ("RUST_LOG", "error"),
