@@ -7,6 +7,8 @@ pub(crate) mod filters;
 pub(crate) mod interest;
 pub(crate) mod places;
 pub(crate) mod routes;
+#[cfg(test)]
+mod strategies;
 pub(crate) mod subscriptions;
 
 use core::num::NonZeroU64;

@@ -120,7 +120,7 @@ impl Interest for LocalInterest {
 #[cfg(test)]
 mod tests {
     use super::{InterestKey, prefixes_of};
-    use alloc::string::String;
+    use crate::routing::strategies::topic_and_filter;
     use alloc::vec::Vec;
     use martlet_codec::topic_matches;
     use proptest::prelude::*;
@@ -169,23 +169,7 @@ mod tests {
     proptest! {
         /// Never no wrongly.
         #[test]
-        fn a_filter_that_matches_is_found(
-            topic in "[$/ab]{1,8}",
-            choices in prop::collection::vec(0_u8..4, 8),
-            cut in prop::option::of(0_usize..8),
-        ) {
-            // The filter is made from the topic, so that it matches often.
-            let mut levels: Vec<&str> = topic.split('/').collect();
-            for (level, choice) in levels.iter_mut().zip(&choices) {
-                if *choice == 0 {
-                    *level = "+";
-                }
-            }
-            if let Some(cut) = cut.filter(|cut| *cut <= levels.len()) {
-                levels.truncate(cut);
-                levels.push("#");
-            }
-            let filter: String = levels.join("/");
+        fn a_filter_that_matches_is_found((topic, filter) in topic_and_filter()) {
             if topic_matches(&filter, &topic) {
                 let key = InterestKey::of_filter(&filter);
                 prop_assert!(prefixes_of(&topic).any(|looked_up| looked_up == key), "{} {}", filter, topic);

@@ -154,7 +154,7 @@ const HALF: u64 = Places::COUNT as u64 / 2;
 mod tests {
     use super::{Changes, Places};
     use crate::routing::interest::InterestKey;
-    use alloc::string::String;
+    use crate::routing::strategies::topic_and_filter;
     use alloc::vec::Vec;
     use martlet_codec::topic_matches;
     use proptest::prelude::*;
@@ -187,23 +187,7 @@ mod tests {
     proptest! {
         /// A route that is wrong now is never taken for right.
         #[test]
-        fn a_filter_that_matches_is_counted_where_its_topics_look(
-            topic in "[$/ab]{1,8}",
-            choices in prop::collection::vec(0_u8..4, 8),
-            cut in prop::option::of(0_usize..8),
-        ) {
-            // The filter is made from the topic, so that it matches often.
-            let mut levels: Vec<&str> = topic.split('/').collect();
-            for (level, choice) in levels.iter_mut().zip(&choices) {
-                if *choice == 0 {
-                    *level = "+";
-                }
-            }
-            if let Some(cut) = cut.filter(|cut| *cut <= levels.len()) {
-                levels.truncate(cut);
-                levels.push("#");
-            }
-            let filter: String = levels.join("/");
+        fn a_filter_that_matches_is_counted_where_its_topics_look((topic, filter) in topic_and_filter()) {
             if topic_matches(&filter, &topic) {
                 let mut changes = Changes::new();
                 changes.count(InterestKey::of_filter(&filter).place());
