@@ -36,6 +36,7 @@ impl Writer {
             more_maintenance: true,
             full: false,
             stuck: false,
+            unplaced: Vec::new(),
         };
         let thread = thread::Builder::new()
             .name("martlet-store".to_owned())
@@ -91,18 +92,15 @@ struct Work {
     full: bool,
     /// Something waits to be appended or synced because it is.
     stuck: bool,
+    /// Bodies that cannot be read before there is room.
+    unplaced: Vec<Wanted>,
 }
 
 impl Work {
     fn run(mut self) {
         let mut empty = Vec::new();
         loop {
-            let patience = match (self.more_maintenance, self.full) {
-                (true, _) => Some(Duration::ZERO),
-                (false, true) => Some(ROOM_POLL),
-                (false, false) => None,
-            };
-            let taken = self.line.take(std::mem::take(&mut empty), patience);
+            let taken = self.line.take(std::mem::take(&mut empty), self.patience());
             let mut batches = taken.batches;
             let nothing = batches.is_empty();
             if nothing && taken.ending {
@@ -113,6 +111,7 @@ impl Work {
                 return;
             }
             let mut wanted = taken.wanted;
+            wanted.append(&mut self.unplaced);
             let done = self.store_all(&mut batches);
             let done = done.and_then(|()| wanted.drain(..).try_for_each(|w| self.look_for(w)));
             let done = done.and_then(|()| {
@@ -130,6 +129,14 @@ impl Work {
             }
             empty = batches;
         }
+    }
+
+    /// How long there is nothing to do but for what comes; `None`: for ever.
+    fn patience(&self) -> Option<Duration> {
+        if self.more_maintenance {
+            return Some(Duration::ZERO);
+        }
+        (self.full || !self.unplaced.is_empty()).then_some(ROOM_POLL)
     }
 
     /// Appends all, syncs once, and tells the shards. What does not fit waits for room; nothing overtakes it.
@@ -190,8 +197,8 @@ impl Work {
                     body,
                     message: None,
                 }),
-                // It is where cleaning has put it, which could not be written yet.
-                Err(StoreError::Full(_)) => self.line.want(Wanted {
+                // It is where cleaning has put it, which could not be written yet. Asked again at once, it would be the same.
+                Err(StoreError::Full(_)) => self.unplaced.push(Wanted {
                     shard,
                     bodies: vec![body],
                     misses,

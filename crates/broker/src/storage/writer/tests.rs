@@ -14,6 +14,7 @@ use super::*;
 enum Call {
     Append(Vec<u8>),
     Sync,
+    Place,
 }
 
 /// Tells every call and does what it is told; without an order it succeeds.
@@ -66,7 +67,7 @@ impl Store for Puppet {
 
 impl Closing for Puppet {
     fn place_of(&mut self, _: BodyId) -> Result<Option<BodyPlace>, StoreError> {
-        Ok(None)
+        self.call(Call::Place).map(|()| None)
     }
 
     fn close(self: Box<Self>) -> Result<(), StoreError> {
@@ -135,6 +136,10 @@ impl World {
                 .unwrap();
         });
     }
+}
+
+const fn full() -> StoreError {
+    StoreError::Full(FullBecause::Disk)
 }
 
 fn append(bytes: &[u8]) -> Call {
@@ -258,4 +263,57 @@ fn a_wanted_checkpoint_is_passed_to_the_slots_shard() {
     let world = World::new(Some(7));
     world.hear(1);
     assert_eq!(world.line.take_wish(1), Some(7));
+}
+
+/// A body that cannot be read while the disk is full was asked for again and again, as fast as the thread could.
+#[test]
+fn a_body_that_waits_for_room_is_asked_for_now_and_then() {
+    let (calls, seen) = channel();
+    let (orders, to_thread) = channel();
+    let line = Arc::new(StoreLine::new(vec![Arc::default()], 1 << 20));
+    let mut work = Work {
+        store: Box::new(Puppet {
+            calls,
+            orders: to_thread,
+            wish: None,
+        }),
+        reader: None,
+        line: Arc::clone(&line),
+        place: "/data".to_owned(),
+        more_maintenance: false,
+        full: false,
+        stuck: false,
+        unplaced: Vec::new(),
+    };
+    assert_eq!(work.patience(), None);
+    orders.send(Err(full())).unwrap();
+    let wanted = Wanted {
+        shard: 0,
+        bodies: vec![BodyId::new(7).unwrap()],
+        misses: 1,
+    };
+    work.look_for(wanted).unwrap();
+    assert_eq!(work.patience(), Some(ROOM_POLL));
+    assert_eq!((work.unplaced[0].misses, work.unplaced.len()), (1, 1));
+    let taken = line.take(Vec::new(), Some(Duration::ZERO));
+    assert!(taken.wanted.is_empty(), "that would be at once");
+    // There is room.
+    drop(orders);
+    let again = work.unplaced.pop().unwrap();
+    work.look_for(again).unwrap();
+    assert_eq!(work.patience(), None);
+    assert_eq!(line.take_bodies(0).len(), 1);
+    assert_eq!(seen.try_iter().count(), 2);
+}
+
+#[test]
+fn what_waits_for_room_is_brought_when_there_is_some() {
+    let world = World::new(None);
+    world.line.want_bodies(0, vec![BodyId::new(7).unwrap()]);
+    world.expect(&Call::Place);
+    world.answer(Err(full()));
+    world.expect(&Call::Place);
+    world.answer(Ok(()));
+    world.hear(0);
+    assert_eq!(world.line.take_bodies(0).len(), 1);
 }
