@@ -29,9 +29,10 @@
 //!
 //! Map: `builder` starts, `running` is what it starts, `listening` the addresses, [`config`] reads files, environment and flags, `driver` runs the shards,
 //! `interest` tells them of each other's subscriptions, `storage` keeps what has to survive, `auth` asks authentication backends, `layer` is the place
-//! for TLS and WebSocket.
+//! for TLS and WebSocket, `bomb` ends the process when a thread panics.
 
 mod auth;
+mod bomb;
 mod builder;
 pub mod config;
 mod driver;

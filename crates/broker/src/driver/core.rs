@@ -24,6 +24,7 @@ use super::limits::SCRATCH_BYTES;
 use super::ready::Ready;
 use super::tail::Spare;
 use crate::auth::AuthLine;
+use crate::bomb::EndProcessOnPanic;
 use crate::storage::StoreLine;
 
 /// What every shard's thread may read: set once, before the threads start.
@@ -393,18 +394,6 @@ impl Local {
     /// Works on the core. If that panics the process ends: the runtime would swallow the panic and go on with a
     /// shard whose state is half changed.
     pub(super) fn with<R>(&self, work: impl FnOnce(&mut Core) -> R) -> R {
-        let bomb = EndProcessOnPanic;
-        let result = work(&mut self.0.borrow_mut());
-        std::mem::forget(bomb);
-        result
-    }
-}
-
-struct EndProcessOnPanic;
-
-impl Drop for EndProcessOnPanic {
-    fn drop(&mut self) {
-        tracing::error!("a shard's state is broken after a panic; the process ends");
-        std::process::abort();
+        EndProcessOnPanic::around("a shard's state", || work(&mut self.0.borrow_mut()))
     }
 }

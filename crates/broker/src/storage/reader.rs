@@ -15,6 +15,7 @@ use martlet_engine::{FetchedBody, StoreConfig};
 use martlet_store::{BodyPlace, BodyReader, RealDisk};
 
 use super::line::{StoreLine, Wanted};
+use crate::bomb::EndProcessOnPanic;
 
 /// The running thread.
 #[derive(Debug)]
@@ -49,7 +50,10 @@ impl Reader {
         };
         let thread = thread::Builder::new()
             .name("martlet-reader".to_owned())
-            .spawn(move || work.run(&jobs))?;
+            .spawn(move || {
+                // Who waits for a body would wait for ever.
+                EndProcessOnPanic::around("the reading thread", || work.run(&jobs));
+            })?;
         Ok(Self {
             jobs: Some(sender),
             thread: Some(thread),

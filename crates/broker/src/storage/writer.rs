@@ -12,6 +12,7 @@ use martlet_store::{BodyPlace, Disk, Log, Maintenance, Store, StoreError};
 
 use super::line::{Batch, StoreLine, Wanted};
 use super::reader::{Job, Reader};
+use crate::bomb::EndProcessOnPanic;
 
 /// The running thread.
 #[derive(Debug)]
@@ -40,11 +41,7 @@ impl Writer {
         };
         let thread = thread::Builder::new()
             .name("martlet-store".to_owned())
-            .spawn(move || {
-                let bomb = EndProcessOnPanic;
-                work.run();
-                std::mem::forget(bomb);
-            })?;
+            .spawn(move || EndProcessOnPanic::around("the store's thread", || work.run()))?;
         Ok(Self {
             line,
             thread: Some(thread),
@@ -284,16 +281,6 @@ impl Work {
         };
         self.line
             .fail(format!("{}: {error}; {what_to_do}", self.place));
-    }
-}
-
-/// A store's thread that panics leaves shards behind that wait for ever.
-struct EndProcessOnPanic;
-
-impl Drop for EndProcessOnPanic {
-    fn drop(&mut self) {
-        tracing::error!("the store's thread is broken after a panic; the process ends");
-        std::process::abort();
     }
 }
 
