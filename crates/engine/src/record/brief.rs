@@ -1,7 +1,7 @@
 //! Records as a store looks at them that counts what refers to what: millions a second, nearly all of three kinds, of which it
 //! wants to know two numbers each.
 
-use super::decode::{Reader, RecordError, Records};
+use super::decode::{LastBody, Reader, RecordError, Records};
 use super::tags::{FLAG_GROUP, FLAG_IDS, TAG_BODY, TAG_FINISHED, TAG_QUEUED};
 use super::{BodyId, NUMBERS_PER_COUNT, Record, RecordRun, SessionId};
 
@@ -61,6 +61,9 @@ impl<'a> Records<'a> {
             // Somebody has begun it record by record.
             return Some(self.next()?.map(Brief::of));
         }
+        if let Some(body) = self.body_like_last() {
+            return Some(Ok(Brief::Body(body)));
+        }
         let rest = self.batch.get(self.at..).filter(|rest| !rest.is_empty())?;
         let mut reader = Reader::new(rest);
         let len = reader
@@ -74,13 +77,75 @@ impl<'a> Records<'a> {
             .brief(&mut same)
             .filter(|_| behind == Some(reader.bytes.len()))
         {
-            self.at = self.batch.len() - reader.bytes.len();
+            let begin = core::mem::replace(&mut self.at, self.batch.len() - reader.bytes.len());
             self.same = same;
+            if let Brief::Body(_) = brief {
+                self.remember(begin, len.unwrap_or_default());
+            }
             return Some(Ok(brief));
         }
         Some(self.next()?.map(Brief::of))
     }
+
+    /// The next record, if it is a body that differs from the last one in nothing but the name, which has as many bytes, and the payload.
+    /// What all of that says has been looked at there.
+    #[inline]
+    pub(super) fn body_like_last(&mut self) -> Option<BodyId> {
+        let like = self.like;
+        let record = self.batch.get(self.at..)?.get(..like.len)?;
+        let front = u32::from_le_bytes(*record.first_chunk()?) & front_bits(like.name_at);
+        if front != like.front {
+            return None;
+        }
+        let mut reader = Reader::new(record.get(like.name_at.into()..)?);
+        let body = reader.body_id().ok()?;
+        let (at, len) = (like.behind_at, like.behind_len);
+        let behind = self.batch.get(at..at + len)?;
+        if record.len() - reader.bytes.len() != usize::from(like.name_at + like.name_len)
+            || !reader.bytes.starts_with(behind)
+        {
+            return None;
+        }
+        self.at += like.len;
+        Some(body)
+    }
+
+    /// The body that has just been read, whose record begins here and has so many bytes behind its length.
+    fn remember(&mut self, begin: usize, len: usize) {
+        let record = self.batch.get(begin..self.at).unwrap_or_default();
+        let mut reader = Reader::new(record);
+        let name_at = record.len() - len + 1;
+        let short = |len: usize| u8::try_from(len).ok().filter(|len| *len <= NAME_AT_MAX);
+        let like = short(name_at).and_then(|name_at| {
+            reader.bytes = record.get(name_at.into()..)?;
+            reader.body_id().ok()?;
+            let name_end = record.len() - reader.bytes.len();
+            reader.bytes = reader.bytes.get(self.same.len()..)?;
+            reader.integer().ok()?;
+            let behind_end = record.len() - reader.bytes.len();
+            Some(LastBody {
+                len: record.len(),
+                front: u32::from_le_bytes(*record.first_chunk()?) & front_bits(name_at),
+                name_at,
+                name_len: u8::try_from(name_end).ok()? - name_at,
+                behind_at: begin + name_end,
+                behind_len: behind_end - name_end,
+            })
+        });
+        self.like = like.unwrap_or(LastBody::NONE);
+    }
 }
+
+/// The bits of so many bytes, of up to four.
+const fn front_bits(bytes: u8) -> u32 {
+    match u32::MAX.checked_shr(32 - 8 * bytes as u32) {
+        Some(bits) => bits,
+        None => 0,
+    }
+}
+
+/// A body's name begins at most so far behind its record's begin, if records are to be compared with it: length and tag.
+const NAME_AT_MAX: u8 = 4;
 
 impl<'a> Reader<'a> {
     /// One of the records that there is most of, read as strictly as by `record`; `None`: it is to be read by that.

@@ -40,8 +40,35 @@ pub struct Records<'a> {
     /// What the last body that was read in brief has between its name and its payload: the next one mostly has the same, which need
     /// not be looked at again.
     pub(super) same: &'a [u8],
+    /// The last record that was read in brief, if it is a body: the next one mostly is as long, and differs in name and payload only.
+    pub(super) like: LastBody,
     /// The rest of a run whose first records have been given, and where it begins.
     pub(super) run: Option<RestOfRun>,
+}
+
+/// See [`Records::like`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LastBody {
+    /// Bytes of the whole record; 0: there is none.
+    pub(super) len: usize,
+    /// The bytes in front of its name, which is where they say, in the low ones of a word.
+    pub(super) front: u32,
+    pub(super) name_at: u8,
+    pub(super) name_len: u8,
+    /// What stands between name and payload: from here on, so many bytes.
+    pub(super) behind_at: usize,
+    pub(super) behind_len: usize,
+}
+
+impl LastBody {
+    pub(super) const NONE: Self = Self {
+        len: 0,
+        front: 0,
+        name_at: 0,
+        name_len: 0,
+        behind_at: 0,
+        behind_len: 0,
+    };
 }
 
 /// See [`RecordRun`].
@@ -60,6 +87,7 @@ impl<'a> Records<'a> {
             batch,
             at: 0,
             same: &[],
+            like: LastBody::NONE,
             run: None,
         }
     }

@@ -322,6 +322,25 @@ fn records_in_brief_are_the_same_records() {
     }
 }
 
+/// Optimisation: what a body has in common with the one before it is compared as a whole, whatever stands between them.
+#[test]
+fn bodies_of_a_run_are_read_as_the_one_before_them() {
+    let payload = [7; 1_000];
+    for (len, first) in [(0, 20_000_000), (64, 9_000_000), (1_000, 1 << 40)] {
+        let numbers = (0..64).map(|place| first + place * NUMBERS_PER_COUNT);
+        let numbers: Vec<u64> = numbers.collect();
+        let mut batch = Vec::new();
+        let bodies = numbers.iter().map(|n| (body(*n), &payload[..len]));
+        encode_bodies(&MESSAGE, bodies, &mut batch);
+        let mut records = Records::new(&batch);
+        assert_eq!(records.body_like_last(), None, "there is none before it");
+        let mut briefs = Vec::from_iter(records.next_brief());
+        briefs.extend(core::iter::from_fn(|| records.body_like_last()).map(|b| Ok(Brief::Body(b))));
+        let expected = numbers.iter().map(|n| Ok(Brief::Body(body(*n))));
+        assert_eq!(briefs, expected.collect::<Vec<_>>(), "{len} bytes");
+    }
+}
+
 /// A topic that was the same before is not looked at again; one that is not is.
 #[test]
 fn every_topic_is_a_text() {
@@ -760,6 +779,27 @@ proptest! {
             message: Body { payload, ..like },
         });
         prop_assert_eq!(&together[3..], &encode(&records.collect::<Vec<_>>()));
+    }
+
+    /// Optimisation: read as the ones before them, they are what they are read alone, or the same error.
+    #[test]
+    fn bodies_that_are_nearly_the_same_are_told_apart(
+        numbers in proptest::collection::vec((1_u64..70_000, 100_usize..103), 2..8),
+        topic_len in 0_usize..4,
+        at in 0_usize..1_000,
+        bits: u8,
+    ) {
+        let payload = [7; 300];
+        let topic = "t".repeat(topic_len);
+        let like = Body { topic: &topic, ..MESSAGE };
+        let bodies = numbers.iter().map(|(number, len)| (body(*number), &payload[..*len]));
+        let mut batch = Vec::new();
+        encode_bodies(&like, bodies, &mut batch);
+        assert_briefs_fit(&batch);
+        let at = at % batch.len();
+        batch[at] ^= bits;
+        assert_briefs_fit(&batch);
+        assert_briefs_fit(&batch[..at]);
     }
 
     #[test]
