@@ -9,7 +9,7 @@
 //!    └─ then the file, with a new salt ───────────────┼──────────────────┘
 //!                                batches of shards ───┘
 //! ```
-//! The log keeps no state of the broker: only where each body lies and how many refer to it (`bodies.rs`), and of each slot
+//! The log keeps no state of the broker: only where each body lies and how many refer to it (`bodies.rs`, `pages.rs`), and of each slot
 //! from which segment on its records count (`slots.rs`). A slot's older records are void once its shard has written a
 //! checkpoint of it, which is an ordinary batch.
 //!
@@ -27,6 +27,7 @@ mod gaps;
 mod group;
 mod mark;
 mod open;
+mod pages;
 mod replay;
 mod reserve;
 mod salvage;

@@ -3,7 +3,8 @@
 use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::FixedState;
-use hashbrown::{HashTable, hash_table};
+
+use super::pages::{NOWHERE, Pages};
 
 /// Where the record of a body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,16 +17,15 @@ pub(crate) struct Location {
 
 /// The bodies that are needed, or may be: those that something refers to, and new ones that nothing has referred to yet.
 ///
-/// An entry has 28 bytes, and its place in the table about 6: a store of ten million messages needs 340 MB for it.
+/// An entry has 28 bytes, and what leads to it from 6 to 46 (`pages.rs`): a store of ten million messages that came one behind the
+/// other needs 340 MB for it.
 #[derive(Debug, Default)]
 pub(crate) struct Bodies {
     entries: Vec<Entry>,
     /// Places in `entries` that are not used.
     free: Vec<u32>,
-    table: HashTable<u32>,
+    pages: Pages,
     references: u64,
-    /// Where the last one was that was looked for: mostly a body is referred to behind its record.
-    last: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -51,7 +51,7 @@ impl Entry {
 
 /// The low half and the high one.
 #[expect(clippy::cast_possible_truncation, reason = "that is what a half is")]
-const fn halves(id: u64) -> [u32; 2] {
+pub(super) const fn halves(id: u64) -> [u32; 2] {
     [id as u32, (id >> 32) as u32]
 }
 
@@ -69,7 +69,7 @@ pub(crate) enum Let {
 impl Bodies {
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
-        self.table.len()
+        self.entries.len() - self.free.len()
     }
 
     /// All references to them.
@@ -120,17 +120,17 @@ impl Bodies {
 
     /// One less refers to it. It stays where it is until [`Bodies::remove_unreferred`].
     pub(crate) fn unrefer(&mut self, id: u64) -> Let {
-        let Some(entry) = self.entry_mut(id).filter(|entry| entry.references > 0) else {
+        let Some(place) = self.pages.get_next(id) else {
+            return Let::Unknown;
+        };
+        let entry = self.entries.get_mut(place as usize);
+        let Some(entry) = entry.filter(|entry| entry.references > 0) else {
             return Let::Unknown;
         };
         entry.references -= 1;
         let last = entry.references == 0;
         self.references -= 1;
-        if last {
-            Let::Last(self.last)
-        } else {
-            Let::Held
-        }
+        if last { Let::Last(place) } else { Let::Held }
     }
 
     /// One more refers to the body of a place, which may be found later.
@@ -147,9 +147,7 @@ impl Bodies {
         if entry.references > 0 || entry.is(NOBODY) {
             return None;
         }
-        let is_it = |other: &u32| *other == place;
-        let found = self.table.find_entry(hash(entry.id()), is_it);
-        found.ok()?.remove();
+        self.pages.remove(entry.id());
         entry.id = halves(NOBODY);
         let location = std::mem::replace(&mut entry.location, Location::NONE);
         self.free.push(place);
@@ -159,34 +157,29 @@ impl Bodies {
     /// Ends the counting that [`Bodies::refer_ahead`] began: forgets the bodies that nothing refers to and those that were
     /// not found. Gives how many were not found.
     pub(crate) fn settle(&mut self) -> u64 {
-        let entries = &mut self.entries;
         let (mut missing, mut references) = (0, 0);
-        let free = &mut self.free;
-        self.table.retain(|place| {
-            let Some(entry) = entries.get_mut(*place as usize) else {
-                return false;
-            };
-            let found = entry.location != Location::NONE;
-            let keep = entry.references > 0 && found;
-            if keep {
-                references += u64::from(entry.references);
-            } else {
-                missing += u64::from(entry.references > 0);
-                entry.id = halves(NOBODY);
-                entry.location = Location::NONE;
-                free.push(*place);
+        for (place, entry) in (0..).zip(&mut self.entries) {
+            if entry.is(NOBODY) {
+                continue;
             }
-            keep
-        });
+            if entry.references > 0 && entry.location != Location::NONE {
+                references += u64::from(entry.references);
+                continue;
+            }
+            missing += u64::from(entry.references > 0);
+            self.pages.remove(entry.id());
+            entry.id = halves(NOBODY);
+            entry.location = Location::NONE;
+            self.free.push(place);
+        }
         self.references = references;
         missing
     }
 
     /// The places of all bodies.
     pub(crate) fn locations(&self) -> impl Iterator<Item = Location> {
-        self.table
-            .iter()
-            .filter_map(|place| Some(self.entries.get(*place as usize)?.location))
+        let used = self.entries.iter().filter(|entry| !entry.is(NOBODY));
+        used.map(|entry| entry.location)
     }
 
     /// The place of a body, a small number that is its own as long as it is there. For somebody who goes through bodies in the
@@ -212,20 +205,7 @@ impl Bodies {
     }
 
     fn find(&self, id: u64) -> Option<u32> {
-        // The same again, or the next of a run: such got their places one behind the other, up or down.
-        let last = self.last;
-        for near in [last, last.wrapping_add(1), last.wrapping_sub(1)] {
-            let there = self.entries.get(near as usize);
-            if there.is_some_and(|entry| entry.is(id)) {
-                return Some(near);
-            }
-        }
-        let is_it = |place: &u32| {
-            self.entries
-                .get(*place as usize)
-                .is_some_and(|entry| entry.is(id))
-        };
-        self.table.find(hash(id), is_it).copied()
+        self.pages.get(id)
     }
 
     fn entry(&self, id: u64) -> Option<&Entry> {
@@ -233,45 +213,34 @@ impl Bodies {
     }
 
     fn entry_mut(&mut self, id: u64) -> Option<&mut Entry> {
-        self.last = self.find(id)?;
-        self.entries.get_mut(self.last as usize)
+        let place = self.pages.get_next(id)?;
+        self.entries.get_mut(place as usize)
     }
 
     /// The place of a body that may be found later. `None` only beyond four thousand million bodies.
     pub(crate) fn place_or_new(&mut self, id: u64) -> Option<u32> {
-        let Self {
-            entries,
-            free,
-            table,
-            last,
-            ..
-        } = self;
-        let at = |place: &u32| entries.get(*place as usize);
-        let is_it = |place: &u32| at(place).is_some_and(|entry| entry.is(id));
-        let rehash = |place: &u32| at(place).map_or(0, |entry| hash(entry.id()));
-        let vacant = match table.entry(hash(id), is_it, rehash) {
-            hash_table::Entry::Occupied(found) => {
-                *last = *found.get();
-                return Some(*last);
-            }
-            hash_table::Entry::Vacant(vacant) => vacant,
-        };
+        let known = self.pages.place_mut(id)?;
+        if *known != NOWHERE {
+            return Some(*known);
+        }
         let entry = Entry {
             id: halves(id),
             location: Location::NONE,
             references: 0,
             checksum: 0,
         };
-        let place = if let Some(place) = free.pop() {
-            *entries.get_mut(place as usize)? = entry;
-            place
-        } else {
-            let place = u32::try_from(entries.len()).ok()?;
-            entries.push(entry);
-            place
+        if let Some(place) = self.free.pop() {
+            *known = place;
+            *self.entries.get_mut(place as usize)? = entry;
+            return Some(place);
+        }
+        let place = u32::try_from(self.entries.len()).ok();
+        let Some(place) = place.filter(|place| *place != NOWHERE) else {
+            self.pages.remove(id);
+            return None;
         };
-        vacant.insert(place);
-        *last = place;
+        *known = place;
+        self.entries.push(entry);
         Some(place)
     }
 }
@@ -297,11 +266,6 @@ pub(crate) fn checksum(record: &[u8]) -> u32 {
 
 /// No body's id: of places that are not used.
 const NOBODY: u64 = 0;
-
-/// Body ids are counted by the shards, nobody else chooses them: no seed is needed.
-fn hash(id: u64) -> u64 {
-    FixedState::default().hash_one(id)
-}
 
 #[cfg(test)]
 mod tests {
