@@ -51,6 +51,28 @@ fn nothing_is_allocated_for_acknowledged_messages_to_passing_sessions() {
     }
 }
 
+/// What a log notes of messages that come and go lies in memory that it has.
+#[test]
+fn a_log_allocates_nothing_for_messages_that_come_and_go() {
+    let of = |is_logged| {
+        let mut world = World::with_store(is_logged);
+        let subscriber = world.connect_to_stay(Version::V311, "s");
+        world.subscribe(subscriber, Version::V311, TOPIC, QoS::AtLeastOnce);
+        let publisher = world.connect(Version::V311, "p");
+        let input = batch(QoS::AtLeastOnce);
+        let mut answers = answers(64, 64, &[Packet::PubAck]).into_iter();
+        let mut round = || {
+            world.feed(publisher, &input);
+            for answer in answers.next().into_iter().flatten() {
+                world.feed(subscriber, &answer);
+            }
+        };
+        (0..40).for_each(|_| round());
+        measure(round).count_total
+    };
+    assert_eq!(of(true), of(false));
+}
+
 /// It has to be kept until it is acknowledged, however many receive it.
 #[test]
 fn a_message_that_is_kept_is_allocated_once() {

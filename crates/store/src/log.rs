@@ -229,14 +229,19 @@ impl<D: Disk> Log<D> {
     /// Carries out what was planned.
     fn apply(&mut self, put: Put) {
         let generation = put.generation;
-        for change in std::mem::take(&mut self.changes).drain(..) {
+        let mut fresh = 0;
+        let mut changes = std::mem::take(&mut self.changes);
+        for change in changes.drain(..) {
             match change {
                 Change::Body {
                     id,
                     offset,
                     len,
                     checksum,
-                } => self.move_body(id, location(put, u64::from(offset), len), checksum),
+                } => {
+                    self.move_body(id, location(put, u64::from(offset), len), checksum);
+                    fresh += i64::from(len);
+                }
                 Change::Refer(id) => self.refer(id),
                 Change::Let(id) => self.let_go(id),
                 Change::Run(run) => match run.what() {
@@ -253,12 +258,21 @@ impl<D: Disk> Log<D> {
                 }
             }
         }
+        self.changes = changes;
+        self.add_live(generation, fresh);
         // Only now: a later record of the batch may have referred to it again.
+        let (mut gone, mut gone_from) = (0, generation);
         while let Some(place) = self.unreferred.pop() {
             if let Some(location) = self.bodies.remove_unreferred(place) {
-                self.add_live(location.generation, -i64::from(location.len));
+                let from = u64::from(location.generation);
+                if from != gone_from {
+                    self.add_live(gone_from, -gone);
+                    (gone, gone_from) = (0, from);
+                }
+                gone += i64::from(location.len);
             }
         }
+        self.add_live(gone_from, -gone);
     }
 
     fn refer(&mut self, id: u64) {
@@ -275,15 +289,14 @@ impl<D: Disk> Log<D> {
         }
     }
 
+    /// A body is here now. What is live there is the caller's to say, of many at once.
     fn move_body(&mut self, id: u64, to: Location, checksum: u32) {
         if let Some(from) = self.bodies.put(id, to, checksum) {
-            self.add_live(from.generation, -i64::from(from.len));
+            self.add_live(from.generation.into(), -i64::from(from.len));
         }
-        self.add_live(to.generation, i64::from(to.len));
     }
 
-    fn add_live(&mut self, generation: u32, bytes: i64) {
-        let generation = u64::from(generation);
+    fn add_live(&mut self, generation: u64, bytes: i64) {
         let head = self.head.as_mut().map(|head| &mut head.segment);
         let segment = match head.filter(|segment| segment.header.generation == generation) {
             Some(segment) => Some(segment),

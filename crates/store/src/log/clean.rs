@@ -369,6 +369,7 @@ impl<D: Disk> Log<D> {
             return Ok(());
         }
         let put = self.put_frame(Kind::Bodies, false, &current.copies, Use::Needed)?;
+        let mut moved = 0;
         for copied in current.copied.drain(..) {
             // It may have gone in the meantime, or have been written again.
             if let Some((from, checksum)) = self.bodies.place_and_checksum(copied.id)
@@ -376,8 +377,10 @@ impl<D: Disk> Log<D> {
             {
                 let to = location(put, copied.offset as u64, copied.from.len);
                 self.move_body(copied.id, to, checksum);
+                moved += i64::from(to.len);
             }
         }
+        self.add_live(put.generation, moved);
         current.copies.clear();
         Ok(())
     }

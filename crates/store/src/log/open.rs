@@ -265,7 +265,7 @@ impl Survey {
             }),
         };
         for location in locations {
-            log.add_live(location.generation, location.len.into());
+            log.add_live(location.generation.into(), location.len.into());
         }
         Ok(log)
     }
