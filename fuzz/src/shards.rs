@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use martlet_engine::{
-    AllowAll, ConnId, Effects, Interest, InterestKey, Limits, Policy, Record, Shard, ShardConfig,
-    StoreConfig, Time, prefixes_of,
+    AllowAll, ConnId, Effects, Interest, InterestKey, Limits, Places, Policy, Record, Shard,
+    ShardConfig, StoreConfig, Time, prefixes_of,
 };
 
 /// Some shards.
@@ -218,6 +218,11 @@ impl Interest for SharedInterest {
 
     fn generation(&self) -> u64 {
         self.state.lock().unwrap().generation
+    }
+
+    /// As if each change concerned all topics.
+    fn changes(&self, _: Places) -> u64 {
+        self.generation()
     }
 }
 
