@@ -2,13 +2,14 @@
 //! `docs/benchmarks.md` from what came out.
 //!
 //! Map: [`rows`] lists what is run, [`peers`] knows how each broker is started, [`page`] writes the table and the
-//! plots, [`durable`] is the part about storage, [`crossing`] that about shards, [`churn`] that about subscriptions that come and go, [`libraries`] that about client libraries. Here is the loop: for each
-//! run, each row, each broker: start it on one core, load it from another, stop it.
+//! plots, [`durable`] is the part about storage, [`crossing`] that about shards, [`churn`] that about subscriptions that come and go, [`libraries`] that
+//! about client libraries; [`neighbours`] compares what ran side by side. Here is the loop: for each run, each row, each broker: start it on one core, load it from another, stop it.
 
 mod churn;
 mod crossing;
 mod durable;
 mod libraries;
+mod neighbours;
 mod page;
 mod peers;
 mod rows;
@@ -33,7 +34,10 @@ pub(crate) fn run(project: &Project, words: &[&str]) -> Result<(), Failure> {
     let packages = project.target().join("peers");
     let mut peers = Peer::all(&martlet, &packages, &options.peers);
     peers.retain(|peer| !options.without.contains(&peer.name));
-    peers.push(Peer::two_shards(&martlet));
+    // Right behind the one that it is compared with.
+    let one_shard = peers.iter().position(|peer| peer.name == peers::MARTLET);
+    let behind = one_shard.map_or(0, |at| at + 1);
+    peers.insert(behind, Peer::two_shards(&martlet));
     let rows: Vec<&Row> = ROWS.iter().filter(|row| options.wants(row.name)).collect();
     let durable = if options.wants(durable::NAME) {
         Peer::durable(&martlet)
@@ -42,7 +46,7 @@ pub(crate) fn run(project: &Project, words: &[&str]) -> Result<(), Failure> {
     };
     let mut results = Vec::new();
     for run in 1..=options.runs {
-        for (turn, row) in turns(&rows, run) {
+        for (turn, row) in turns(&rows, run, options.more_pairs(run, peers::TWO_SHARDS)) {
             for peer in peers.iter().filter(|peer| takes_part(peer, row, turn)) {
                 let names = [peer.name.as_str(), row.name, row.group.unwrap_or_default()];
                 if options.has_had_enough(run, &names) {
@@ -66,7 +70,7 @@ pub(crate) fn run(project: &Project, words: &[&str]) -> Result<(), Failure> {
             crossing::run(project, &martlet, &peers, &options, &mut results);
         }
         if !durable.is_empty() && !options.has_had_enough(run, &[durable::NAME]) {
-            let more = options.more_pairs(run);
+            let more = options.more_pairs(run, durable::NAME);
             durable::run(project, &martlet, (&durable, more), &options, &mut results);
         }
         if options.wants(libraries::NAME) {
@@ -84,10 +88,15 @@ pub(crate) fn run(project: &Project, words: &[&str]) -> Result<(), Failure> {
     page.write(project)
 }
 
-/// The rows of one run; the steady ones in the first run only, several times in turn.
-fn turns<'r>(rows: &[&'r Row], run: u32) -> Vec<(u32, &'r Row)> {
+/// The rows of one run, each with its turn: `more` further ones where two shards are compared with one; the steady ones in the
+/// first run only, several times in turn.
+fn turns<'r>(rows: &[&'r Row], run: u32, more: u32) -> Vec<(u32, &'r Row)> {
     let (steady, others): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|row| row.is_steady);
-    let mut turns: Vec<_> = others.into_iter().map(|row| (0, row)).collect();
+    let mut turns = Vec::new();
+    for row in others {
+        let more = if is_for_two_shards(row) { more } else { 0 };
+        turns.extend((0..=more).map(|turn| (turn, row)));
+    }
     if run == 1 {
         for turn in 0..STEADY_TURNS {
             turns.extend(steady.iter().map(|row| (turn, *row)));
@@ -97,10 +106,15 @@ fn turns<'r>(rows: &[&'r Row], run: u32) -> Vec<(u32, &'r Row)> {
 }
 
 /// Two shards are shown where the cost of a message is; what they cost in memory is one shard's, more or less.
+fn is_for_two_shards(row: &Row) -> bool {
+    row.group.is_none() && row.metric == Metric::Cpu
+}
+
 fn takes_part(peer: &Peer, row: &Row, turn: u32) -> bool {
-    (turn == 0 || peer.name == peers::MARTLET)
+    let has_two_shards = peer.name == peers::TWO_SHARDS;
+    (turn == 0 || has_two_shards || peer.name == peers::MARTLET)
         && !row.peers_skipped.contains(&peer.name.as_str())
-        && (peer.name != peers::TWO_SHARDS || (row.group.is_none() && row.metric == Metric::Cpu))
+        && (!has_two_shards || is_for_two_shards(row))
 }
 
 /// What one run of one row on one broker gave: the tool's JSON, or why there is none.
@@ -147,12 +161,12 @@ impl Options {
         run > 1 && names.iter().any(once)
     }
 
-    /// So many turns more than one have those of the part about storage that are compared: all in the first run.
-    fn more_pairs(&self, run: u32) -> u32 {
-        let runs = (1..=self.runs).filter(|run| !self.has_had_enough(*run, &[durable::NAME]));
+    /// So many turns more than one a run have those that are compared in this part, or with this broker: all in the first run.
+    fn more_pairs(&self, run: u32, name: &str) -> u32 {
+        let runs = (1..=self.runs).filter(|run| !self.has_had_enough(*run, &[name]));
         let runs = u32::try_from(runs.count()).unwrap_or(u32::MAX);
         if run == 1 {
-            durable::PAIRS.saturating_sub(runs)
+            neighbours::PAIRS.saturating_sub(runs)
         } else {
             0
         }
@@ -274,7 +288,38 @@ mosquitto, rumqttd and nats-server take part if they are on the PATH, aedes if N
 
 #[cfg(test)]
 mod tests {
-    use super::Options;
+    use super::durable::NAME;
+    use super::peers::{MARTLET, Peer, TWO_SHARDS};
+    use super::rows::ROWS;
+    use super::{Options, takes_part, turns};
+
+    #[test]
+    fn two_shards_run_right_behind_one_and_both_have_more_turns() {
+        let martlet = Peer::all("/a/b/martlet", "/a/b".as_ref(), &[]).remove(0);
+        let peers = [martlet, Peer::two_shards("/a/b/martlet")];
+        let rows: Vec<_> = ROWS.iter().collect();
+        let of = |run, more| {
+            let turns = turns(&rows, run, more).into_iter();
+            let runs = turns.flat_map(|(turn, row)| {
+                let peers = peers.iter().filter(move |peer| takes_part(peer, row, turn));
+                peers.map(|peer| (peer.name.as_str(), row.name))
+            });
+            runs.collect::<Vec<_>>()
+        };
+        let count = |runs: &[(&str, &str)], peer, row| {
+            let runs = runs.iter().filter(|run| **run == (peer, row));
+            runs.count()
+        };
+        let (first, second) = (of(1, 2), of(2, 0));
+        let p2p = ROWS[0].name;
+        assert_eq!(first[..2], [(MARTLET, p2p), (TWO_SHARDS, p2p)]);
+        assert_eq!(count(&first, TWO_SHARDS, p2p), 3);
+        assert_eq!(count(&first, MARTLET, p2p), 3);
+        assert_eq!(count(&second, TWO_SHARDS, p2p), 1);
+        let idle = "idle connection";
+        assert_eq!(count(&first, TWO_SHARDS, idle), 0);
+        assert_eq!(count(&first, MARTLET, idle), 1);
+    }
 
     #[test]
     fn options_are_read() {
@@ -282,11 +327,19 @@ mod tests {
         let options = options.unwrap();
         assert!(options.has_had_enough(2, &["x", "growth"]));
         assert!(!options.has_had_enough(1, &["growth"]) && !options.has_had_enough(2, &["x"]));
-        assert_eq!((options.more_pairs(1), options.more_pairs(2)), (4, 0));
+        assert_eq!(
+            (options.more_pairs(1, NAME), options.more_pairs(2, NAME)),
+            (4, 0)
+        );
         let three = Options::parse(&["--once", "durability"]).unwrap();
-        assert_eq!(three.more_pairs(1), 4, "one of three runs has them");
-        assert_eq!(Options::parse(&[]).unwrap().more_pairs(1), 2);
-        assert_eq!(Options::parse(&["--runs", "9"]).unwrap().more_pairs(1), 0);
+        assert_eq!(three.more_pairs(1, NAME), 4, "one of three runs has them");
+        assert_eq!(Options::parse(&[]).unwrap().more_pairs(1, NAME), 2);
+        assert_eq!(
+            Options::parse(&["--runs", "9"])
+                .unwrap()
+                .more_pairs(1, NAME),
+            0
+        );
         assert_eq!(options.runs, 1);
         assert_eq!(options.peers, [("x".to_owned(), "run {port}".to_owned())]);
         for wrong in [

@@ -1,8 +1,7 @@
 //! The part about storage: sessions that outlive their connections, on brokers that keep what they acknowledge, and what
 //! each loses of that at `kill -9`.
 //!
-//! Brokers take turns in each row: what a disk and a machine that others use do changes within minutes, and what is compared ought to
-//! have seen the same of it. What `fsync` has of the throughput of `memory` is taken from neighbours only.
+//! Brokers take turns in each row; what `fsync` has of the throughput of `memory` is taken from neighbours only.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -137,26 +136,6 @@ fn turns<'p>(column: &Column, peers: &'p [Peer], more: u32) -> impl Iterator<Ite
     (0..=more).flat_map(everybody)
 }
 
-/// What each run of `fsync` has of the throughput of the run of `memory` beside it: the middle one, and the range.
-pub(crate) fn ratio(
-    column: &Column,
-    memory: impl Iterator<Item = Option<f64>>,
-    fsync: impl Iterator<Item = Option<f64>>,
-) -> Option<String> {
-    let is_compared = column.repeats == Repeats::Ratio;
-    let pairs = memory.zip(fsync).filter(|_| is_compared);
-    let mut ratios: Vec<f64> = pairs
-        .filter_map(|(memory, fsync)| Some(fsync? / memory.filter(|memory| *memory > 0.0)?))
-        .collect();
-    ratios.sort_by(f64::total_cmp);
-    let (low, high) = (ratios.first()?, ratios.last()?);
-    let middle = ratios.get((ratios.len() - 1) / 2)?;
-    let count = ratios.len();
-    Some(format!(
-        "{middle:.2} ({low:.2} to {high:.2}, {count} pairs)"
-    ))
-}
-
 /// Fills the broker, kills it in the middle of that, starts it again on what it has stored, and counts.
 fn kill(project: &Project, martlet: &str, peer: &Peer) -> Result<String, Failure> {
     let scratch = scratch(project)?;
@@ -240,14 +219,12 @@ fn lost(json: &str) -> Option<String> {
 /// Martlet with the setting that costs most, and with the one that costs nothing.
 pub(crate) const FSYNC: &str = "Martlet, fsync";
 pub(crate) const MEMORY: &str = "Martlet, memory";
-/// Pairs of runs from which the comparison of the two is made.
-pub(crate) const PAIRS: u32 = 5;
 /// How long a broker is filled before it is killed.
 const FILL: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
-    use super::{COLUMNS, FSYNC, MEMORY, Peer, Repeats, acknowledged, lost, rate, ratio, turns};
+    use super::{COLUMNS, FSYNC, MEMORY, Peer, Repeats, acknowledged, lost, rate, turns};
 
     #[test]
     fn those_that_are_compared_run_one_behind_the_other() {
@@ -265,16 +242,6 @@ mod tests {
                 assert_eq!(more, [MEMORY, FSYNC, MEMORY, FSYNC]);
             }
         }
-    }
-
-    #[test]
-    fn a_ratio_is_that_of_neighbours() {
-        let memory = [Some(100.0), Some(50.0), None, Some(200.0), Some(0.0)];
-        let fsync = [Some(50.0), Some(45.0), Some(1.0), Some(120.0), Some(2.0)];
-        let ratio = |column| ratio(column, memory.into_iter(), fsync.into_iter());
-        let expected = "0.60 (0.50 to 0.90, 3 pairs)";
-        assert_eq!(ratio(&COLUMNS[0]).as_deref(), Some(expected));
-        assert_eq!(ratio(&COLUMNS[3]), None, "no throughput");
     }
 
     #[test]

@@ -9,8 +9,9 @@ use crate::steps::Failure;
 use super::Outcome;
 use super::churn;
 use super::crossing::LOADS;
-use super::durable::{self, COLUMNS};
+use super::durable::{self, COLUMNS, Repeats};
 use super::libraries::QOS;
+use super::neighbours;
 use super::peers::{MARTLET, Peer, TWO_SHARDS};
 use super::rows::{Metric, Row, number};
 
@@ -55,6 +56,7 @@ impl Page<'_> {
             &mut text,
             self.rows.iter().copied().filter(|row| row.group.is_none()),
         );
+        self.write_two_shards(&mut text);
         for (index, group) in self.groups().into_iter().enumerate() {
             let _ = write!(text, "\n## Growth: {group}\n\n");
             let rows = self.rows.iter().copied();
@@ -71,6 +73,24 @@ impl Page<'_> {
         self.write_libraries(&mut text);
         self.write_commands(&mut text);
         text
+    }
+
+    fn write_two_shards(&self, text: &mut String) {
+        let mut lines = String::new();
+        for row in self.rows {
+            let costs = |peer: &'static str| {
+                let reports = self.all_named(peer, row.name);
+                reports.map(|json| row.metric.figure(json?))
+            };
+            let ratio = neighbours::ratio(costs(TWO_SHARDS), costs(MARTLET));
+            if let Some(ratio) = ratio {
+                let _ = writeln!(lines, "| {} | {ratio} |", row.name);
+            }
+        }
+        if !lines.is_empty() {
+            text.push_str(TWO_SHARDS_HEAD);
+            text.push_str(&lines);
+        }
     }
 
     fn write_crossing(&self, text: &mut String) {
@@ -137,8 +157,9 @@ impl Page<'_> {
                 let reports = self.all_named(peer, column.row);
                 reports.map(|json| number(json?, column.order))
             };
-            let shown = durable::ratio(column, rates(durable::MEMORY), rates(durable::FSYNC));
-            let _ = write!(text, " {} |", shown.unwrap_or_default());
+            let shown = (column.repeats == Repeats::Ratio)
+                .then(|| neighbours::ratio(rates(durable::FSYNC), rates(durable::MEMORY)));
+            let _ = write!(text, " {} |", shown.flatten().unwrap_or_default());
         }
         text.push('\n');
     }
@@ -212,10 +233,11 @@ impl Page<'_> {
         let _ = writeln!(
             text,
             "Linux {kernel}, {cores} cores; load average between {low:.1} and {high:.1} (the runs themselves make up \
-             to 2). {} runs, in turn, {} s measured each; the median is shown. Rows about pairs and churn: {} runs of Martlet, one \
+             to 2). {} runs, in turn, {} s measured each (Martlet: {} in the first table); the median is shown. Rows about pairs and churn: {} runs of Martlet, one \
              of each other broker, {} s each.\n",
             self.runs,
             self.seconds,
+            self.runs.max(neighbours::PAIRS),
             super::STEADY_TURNS,
             super::STEADY_SECONDS
         );
@@ -431,6 +453,15 @@ its subscriber on the other; half of the pairs would cross by chance. CPU of the
 
 | | one shard | two, none crosses | two, all cross | a crossing | two, all cross ÷ one |
 |---|---|---|---|---|---|
+";
+const TWO_SHARDS_HEAD: &str = "
+## Two shards
+
+What a delivered message costs with two shards on two cores, one of which the load has as well, of what it costs with one shard on one core,
+in the run right before: the median, and the range.
+
+| | two shards ÷ one |
+|---|---|
 ";
 const DURABLE_HEAD: &str = "
 ## Durability
