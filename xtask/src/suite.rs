@@ -105,6 +105,19 @@ fn static_checks(project: &Project, steps: &mut Steps) -> Result<(), Failure> {
             "fix the lints above; style.md's rules and the root Cargo.toml say why they are on",
         )
     })?;
+    // A workspace of its own, which nothing else here builds.
+    steps.step("what fuzz targets share", || {
+        let arguments = ["check", "--locked", "--lib", "--no-default-features"];
+        let mut command = cargo(&arguments);
+        command
+            .args(["--manifest-path", "fuzz/Cargo.toml"])
+            .current_dir(project.root())
+            .env("CARGO_TARGET_DIR", project.target());
+        run(
+            &mut command,
+            "mend fuzz/src, or run `cargo generate-lockfile` there if a dependency changed",
+        )
+    })?;
     steps.step("docs", || {
         let mut command: Command = cargo(&["doc", "--workspace", "--no-deps"]);
         command
