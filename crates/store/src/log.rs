@@ -258,6 +258,8 @@ impl<D: Disk> Log<D> {
                 }
             }
         }
+        // What one large batch needed is not kept for ever.
+        changes.shrink_to(CHANGES_KEPT);
         self.changes = changes;
         self.add_live(generation, fresh);
         // Only now: a later record of the batch may have referred to it again.
@@ -417,4 +419,36 @@ const fn splitmix(number: u64) -> u64 {
     let mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ mixed >> 31
+}
+
+/// Changes for which there is memory between two batches: some megabytes, more than a batch of messages has.
+const CHANGES_KEPT: usize = 65_536;
+
+#[cfg(test)]
+mod tests {
+    use martlet_codec::PacketId;
+    use martlet_engine::{BodyId, Record, SessionId};
+
+    use super::{CHANGES_KEPT, Log};
+    use crate::{RealDisk, Settings, Store};
+
+    /// The list of what a batch changes is kept for the next, but not as long as the longest batch ever made it.
+    #[test]
+    fn one_large_batch_is_not_kept_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut log, _) = Log::open(RealDisk::new(folder.path()), Settings::new(7)).unwrap();
+        let mut batch = Vec::new();
+        let finished = Record::Finished {
+            session: SessionId::new(1, 0),
+            packet_id: PacketId::MIN,
+            body: BodyId::new(64),
+        };
+        (0..CHANGES_KEPT * 2).for_each(|_| finished.encode(&mut batch));
+        log.append(&batch).unwrap();
+        assert!(log.changes.capacity() <= CHANGES_KEPT);
+        let mut small = Vec::new();
+        finished.encode(&mut small);
+        log.append(&small).unwrap();
+        assert!(log.changes.capacity() > 0, "there is memory for the next");
+    }
 }
