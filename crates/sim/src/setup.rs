@@ -120,12 +120,11 @@ impl Setup {
         if options.limits.is_none() && options.asks {
             choose_limits_of_authentication(options, &mut limits);
         }
+        let usual = Limits::default();
         if options.limits.is_none() && has_rush(options) {
-            let usual = Limits::default();
             limits.receive_maximum = usual.receive_maximum;
             limits.in_flight_to_client_max = usual.in_flight_to_client_max;
         }
-        let usual = Limits::default();
         Self {
             may_change_shards: !options.same_shards
                 && limits.retained_messages_max == usual.retained_messages_max

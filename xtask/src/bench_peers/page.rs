@@ -233,7 +233,7 @@ impl Page<'_> {
         let _ = writeln!(
             text,
             "Linux {kernel}, {cores} cores; load average between {low:.1} and {high:.1} (the runs themselves make up \
-             to 2). {} runs, in turn, {} s measured each (Martlet: {} in the first table); the median is shown. Rows about pairs and churn: {} runs of Martlet, one \
+             to 2). {} runs, in turn, {} s measured each (Martlet: {} where two shards are beside one); the median is shown. Rows about pairs and churn: {} runs of Martlet, one \
              of each other broker, {} s each.\n",
             self.runs,
             self.seconds,
@@ -469,8 +469,8 @@ const DURABLE_HEAD: &str = "
 50 pairs with sessions that outlive their connections, 256 bytes of payload; broker and load share both cores. Each broker
 has its most careful settings. Last column: 8 publishers fill the sessions of 8 clients that are away, the broker is killed
 in the middle of that and started again on what it has stored; a repetition is no fault at QoS 1. PUBACK's times count from when its
-message was due, so the load's own lag behind its schedule is in them. The brokers take turns in each column; `fsync` and `memory` have five, of
-which the middle one is shown. The last line is the median of what each run with `fsync` has of the throughput of the run with `memory` right
+message was due, so the load's own lag behind its schedule is in them. The brokers take turns in each column; `fsync` and `memory` have more of
+them, and the middle one is shown. The last line is the median of what each run with `fsync` has of the throughput of the run with `memory` right
 before it, with the range.
 
 ";
