@@ -104,7 +104,8 @@ pub(crate) struct Arguments {
     /// They may all wait in one session: more than the broker's queue for a session holds, and some are lost
     #[arg(short = 'w', long, value_name = "COUNT", help_heading = "Pace")]
     pub(crate) window: Option<u64>,
-    /// QoS 1 and 2: unacknowledged messages that each publisher may have, no more than the broker allows [20]
+    /// QoS 1 and 2: unacknowledged messages that each publisher may have, no more than the broker's Receive Maximum, as
+    /// the report says then [20]
     #[arg(short = 'F', long, value_name = "COUNT", help_heading = "Pace")]
     pub(crate) inflight: Option<u16>,
     /// Messages per second of all publishers together, on a fixed schedule [latency: 5000, else as many as possible]

@@ -1,6 +1,6 @@
 //! The scenarios that send messages from publishers to subscribers: who subscribes to what, who publishes where.
 
-use martlet_codec::{TopicName, Version};
+use martlet_codec::{QoS, TopicName, Version};
 
 use crate::arguments::Scenario;
 use crate::book::{Book, Routing};
@@ -33,7 +33,11 @@ pub(crate) fn run(
         clients.push(Client::default());
     }
     let welcomes = bring_up(swarm, settings, &clients)?;
-    let publishers = publishers(settings, &plan.topics, &welcomes)?;
+    let welcomes = welcomes.get(..settings.publishers).unwrap_or_default();
+    let publishers = publishers(settings, &plan.topics, welcomes)?;
+    if settings.qos > QoS::AtMostOnce {
+        report.note_unacknowledged_max(welcomes);
+    }
     let book = Book::new(plan.routing, settings.publishers, settings.subscribers);
     if book.flow_count() > FLOWS_MAX {
         return Err(Error::Arguments(format!(
@@ -147,8 +151,10 @@ fn publishers(
             size,
         ))
     };
-    (0..settings.publishers)
-        .map(|number| {
+    welcomes
+        .iter()
+        .enumerate()
+        .map(|(number, welcome)| {
             let templates = match topics {
                 Topics::Own => vec![template(number, &settings.topic(number))?],
                 Topics::Shared(topics) => topics
@@ -156,10 +162,8 @@ fn publishers(
                     .map(|topic| template(number, topic))
                     .collect::<Result<Vec<_>, Error>>()?,
             };
-            let allowed = welcomes
-                .get(number)
-                .map_or(u16::MAX, |welcome| welcome.receive_maximum);
-            Ok(Publisher::new(templates, settings.inflight.min(allowed)))
+            let unacknowledged_max = welcome.unacknowledged_max(settings);
+            Ok(Publisher::new(templates, unacknowledged_max))
         })
         .collect()
 }

@@ -44,10 +44,7 @@ pub(crate) fn run(
     ));
 
     let total = settings.messages * count(sessions);
-    let allowed = welcomes
-        .first()
-        .map_or(1, |welcome| welcome.receive_maximum);
-    let inflight = settings.inflight.min(allowed);
+    let inflight = report.note_unacknowledged_max(welcomes.get(..1).unwrap_or_default());
     let refused = feed(
         swarm,
         settings,

@@ -11,6 +11,7 @@ use crate::book::Counts;
 use crate::number::{bytes, float, grouped, ratio, whole};
 use crate::process::{self, CpuTime, Machine};
 use crate::settings::Settings;
+use crate::setup::Welcome;
 
 /// The whole report; `--json` prints it as it is.
 #[derive(Debug, Clone, Serialize)]
@@ -34,6 +35,10 @@ pub(crate) struct Report {
     /// On a schedule: how late the tool itself was; microseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) schedule_lag_us: Option<Percentiles>,
+    /// QoS 1 and 2: how many messages each publisher could have unacknowledged. What was asked for, unless the broker's
+    /// Receive Maximum is below; the smallest of all publishers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unacknowledged_max: Option<u16>,
     /// How often the tool looked for something to do.
     pub(crate) turns: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -220,6 +225,7 @@ impl Report {
             latency_us: None,
             acknowledged_us: None,
             schedule_lag_us: None,
+            unacknowledged_max: None,
             turns: 0,
             memory: Vec::new(),
             churned: None,
@@ -227,6 +233,24 @@ impl Report {
             remarks: Vec::new(),
             ok: true,
         }
+    }
+
+    /// Says how many messages the broker lets each of these publishers have unacknowledged, and that this is not what was
+    /// asked for, if so; the smallest number comes back.
+    pub(crate) fn note_unacknowledged_max(&mut self, publishers: &[Welcome]) -> u16 {
+        let asked = self.settings.inflight;
+        let allowed = publishers
+            .iter()
+            .map(|welcome| welcome.unacknowledged_max(&self.settings));
+        let allowed = allowed.min().unwrap_or(asked);
+        self.unacknowledged_max = Some(allowed);
+        if allowed < asked {
+            self.remarks.push(format!(
+                "the broker's Receive Maximum allowed a publisher {allowed} unacknowledged messages, not the {asked} of \
+                 --inflight"
+            ));
+        }
+        allowed
     }
 
     /// Holds the figures against the bounds that were asked for. A figure that is not there misses its bound.

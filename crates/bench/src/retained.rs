@@ -21,10 +21,7 @@ pub(crate) fn run(
 ) -> Result<(), Error> {
     let clients = vec![Client::default(); settings.subscribers + 1];
     let welcomes = bring_up(swarm, settings, &clients)?;
-    let allowed = welcomes
-        .first()
-        .map_or(1, |welcome| welcome.receive_maximum);
-    let inflight = settings.inflight.min(allowed);
+    let inflight = report.note_unacknowledged_max(welcomes.get(..1).unwrap_or_default());
     let tree = format!("bench-retained-{:08x}", settings.run);
     let rss = || settings.pid.and_then(|pid| process::rss_bytes(Some(pid)));
 

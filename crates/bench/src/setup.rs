@@ -27,7 +27,14 @@ pub(crate) struct Client {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Welcome {
     /// Messages that the broker takes before it acknowledges the first.
-    pub(crate) receive_maximum: u16,
+    receive_maximum: u16,
+}
+
+impl Welcome {
+    /// How many messages this client may have unacknowledged: as many as were asked for, unless the broker takes fewer.
+    pub(crate) fn unacknowledged_max(self, settings: &Settings) -> u16 {
+        settings.inflight.min(self.receive_maximum)
+    }
 }
 
 /// Opens one connection per client, in order, and makes its subscriptions.

@@ -6,10 +6,16 @@ use std::time::Duration;
 use crate::stub::{Lie, start};
 use serde_json::Value;
 
-const SMALL: &str = "--warmup 0 --duration 20s --drain 1s --stall 300ms --setup 10s --quiet --json";
+const SMALL: &str = "--warmup 0 --duration 20s --drain 1s --stall 300ms --setup 10s --quiet";
 
 /// Runs the tool against a broker with this lie.
 fn bench(lie: Lie, words: &str) -> (Value, ExitCode) {
+    let (out, code) = bench_text(lie, &format!("{words} --json"));
+    (serde_json::from_str(&out).unwrap_or_default(), code)
+}
+
+/// The same with the report for people.
+fn bench_text(lie: Lie, words: &str) -> (String, ExitCode) {
     let address = start(lie);
     let words = format!("{words} --port {}", address.port());
     // The scenario comes first; what a test says overrides what all say.
@@ -18,8 +24,7 @@ fn bench(lie: Lie, words: &str) -> (Value, ExitCode) {
     let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
     let mut out = Vec::new();
     let code = martlet_bench::cli(&words, &mut out).unwrap();
-    let json = serde_json::from_slice(&out).unwrap_or_default();
-    (json, code)
+    (String::from_utf8(out).unwrap(), code)
 }
 
 fn count(report: &Value, name: &str) -> u64 {
@@ -99,6 +104,44 @@ fn a_durable_run_with_losses_asks_for_the_queue_of_a_session() {
     assert_eq!(count(&report, "lost"), 20);
     let remarks = report["remarks"].to_string();
     assert!(remarks.contains("--window 4096"), "{remarks}");
+}
+
+#[test]
+fn a_receive_maximum_below_what_was_asked_for_is_reported() {
+    let broker = Lie::ReceiveMaximum(64);
+    for (words, allowed) in [
+        // Two publishers, and two subscribers with less.
+        ("durable --pairs 2 -L 200 -q 1 -F 1000", 63),
+        ("p2p --pairs 2 -L 200 -q 2 -F 64", 63),
+        ("retained --messages 200 --settle 0 --drain 0 -F 1000", 64),
+        (
+            "offline -c 2 --messages 200 --settle 0 --drain 0 -F 1000",
+            64,
+        ),
+    ] {
+        let (report, code) = bench(broker, words);
+        assert!(is(code, 0), "{report}");
+        assert_eq!(report["unacknowledged_max"], allowed, "{words}");
+        let remarks = report["remarks"].to_string();
+        let remark = format!("Receive Maximum allowed a publisher {allowed} unacknowledged");
+        assert!(remarks.contains(&remark), "{words}: {remarks}");
+        let (text, _) = bench_text(broker, words);
+        assert!(text.contains(&remark), "{words}: {text}");
+    }
+    // What was asked for is allowed, or nobody says how much is.
+    for (broker, words) in [
+        (broker, "p2p --pairs 2 -L 200 -q 1 -F 63"),
+        (broker, "p2p --pairs 2 -L 200 -q 1 -F 63 -V 3.1.1"),
+        (Lie::Honest, "p2p --pairs 2 -L 200 -q 1 -F 63"),
+    ] {
+        let (report, _) = bench(broker, words);
+        assert_eq!(report["unacknowledged_max"], 63, "{words}");
+        assert!(!report["remarks"].to_string().contains("Receive Maximum"));
+    }
+    // Nothing is acknowledged at QoS 0.
+    let (report, _) = bench(broker, "p2p --pairs 2 -L 200 -F 1000");
+    assert!(report.get("unacknowledged_max").is_none());
+    assert!(!report["remarks"].to_string().contains("Receive Maximum"));
 }
 
 #[test]

@@ -33,6 +33,8 @@ pub(crate) enum Lie {
     HangUp(u64),
     /// Every subscription is refused.
     NoSubscriptions,
+    /// No lie: its Receive Maximum is so many for the first connection, and one less for each further one.
+    ReceiveMaximum(u16),
 }
 
 enum Event {
@@ -143,12 +145,15 @@ impl Hub {
         match first >> 4 {
             1 => {
                 self.is_v5 = body[6] == 5;
-                let connack: &[u8] = if self.is_v5 {
-                    &[0x20, 3, 0, 0, 0]
+                let connack = if !self.is_v5 {
+                    vec![0x20, 2, 0, 0]
+                } else if let Lie::ReceiveMaximum(first) = self.lie {
+                    let [high, low] = (first - u16::try_from(conn).unwrap()).to_be_bytes();
+                    vec![0x20, 6, 0, 0, 3, 0x21, high, low]
                 } else {
-                    &[0x20, 2, 0, 0]
+                    vec![0x20, 3, 0, 0, 0]
                 };
-                self.write(conn, connack);
+                self.write(conn, &connack);
             }
             3 => self.publish(conn, first, body),
             // PUBREC of a subscriber and PUBREL of a publisher: the honest answers.
@@ -280,7 +285,8 @@ impl Hub {
                 | Lie::AckTwice(_)
                 | Lie::Refuse(_)
                 | Lie::HangUp(_)
-                | Lie::NoSubscriptions => {
+                | Lie::NoSubscriptions
+                | Lie::ReceiveMaximum(_) => {
                     self.send(conn, &packet);
                     if let Some(earlier) = self.held.remove(&conn) {
                         self.send(conn, &earlier);
