@@ -21,6 +21,7 @@ use std::process::{Command, Stdio};
 use crate::files::Project;
 use crate::steps::{Failure, cargo, output, run as run_command};
 
+use self::durable::Brokers;
 use self::page::Page;
 use self::peers::{Peer, Running};
 use self::rows::{Metric, ROWS, Row};
@@ -40,9 +41,9 @@ pub(crate) fn run(project: &Project, words: &[&str]) -> Result<(), Failure> {
     peers.insert(behind, Peer::two_shards(&martlet));
     let rows: Vec<&Row> = ROWS.iter().filter(|row| options.wants(row.name)).collect();
     let durable = if options.wants(durable::NAME) {
-        Peer::durable(&martlet)
+        Brokers::new(&martlet)
     } else {
-        Vec::new()
+        Brokers::default()
     };
     let mut results = Vec::new();
     for run in 1..=options.runs {
@@ -132,6 +133,20 @@ impl Outcome {
             row,
             json: json.map_err(|failure| failure.to_string()),
         }
+    }
+}
+
+impl Outcome {
+    /// Of each run of this broker and row, in turn: the report, or nothing if it failed.
+    fn reports<'r>(
+        results: &'r [Self],
+        peer: &'r str,
+        row: &'r str,
+    ) -> impl Iterator<Item = Option<&'r str>> {
+        results
+            .iter()
+            .filter(move |result| result.peer == peer && result.row == row)
+            .map(|result| result.json.as_deref().ok())
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! Brokers take turns in each row; what `fsync` has of the throughput of `memory` is taken from neighbours only.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -12,8 +13,8 @@ use crate::files::Project;
 use crate::steps::{Failure, output};
 
 use super::peers::{Peer, Running};
-use super::rows::number;
-use super::{Options, Outcome, bench, scratch};
+use super::rows::{fewer_unacknowledged, number};
+use super::{Options, Outcome, bench, neighbours, scratch};
 
 /// What `--only` calls this part.
 pub(crate) const NAME: &str = "durability";
@@ -30,6 +31,57 @@ pub(crate) struct Column {
     /// The number by which runs are ordered to find the middle one.
     pub(crate) order: &'static [&'static str],
     pub(crate) repeats: Repeats,
+    /// Brokers are told to take many unacknowledged messages from a client.
+    pub(crate) takes_many: bool,
+}
+
+/// The brokers of this part.
+#[derive(Debug, Default)]
+pub(crate) struct Brokers {
+    usual: Vec<Peer>,
+    /// The same, told to take many unacknowledged messages.
+    with_many: Vec<Peer>,
+}
+
+impl Brokers {
+    pub(crate) fn new(martlet: &str) -> Self {
+        let usual = Peer::durable(martlet);
+        Self {
+            with_many: usual.iter().map(Peer::with_many).collect(),
+            usual,
+        }
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.usual.is_empty()
+    }
+
+    pub(crate) fn usual(&self) -> &[Peer] {
+        &self.usual
+    }
+
+    fn of(&self, column: &Column) -> &[Peer] {
+        if column.takes_many {
+            &self.with_many
+        } else {
+            &self.usual
+        }
+    }
+
+    /// Those that had to be told, with a command of their own.
+    pub(crate) fn told_by_command(&self) -> impl Iterator<Item = &Peer> {
+        self.told(|told, usual| told.shown() != usual.shown())
+    }
+
+    /// The same with a configuration of their own.
+    pub(crate) fn told_by_config(&self) -> impl Iterator<Item = &Peer> {
+        self.told(|told, usual| told.config() != usual.config())
+    }
+
+    fn told(&self, differ: fn(&Peer, &Peer) -> bool) -> impl Iterator<Item = &Peer> {
+        let both = self.with_many.iter().zip(&self.usual);
+        both.filter_map(move |(told, usual)| differ(told, usual).then_some(told))
+    }
 }
 
 /// What `fsync` and `memory` run several times for, beside one another.
@@ -52,14 +104,16 @@ pub(crate) const COLUMNS: [Column; 6] = [
         figure: rate,
         order: &["\"measured\":{", "\"done_per_s\":"],
         repeats: Repeats::Ratio,
+        takes_many: false,
     },
     Column {
-        row: "durable, QoS 1, 1,000 unacknowledged",
+        row: MANY_ROW,
         head: "with 1,000 unacknowledged",
         arguments: "durable -q 1 --inflight 1000",
         figure: rate,
         order: &["\"measured\":{", "\"done_per_s\":"],
         repeats: Repeats::Ratio,
+        takes_many: true,
     },
     Column {
         row: "durable, QoS 2, 20 unacknowledged",
@@ -68,6 +122,7 @@ pub(crate) const COLUMNS: [Column; 6] = [
         figure: rate,
         order: &["\"measured\":{", "\"done_per_s\":"],
         repeats: Repeats::Ratio,
+        takes_many: false,
     },
     Column {
         row: "durable, QoS 1, 50,000 messages/s",
@@ -76,6 +131,7 @@ pub(crate) const COLUMNS: [Column; 6] = [
         figure: acknowledged,
         order: &["\"acknowledged_us\":{", "\"p99\":"],
         repeats: Repeats::Middle,
+        takes_many: false,
     },
     Column {
         row: "durable, QoS 1, 50,000 messages/s of 20 pairs",
@@ -84,6 +140,7 @@ pub(crate) const COLUMNS: [Column; 6] = [
         figure: acknowledged,
         order: &["\"acknowledged_us\":{", "\"p99\":"],
         repeats: Repeats::Middle,
+        takes_many: false,
     },
     Column {
         row: "durable, kill -9",
@@ -92,26 +149,36 @@ pub(crate) const COLUMNS: [Column; 6] = [
         figure: lost,
         order: &["\"lost\":"],
         repeats: Repeats::No,
+        takes_many: false,
     },
 ];
+
+impl Column {
+    /// The figure, and how many unacknowledged messages the broker allowed, if that was fewer than the load asked for.
+    fn shown(&self, json: &str) -> Option<String> {
+        let figure = (self.figure)(json)?;
+        let fewer = fewer_unacknowledged(std::iter::once(json)).unwrap_or_default();
+        Some(format!("{figure}{fewer}"))
+    }
+}
 
 /// Everything, once; `more`: so many turns more for the two whose runs are repeated.
 pub(crate) fn run(
     project: &Project,
     martlet: &str,
-    (peers, more): (&[Peer], u32),
+    (brokers, more): (&Brokers, u32),
     options: &Options,
     results: &mut Vec<Outcome>,
 ) {
     for column in &COLUMNS {
-        for peer in turns(column, peers, more) {
+        for peer in turns(column, brokers.of(column), more) {
             let json = if column.arguments.is_empty() {
                 kill(project, martlet, peer)
             } else {
                 bench(project, martlet, peer, column.arguments, &options.seconds)
             };
             let shown = match &json {
-                Ok(json) => (column.figure)(json).unwrap_or_else(|| "no figure".to_owned()),
+                Ok(json) => column.shown(json).unwrap_or_else(|| "no figure".to_owned()),
                 Err(failure) => failure.to_string(),
             };
             println!("{}: {}: {shown}", column.row, peer.name);
@@ -174,6 +241,45 @@ fn failed(what: &str) -> Failure {
     )
 }
 
+/// What the page says.
+pub(crate) fn table(brokers: &Brokers, results: &[Outcome]) -> String {
+    if brokers.is_empty() {
+        return String::new();
+    }
+    let mut text = HEAD.to_owned();
+    let heads: Vec<&str> = COLUMNS.iter().map(|column| column.head).collect();
+    let _ = writeln!(text, "| | {} |", heads.join(" | "));
+    let _ = writeln!(text, "|---|{}", "---|".repeat(COLUMNS.len()));
+    for peer in brokers.usual() {
+        let _ = write!(text, "| {} |", peer.name);
+        for column in &COLUMNS {
+            let mut figures: Vec<(f64, &str)> = Outcome::reports(results, &peer.name, column.row)
+                .flatten()
+                .map(|json| (number(json, column.order).unwrap_or_default(), json))
+                .collect();
+            figures.sort_by(|one, other| one.0.total_cmp(&other.0));
+            let middle = figures.len().checked_sub(1).map(|last| last / 2);
+            let shown = middle
+                .and_then(|middle| column.shown(figures.get(middle)?.1))
+                .unwrap_or_else(|| "–".to_owned());
+            let _ = write!(text, " {shown} |");
+        }
+        text.push('\n');
+    }
+    text.push_str("| fsync ÷ memory, neighbours |");
+    for column in &COLUMNS {
+        let rates = |peer: &'static str| {
+            let reports = Outcome::reports(results, peer, column.row);
+            reports.map(|json| number(json?, column.order))
+        };
+        let shown = (column.repeats == Repeats::Ratio)
+            .then(|| neighbours::ratio(rates(FSYNC), rates(MEMORY)));
+        let _ = write!(text, " {} |", shown.flatten().unwrap_or_default());
+    }
+    text.push('\n');
+    text
+}
+
 fn rate(json: &str) -> Option<String> {
     let rate = number(json, &["\"measured\":{", "\"done_per_s\":"])?;
     let lost = number(json, &["\"counts\":{", "\"lost\":"]).unwrap_or_default();
@@ -219,12 +325,77 @@ fn lost(json: &str) -> Option<String> {
 /// Martlet with the setting that costs most, and with the one that costs nothing.
 pub(crate) const FSYNC: &str = "Martlet, fsync";
 pub(crate) const MEMORY: &str = "Martlet, memory";
+/// The row with as many unacknowledged messages as brokers are told to take.
+pub(crate) const MANY_ROW: &str = "durable, QoS 1, 1,000 unacknowledged";
 /// How long a broker is filled before it is killed.
 const FILL: Duration = Duration::from_secs(2);
+const HEAD: &str = "
+## Durability
+
+50 pairs with sessions that outlive their connections, 256 bytes of payload; broker and load share both cores. Each broker
+has its most careful settings. Last column: 8 publishers fill the sessions of 8 clients that are away, the broker is killed
+in the middle of that and started again on what it has stored; a repetition is no fault at QoS 1. PUBACK's times count from when its
+message was due, so the load's own lag behind its schedule is in them. The brokers take turns in each column; `fsync` and `memory` have more of
+them, and the middle one is shown. The last line is the median of what each run with `fsync` has of the throughput of the run with `memory` right
+before it, with the range. In the second column each broker is told to take 1,000 messages from a client before it has acknowledged the first
+(its Receive Maximum; by default Martlet takes 64, mosquitto 20), by settings that only this column has, below; where one allowed fewer, the number
+stands beside its figure. How many a broker sends to a subscriber is left as it is, but for mosquitto, which has one setting for both.
+
+";
 
 #[cfg(test)]
 mod tests {
-    use super::{COLUMNS, FSYNC, MEMORY, Peer, Repeats, acknowledged, lost, rate, turns};
+    use super::super::peers::MANY;
+    use super::{
+        Brokers, COLUMNS, FSYNC, MEMORY, Outcome, Peer, Repeats, acknowledged, lost, rate, table,
+        turns,
+    };
+
+    #[test]
+    fn only_the_row_with_many_unacknowledged_messages_has_brokers_that_take_so_many() {
+        let brokers = Brokers::new("/a/b/martlet");
+        let martlet = format!("MARTLET_LIMITS_RECEIVE_MAXIMUM={MANY} ");
+        let mosquitto = format!("\nmax_inflight_messages {MANY}\n");
+        for column in &COLUMNS {
+            let asks = column.arguments.ends_with(&format!("--inflight {MANY}"));
+            assert_eq!(column.takes_many, asks, "{}", column.row);
+            for peer in brokers.of(column) {
+                let is_told = if peer.name.starts_with("Martlet") {
+                    peer.shown().contains(&martlet)
+                } else if peer.name.starts_with("mosquitto") {
+                    peer.config().unwrap().contains(&mosquitto)
+                } else {
+                    asks
+                };
+                assert_eq!(is_told, asks, "{}: {}", column.row, peer.name);
+            }
+        }
+        let mut told: Vec<&Peer> = brokers.told_by_command().collect();
+        assert_eq!(told.len(), 3);
+        told.extend(brokers.told_by_config());
+        let many = COLUMNS.iter().find(|column| column.takes_many).unwrap();
+        let all = brokers.of(many).iter();
+        let all: Vec<&Peer> = all
+            .filter(|peer| !peer.name.starts_with("nats-server"))
+            .collect();
+        assert_eq!(told.len(), all.len(), "the page lists each of them");
+    }
+
+    #[test]
+    fn the_table_says_where_a_broker_allowed_fewer_unacknowledged_messages() {
+        let brokers = Brokers::new("/a/b/martlet");
+        let many = COLUMNS.iter().find(|column| column.takes_many).unwrap();
+        let report = |allowed: u32| {
+            let json = format!(
+                r#"{{"settings":{{"inflight":1000}},"measured":{{"done_per_s":9}},"unacknowledged_max":{allowed}}}"#
+            );
+            vec![Outcome::new(&brokers.usual()[0], many.row, Ok(json))]
+        };
+        let (full, fewer) = (table(&brokers, &report(1000)), table(&brokers, &report(64)));
+        assert!(full.contains("| Martlet, memory | – | 9 |"), "{full}");
+        let shown = "| Martlet, memory | – | 9 (64 unacknowledged allowed) |";
+        assert!(fewer.contains(shown), "{fewer}");
+    }
 
     #[test]
     fn those_that_are_compared_run_one_behind_the_other() {

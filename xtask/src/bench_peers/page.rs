@@ -9,18 +9,18 @@ use crate::steps::Failure;
 use super::Outcome;
 use super::churn;
 use super::crossing::LOADS;
-use super::durable::{self, COLUMNS, Repeats};
+use super::durable::{self, Brokers, COLUMNS, MANY_ROW};
 use super::libraries::QOS;
 use super::neighbours;
 use super::peers::{MARTLET, Peer, TWO_SHARDS};
-use super::rows::{Metric, Row, number};
+use super::rows::{Metric, Row, fewer_unacknowledged, number};
 
 /// Everything that the page says.
 #[derive(Debug)]
 pub(crate) struct Page<'a> {
     pub(crate) peers: &'a [Peer],
     /// Those of the part about storage.
-    pub(crate) durable: &'a [Peer],
+    pub(crate) durable: &'a Brokers,
     pub(crate) rows: &'a [&'a Row],
     pub(crate) results: &'a [Outcome],
     pub(crate) seconds: &'a str,
@@ -69,7 +69,7 @@ impl Page<'_> {
             let _ = write!(text, "\n![{group}](benchmarks/growth-{}.svg)\n", index + 1);
         }
         self.write_crossing(&mut text);
-        self.write_durable(&mut text);
+        text += &durable::table(self.durable, self.results);
         self.write_libraries(&mut text);
         self.write_commands(&mut text);
         text
@@ -127,43 +127,6 @@ impl Page<'_> {
         }
     }
 
-    fn write_durable(&self, text: &mut String) {
-        if self.durable.is_empty() {
-            return;
-        }
-        text.push_str(DURABLE_HEAD);
-        let heads: Vec<&str> = COLUMNS.iter().map(|column| column.head).collect();
-        let _ = writeln!(text, "| | {} |", heads.join(" | "));
-        let _ = writeln!(text, "|---|{}", "---|".repeat(COLUMNS.len()));
-        for peer in self.durable {
-            let _ = write!(text, "| {} |", peer.name);
-            for column in &COLUMNS {
-                let mut figures: Vec<(f64, &str)> = self
-                    .named(&peer.name, column.row)
-                    .map(|json| (number(json, column.order).unwrap_or_default(), json))
-                    .collect();
-                figures.sort_by(|one, other| one.0.total_cmp(&other.0));
-                let middle = figures.len().checked_sub(1).map(|last| last / 2);
-                let shown = middle
-                    .and_then(|middle| (column.figure)(figures.get(middle)?.1))
-                    .unwrap_or_else(|| "–".to_owned());
-                let _ = write!(text, " {shown} |");
-            }
-            text.push('\n');
-        }
-        text.push_str("| fsync ÷ memory, neighbours |");
-        for column in &COLUMNS {
-            let rates = |peer: &'static str| {
-                let reports = self.all_named(peer, column.row);
-                reports.map(|json| number(json?, column.order))
-            };
-            let shown = (column.repeats == Repeats::Ratio)
-                .then(|| neighbours::ratio(rates(durable::FSYNC), rates(durable::MEMORY)));
-            let _ = write!(text, " {} |", shown.flatten().unwrap_or_default());
-        }
-        text.push('\n');
-    }
-
     fn write_libraries(&self, text: &mut String) {
         let Some(peer) = self.peers.first() else {
             return;
@@ -208,10 +171,7 @@ impl Page<'_> {
         peer: &'b str,
         row: &'b str,
     ) -> impl Iterator<Item = Option<&'b str>> {
-        self.results
-            .iter()
-            .filter(move |result| result.peer == peer && result.row == row)
-            .map(|result| result.json.as_deref().ok())
+        Outcome::reports(self.results, peer, row)
     }
 
     fn write_machine(&self, text: &mut String) {
@@ -278,8 +238,11 @@ impl Page<'_> {
 
     fn write_commands(&self, text: &mut String) {
         text.push_str("\n## Commands\n\n```text\n");
-        for peer in self.peers.iter().chain(self.durable) {
+        for peer in self.peers.iter().chain(self.durable.usual()) {
             let _ = writeln!(text, "{}", peer.shown());
+        }
+        for peer in self.durable.told_by_command() {
+            let _ = writeln!(text, "\n# {}, {MANY_ROW}\n{}", peer.name, peer.shown());
         }
         let _ = writeln!(
             text,
@@ -299,9 +262,13 @@ impl Page<'_> {
             let _ = writeln!(text, "{:<45} {}", column.row, column.arguments);
         }
         text.push_str("```\n");
-        for peer in self.peers.iter().chain(self.durable) {
+        let usual = self.peers.iter().chain(self.durable.usual());
+        let usual = usual.map(|peer| (peer, String::new()));
+        let told = self.durable.told_by_config();
+        let told = told.map(|peer| (peer, format!(", {MANY_ROW}")));
+        for (peer, row) in usual.chain(told) {
             if let Some(config) = peer.config() {
-                let _ = write!(text, "\n{}:\n\n```text\n{config}```\n", peer.name);
+                let _ = write!(text, "\n{}{row}:\n\n```text\n{config}```\n", peer.name);
             }
         }
         text.push_str("\nPeers that speak one version on a port, or only 3.1.1, were run with `-V 3.1.1`.\n\n");
@@ -336,6 +303,7 @@ impl Page<'_> {
         if lost > 0.0 && expected > 0.0 {
             let _ = write!(cell, " (lost {:.2} %)", lost / expected * 100.0);
         }
+        cell += &fewer_unacknowledged(self.named(peer, row.name)).unwrap_or_default();
         cell
     }
 
@@ -462,17 +430,6 @@ in the run right before: the median, and the range.
 
 | | two shards ÷ one |
 |---|---|
-";
-const DURABLE_HEAD: &str = "
-## Durability
-
-50 pairs with sessions that outlive their connections, 256 bytes of payload; broker and load share both cores. Each broker
-has its most careful settings. Last column: 8 publishers fill the sessions of 8 clients that are away, the broker is killed
-in the middle of that and started again on what it has stored; a repetition is no fault at QoS 1. PUBACK's times count from when its
-message was due, so the load's own lag behind its schedule is in them. The brokers take turns in each column; `fsync` and `memory` have more of
-them, and the middle one is shown. The last line is the median of what each run with `fsync` has of the throughput of the run with `memory` right
-before it, with the range.
-
 ";
 const LIBRARIES_HEAD: &str = "
 ## Client libraries

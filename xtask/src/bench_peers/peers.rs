@@ -1,5 +1,6 @@
 //! How each broker is started: without persistence, everybody let in, no queue limit that would drop what a row sends.
 
+use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use crate::steps::Failure;
 use super::{BOTH_CORES, BROKER_CORE, LOAD_CORE};
 
 /// A broker that takes part.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Peer {
     pub(crate) name: String,
     /// As it says itself.
@@ -20,16 +21,28 @@ pub(crate) struct Peer {
     /// Program and arguments; `{port}`, `{config}` and `{scratch}` are replaced.
     command: String,
     /// The configuration file, if it needs one.
-    config: Option<&'static str>,
+    config: Option<String>,
     /// What its file's name ends with: two go by that, the others do not care.
     config_ending: &'static str,
-    environment: &'static [(&'static str, &'static str)],
+    environment: Vec<(&'static str, &'static str)>,
+    many: Many,
     /// The cores that it may use, as taskset wants them.
     cores: &'static str,
     /// And the load.
     pub(crate) load_cores: &'static str,
     /// What the tool has to do differently for it.
     pub(crate) bench_arguments: &'static str,
+}
+
+/// How a broker is told to take [`MANY`] messages from a client before it has acknowledged the first.
+#[derive(Debug, Clone, Copy)]
+enum Many {
+    /// It cannot be told, or has no such limit.
+    Untold,
+    /// By this variable of its environment.
+    Variable(&'static str),
+    /// By this word in its configuration.
+    Word(&'static str),
 }
 
 impl Peer {
@@ -41,7 +54,8 @@ impl Peer {
             command,
             config: None,
             config_ending: CONFIG_ENDING,
-            environment: &[],
+            environment: Vec::new(),
+            many: Many::Untold,
             cores: BROKER_CORE,
             load_cores: LOAD_CORE,
             bench_arguments: "",
@@ -51,7 +65,7 @@ impl Peer {
     /// Martlet, and all that are installed or were asked for. `packages`: where those of npm are looked for.
     pub(crate) fn all(martlet: &str, packages: &Path, asked: &[(String, String)]) -> Vec<Self> {
         let mut peers = vec![Self {
-            environment: MARTLET_ENVIRONMENT,
+            environment: MARTLET_ENVIRONMENT.to_vec(),
             ..Self::on_one_core(
                 MARTLET,
                 version(martlet, "--version"),
@@ -63,14 +77,14 @@ impl Peer {
         if let Some(program) = find("mosquitto") {
             let command = format!("{program} -c {{config}}");
             peers.push(Self {
-                config: Some(MOSQUITTO),
+                config: Some(MOSQUITTO.to_owned()),
                 ..Self::on_one_core("mosquitto", version(&program, "-h"), command)
             });
         }
         if let Some(program) = find("rumqttd") {
             let command = format!("{program} -q -c {{config}}");
             peers.push(Self {
-                config: Some(RUMQTTD),
+                config: Some(RUMQTTD.to_owned()),
                 // One port speaks one version.
                 bench_arguments: "-V 3.1.1",
                 ..Self::on_one_core("rumqttd", version(&program, "--version"), command)
@@ -79,8 +93,8 @@ impl Peer {
         if let Some(program) = find("nats-server") {
             let command = format!("{program} -c {{config}}");
             peers.push(Self {
-                config: Some(NATS),
-                environment: &[("GOMAXPROCS", "1")],
+                config: Some(NATS.to_owned()),
+                environment: vec![("GOMAXPROCS", "1")],
                 bench_arguments: "-V 3.1.1",
                 ..Self::on_one_core("nats-server", version(&program, "--version"), command)
             });
@@ -109,7 +123,7 @@ impl Peer {
         let version = format!("aedes {number}, Node {}", version(&node, "--version"));
         let command = format!("{node} {{config}} {{port}} {}", module.display());
         Some(Self {
-            config: Some(AEDES),
+            config: Some(AEDES.to_owned()),
             config_ending: "mjs",
             bench_arguments: "-V 3.1.1",
             ..Self::on_one_core("aedes", version, command)
@@ -119,7 +133,7 @@ impl Peer {
     /// Martlet with a shard on each of two cores.
     pub(crate) fn two_shards(martlet: &str) -> Self {
         Self {
-            environment: MARTLET_ENVIRONMENT,
+            environment: MARTLET_ENVIRONMENT.to_vec(),
             cores: BOTH_CORES,
             ..Self::on_one_core(
                 TWO_SHARDS,
@@ -135,49 +149,59 @@ impl Peer {
     /// have both cores, as the load has.
     pub(crate) fn durable(martlet: &str) -> Vec<Self> {
         let ours = |durability: &str| Self {
-            name: format!("Martlet, {durability}"),
-            version: version(martlet, "--version"),
-            command: format!(
-                "{martlet} broker --listen 127.0.0.1:{{port}} --data-dir {{scratch}} --durability {durability}"
-            ),
-            config: None,
-            config_ending: CONFIG_ENDING,
-            environment: MARTLET_ENVIRONMENT,
+            environment: MARTLET_ENVIRONMENT.to_vec(),
+            many: Many::Variable("MARTLET_LIMITS_RECEIVE_MAXIMUM"),
             cores: BOTH_CORES,
             load_cores: BOTH_CORES,
-            bench_arguments: "",
+            ..Self::on_one_core(
+                &format!("Martlet, {durability}"),
+                version(martlet, "--version"),
+                format!(
+                    "{martlet} broker --listen 127.0.0.1:{{port}} --data-dir {{scratch}} --durability {durability}"
+                ),
+            )
         };
         let mut peers = vec![ours("memory"), ours("fsync"), ours("os")];
-        let other = |name: &str, program: &str, flag: &str, config, bench_arguments| Self {
-            name: name.to_owned(),
-            version: version(program, flag),
-            command: format!("{program} -c {{config}}"),
-            config: Some(config),
-            config_ending: CONFIG_ENDING,
-            environment: &[],
+        let other = |name: &str, program: &str, flag: &str, config: &str| Self {
             cores: BOTH_CORES,
             load_cores: BOTH_CORES,
-            bench_arguments,
+            config: Some(config.to_owned()),
+            ..Self::on_one_core(
+                name,
+                version(program, flag),
+                format!("{program} -c {{config}}"),
+            )
         };
         if let Some(program) = find("mosquitto") {
-            peers.push(other(
-                "mosquitto, autosave_on_changes",
-                &program,
-                "-h",
-                MOSQUITTO_DURABLE,
-                "",
-            ));
+            let name = "mosquitto, autosave_on_changes";
+            peers.push(Self {
+                // Its Receive Maximum, and what it sends to a client before that acknowledges the first.
+                many: Many::Word("max_inflight_messages"),
+                ..other(name, &program, "-h", MOSQUITTO_DURABLE)
+            });
         }
         if let Some(program) = find("nats-server") {
-            peers.push(other(
-                "nats-server, sync always",
-                &program,
-                "--version",
-                NATS_DURABLE,
-                "-V 3.1.1",
-            ));
+            let name = "nats-server, sync always";
+            peers.push(Self {
+                bench_arguments: "-V 3.1.1",
+                ..other(name, &program, "--version", NATS_DURABLE)
+            });
         }
         peers
+    }
+
+    /// The same broker, told to take [`MANY`] unacknowledged messages from a client, as far as it can be.
+    pub(crate) fn with_many(&self) -> Self {
+        let mut peer = self.clone();
+        match peer.many {
+            Many::Untold => {}
+            Many::Variable(name) => peer.environment.push((name, MANY)),
+            Many::Word(word) => {
+                let config = peer.config.get_or_insert_default();
+                let _ = writeln!(config, "{word} {MANY}");
+            }
+        }
+        peer
     }
 
     /// The command without the folders of this machine.
@@ -201,8 +225,8 @@ impl Peer {
     }
 
     /// The configuration, as it is written.
-    pub(crate) const fn config(&self) -> Option<&'static str> {
-        self.config
+    pub(crate) fn config(&self) -> Option<&str> {
+        self.config.as_deref()
     }
 }
 
@@ -238,7 +262,7 @@ impl Running {
                 .replace("{config}", &config.display().to_string())
                 .replace("{scratch}", &store.display().to_string())
         };
-        if let Some(text) = peer.config {
+        if let Some(text) = peer.config() {
             fs::write(&config, fill(text)).map_err(|error| failed(error.to_string()))?;
         }
         let child = Command::new("taskset")
@@ -332,6 +356,8 @@ fn version(program: &str, flag: &str) -> String {
 pub(crate) const MARTLET: &str = "Martlet";
 /// The name of Martlet with a shard on each of two cores.
 pub(crate) const TWO_SHARDS: &str = "Martlet, 2 shards";
+/// So many messages are unacknowledged in the row that asks for many.
+pub(crate) const MANY: &str = "1000";
 /// How long a start may take; one that has much to load included.
 const START: Duration = Duration::from_secs(30);
 const CONFIG_ENDING: &str = "toml";

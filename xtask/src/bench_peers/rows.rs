@@ -73,6 +73,17 @@ pub(crate) fn number(json: &str, path: &[&str]) -> Option<f64> {
     rest.get(..end)?.parse().ok()
 }
 
+/// Behind a figure: how many unacknowledged messages a publisher could have, if a broker allowed fewer than the load asked for.
+pub(crate) fn fewer_unacknowledged<'r>(reports: impl Iterator<Item = &'r str>) -> Option<String> {
+    let allowed = reports.filter_map(|json| {
+        let asked = number(json, &["\"settings\":{", "\"inflight\":"])?;
+        let allowed = number(json, &["\"unacknowledged_max\":"])?;
+        (allowed < asked).then_some(allowed)
+    });
+    let fewest = allowed.min_by(f64::total_cmp)?;
+    Some(format!(" ({fewest} unacknowledged allowed)"))
+}
+
 const fn cpu(name: &'static str, arguments: &'static str, target: f64) -> Row {
     Row {
         name,
@@ -224,7 +235,7 @@ pub(crate) const ROWS: [Row; 34] = [
 
 #[cfg(test)]
 mod tests {
-    use super::{Metric, number};
+    use super::{Metric, fewer_unacknowledged, number};
 
     const JSON: &str = r#"{"measured":{"done":3,"broker_cpu_us":0.25,"churned":15},"counts":{"lost":7},"latency_us":{"p50":1.5,"p99":2},"memory":[{"unit":"a","each_bytes":1},{"unit":"b","each_bytes":2.5}]}"#;
 
@@ -237,5 +248,19 @@ mod tests {
         assert_eq!(Metric::Latency.figure(JSON), Some(1.5));
         assert_eq!(number(JSON, &["\"counts\":{", "\"lost\":"]), Some(7.0));
         assert_eq!(number("{\"x\":null}", &["\"x\":"]), None);
+    }
+
+    #[test]
+    fn fewer_unacknowledged_messages_than_asked_for_are_shown() {
+        let report = |asked: u32, allowed: u32| {
+            format!(r#"{{"settings":{{"inflight":{asked}}},"unacknowledged_max":{allowed}}}"#)
+        };
+        let (full, some, few) = (report(1000, 1000), report(1000, 64), report(1000, 20));
+        let shown = |reports: &[&str]| fewer_unacknowledged(reports.iter().copied());
+        assert_eq!(shown(&[&full, JSON]), None);
+        assert_eq!(
+            shown(&[&full, &some, &few]).as_deref(),
+            Some(" (20 unacknowledged allowed)")
+        );
     }
 }
