@@ -9,7 +9,7 @@
 //!    └─ then the file, with a new salt ───────────────┼──────────────────┘
 //!                                batches of shards ───┘
 //! ```
-//! The log keeps no state of the broker: only where each body lies and how many refer to it (`bodies.rs`, `pages.rs`), and of each slot
+//! The log keeps no state of the broker: only where each body lies and how many refer to it (`bodies.rs`, `rows.rs`, `pages.rs`), and of each slot
 //! from which segment on its records count (`slots.rs`). A slot's older records are void once its shard has written a
 //! checkpoint of it, which is an ordinary batch.
 //!
@@ -30,6 +30,7 @@ mod open;
 mod pages;
 mod replay;
 mod reserve;
+mod rows;
 mod salvage;
 mod scan;
 mod segment;
@@ -44,12 +45,14 @@ use std::sync::Arc;
 
 use martlet_engine::{Body, BodyId, BodySummary, Brief, Record, RecordRun, RunOf};
 
-use self::bodies::{Bodies, Let, Location, checksum};
+use self::bodies::{Bodies, Location, checksum};
 use self::clean::Cleaning;
 use self::frame::Kind;
 use self::mark::Mark;
+use self::pages::nth;
 use self::replay::Replay;
 use self::reserve::Reserve;
+use self::rows::ROW_BODIES;
 use self::scan::Span;
 use self::segment::SegmentHeader;
 use self::slots::{Growth, Slots, growth_of};
@@ -89,8 +92,8 @@ pub struct Log<D: Disk> {
     poison: Option<Arc<FailedCall>>,
     /// What the batch that is being appended changes; reused.
     changes: Vec<Change>,
-    /// The places of bodies that lost their last reference in it; reused.
-    unreferred: Vec<u32>,
+    /// The checksums of its bodies, in their order; reused.
+    sums: Vec<u32>,
     counters: StoreStats,
     /// Until the first batch.
     replay: Option<Replay>,
@@ -109,11 +112,12 @@ struct Segment {
 /// What a record changes of what the log knows.
 #[derive(Debug, Clone, Copy)]
 enum Change {
-    Body {
-        id: u64,
+    /// So many bodies of this length, side by side from here on, whose ids follow each other from this one on.
+    Bodies {
+        first: u64,
         offset: u32,
         len: u32,
-        checksum: u32,
+        count: u32,
     },
     Refer(u64),
     Let(u64),
@@ -121,6 +125,27 @@ enum Change {
     Begin(u8),
     Checkpointed(u8, u64),
     Written(u8, Growth, u64),
+}
+
+impl Change {
+    /// Whether this body goes on behind the ones here, and is one of them now.
+    fn takes(&mut self, id: u64, offset: u32, of_len: u32) -> bool {
+        let Self::Bodies {
+            first,
+            offset: begin,
+            len,
+            count,
+        } = self
+        else {
+            return false;
+        };
+        let goes_on = (*count as usize) < ROW_BODIES
+            && *len == of_len
+            && nth(*first, *count as usize) == id
+            && *begin + *count * *len == offset;
+        *count += u32::from(goes_on);
+        goes_on
+    }
 }
 
 impl<D: Disk> Log<D> {
@@ -173,7 +198,8 @@ impl<D: Disk> Log<D> {
         self.changes.clear();
         let mut within = None;
         let mut checkpoint = false;
-        let list = &mut self.changes;
+        self.sums.clear();
+        let (list, sums) = (&mut self.changes, &mut self.sums);
         let mark = &mut self.mark;
         check(batch, |offset, len, brief| {
             let (session, number) = brief.counters();
@@ -182,12 +208,19 @@ impl<D: Disk> Log<D> {
             let short = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
             if let Brief::Body(body) = brief {
                 let bytes = batch.get(offset..offset + len);
-                list.push(Change::Body {
-                    id: body.as_u64(),
-                    offset: short(offset),
-                    len: short(len),
-                    checksum: bytes.map_or(0, checksum),
-                });
+                sums.push(bytes.map_or(0, checksum));
+                let (offset, len) = (short(offset), short(len));
+                if !list
+                    .last_mut()
+                    .is_some_and(|last| last.takes(body.as_u64(), offset, len))
+                {
+                    list.push(Change::Bodies {
+                        first: body.as_u64(),
+                        offset,
+                        len,
+                        count: 1,
+                    });
+                }
                 return;
             }
             let Some(slot) = brief.slot() else {
@@ -229,28 +262,38 @@ impl<D: Disk> Log<D> {
     /// Carries out what was planned.
     fn apply(&mut self, put: Put) {
         let generation = put.generation;
-        let mut fresh = 0;
+        let (mut fresh, mut dangling) = (0, 0);
         let mut changes = std::mem::take(&mut self.changes);
+        let all_sums = std::mem::take(&mut self.sums);
+        let mut sums = &*all_sums;
         for change in changes.drain(..) {
             match change {
-                Change::Body {
-                    id,
+                Change::Bodies {
+                    first,
                     offset,
                     len,
-                    checksum,
+                    count,
                 } => {
-                    self.move_body(id, location(put, u64::from(offset), len), checksum);
-                    fresh += i64::from(len);
+                    let (now, later) = sums.split_at(sums.len().min(count as usize));
+                    self.put_bodies(first, location(put, offset.into(), len), now);
+                    sums = later;
+                    fresh += i64::from(len) * i64::from(count);
                 }
-                Change::Refer(id) => self.refer(id),
-                Change::Let(id) => self.let_go(id),
-                Change::Run(run) => match run.what() {
-                    RunOf::Queued(_) => run.bodies().for_each(|body| self.refer(body.as_u64())),
-                    RunOf::Finished | RunOf::Released => {
-                        run.bodies().for_each(|body| self.let_go(body.as_u64()));
+                Change::Refer(id) => dangling += self.bodies.refer(id, 1),
+                Change::Let(id) => dangling += self.bodies.unrefer(id, 1),
+                Change::Run(run) => {
+                    if let Some(first) = run.first_body() {
+                        let (first, count) = (first.as_u64(), usize::from(run.count()));
+                        dangling += match run.what() {
+                            RunOf::Queued(_) => self.bodies.refer(first, count),
+                            RunOf::Finished
+                            | RunOf::Released
+                            | RunOf::Ended
+                            | RunOf::Received
+                            | RunOf::Completed => self.bodies.unrefer(first, count),
+                        };
                     }
-                    RunOf::Ended | RunOf::Received | RunOf::Completed => {}
-                },
+                }
                 Change::Begin(slot) => self.slots.begin(slot, generation),
                 Change::Checkpointed(slot, len) => self.slots.checkpointed(slot, len),
                 Change::Written(slot, growth, len) => {
@@ -261,33 +304,38 @@ impl<D: Disk> Log<D> {
         // What one large batch needed is not kept for ever.
         changes.shrink_to(CHANGES_KEPT);
         self.changes = changes;
+        self.sums = all_sums;
+        self.sums.shrink_to(CHANGES_KEPT);
+        self.counters.dangling_references += dangling as u64;
         self.add_live(generation, fresh);
-        // Only now: a later record of the batch may have referred to it again.
-        let (mut gone, mut gone_from) = (0, generation);
-        while let Some(place) = self.unreferred.pop() {
-            if let Some(location) = self.bodies.remove_unreferred(place) {
-                let from = u64::from(location.generation);
-                if from != gone_from {
-                    self.add_live(gone_from, -gone);
-                    (gone, gone_from) = (0, from);
-                }
-                gone += i64::from(location.len);
+        self.remove_lost(generation);
+    }
+
+    /// Only when all has been carried out: a later record of the batch may have referred to a body again.
+    fn remove_lost(&mut self, near: u64) {
+        let (mut gone, mut gone_from) = (0, near);
+        let mut bodies = std::mem::take(&mut self.bodies);
+        bodies.remove_lost(|from, bytes| {
+            let from = u64::from(from);
+            if from != gone_from {
+                self.add_live(gone_from, -gone);
+                (gone, gone_from) = (0, from);
             }
-        }
+            gone += bytes.cast_signed();
+        });
+        self.bodies = bodies;
         self.add_live(gone_from, -gone);
     }
 
-    fn refer(&mut self, id: u64) {
-        if !self.bodies.refer(id) {
-            self.counters.dangling_references += 1;
+    /// Bodies lie side by side from here on. What is live there is the caller's to say.
+    fn put_bodies(&mut self, first: u64, at: Location, sums: &[u32]) {
+        if self.bodies.put_row(first, at, sums) {
+            return;
         }
-    }
-
-    fn let_go(&mut self, id: u64) {
-        match self.bodies.unrefer(id) {
-            Let::Last(place) => self.unreferred.push(place),
-            Let::Held => {}
-            Let::Unknown => self.counters.dangling_references += 1,
+        for (place, sum) in sums.iter().enumerate() {
+            let before = u32::try_from(place).unwrap_or(0) * at.len;
+            let offset = at.offset + before;
+            self.move_body(nth(first, place), Location { offset, ..at }, *sum);
         }
     }
 
@@ -336,7 +384,7 @@ impl<D: Disk> Store for Log<D> {
     fn append(&mut self, batch: &[u8]) -> Result<(), StoreError> {
         self.healthy()?;
         let checkpoint = self.plan(batch)?;
-        let has_messages = |change: &Change| matches!(change, Change::Body { .. });
+        let has_messages = |change: &Change| matches!(change, Change::Bodies { .. });
         let purpose = if self.changes.iter().any(has_messages) {
             Use::Messages
         } else {

@@ -104,6 +104,12 @@ impl RecordRun {
         self.count
     }
 
+    /// The first body that they name: the others are numbered behind it, [`SHARDS_MAX`](crate::SHARDS_MAX) apart.
+    #[must_use]
+    pub const fn first_body(&self) -> Option<BodyId> {
+        self.body
+    }
+
     /// The bodies that they name.
     pub fn bodies(&self) -> impl Iterator<Item = BodyId> + use<> {
         let run = *self;

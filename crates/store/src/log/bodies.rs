@@ -4,7 +4,8 @@ use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::FixedState;
 
-use super::pages::{NOWHERE, Pages};
+use super::pages::{NOWHERE, Pages, nth};
+use super::rows::{Row, Step, bits};
 
 /// Where the record of a body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,15 +18,24 @@ pub(crate) struct Location {
 
 /// The bodies that are needed, or may be: those that something refers to, and new ones that nothing has referred to yet.
 ///
-/// An entry has 28 bytes, and what leads to it from 6 to 46 (`pages.rs`): a store of ten million messages that came one behind the
-/// other needs 340 MB for it.
+/// Those that came together are in rows (`rows.rs`): with what leads to them (`pages.rs`) they need 14 bytes each, if rows are full. An
+/// entry of a single one has 28, and what leads to it from 6 to 46: a store that is opened with ten million messages that came one behind
+/// the other needs 340 MB for it.
 #[derive(Debug, Default)]
 pub(crate) struct Bodies {
     entries: Vec<Entry>,
     /// Places in `entries` that are not used.
     free: Vec<u32>,
+    /// Their places are [`ROW`] and the number here.
+    rows: Vec<Row>,
+    /// Rows that are not used.
+    free_rows: Vec<u32>,
+    /// How many bodies are in rows.
+    in_rows: usize,
     pages: Pages,
     references: u64,
+    /// Places of bodies, and of rows with bodies, that have lost their last reference since [`Bodies::remove_lost`].
+    lost: Vec<u32>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -55,21 +65,10 @@ pub(super) const fn halves(id: u64) -> [u32; 2] {
     [id as u32, (id >> 32) as u32]
 }
 
-/// What became of a body when a reference to it ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Let {
-    /// Others refer to it.
-    Held,
-    /// It was the last one. The body's place, for [`Bodies::remove_unreferred`].
-    Last(u32),
-    /// There is no such body, or nothing refers to it.
-    Unknown,
-}
-
 impl Bodies {
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
-        self.entries.len() - self.free.len()
+        self.entries.len() - self.free.len() + self.in_rows
     }
 
     /// All references to them.
@@ -78,19 +77,22 @@ impl Bodies {
     }
 
     pub(crate) fn location(&self, id: u64) -> Option<Location> {
-        self.entry(id)
-            .map(|entry| entry.location)
-            .filter(|location| *location != Location::NONE)
+        self.location_and_checksum(id).map(|(location, _)| location)
     }
 
     /// Where a body is, and the checksum of its record.
-    pub(crate) fn place_and_checksum(&self, id: u64) -> Option<(Location, u32)> {
-        let entry = self.entry(id)?;
+    pub(crate) fn location_and_checksum(&self, id: u64) -> Option<(Location, u32)> {
+        let place = self.pages.get(id)?;
+        if let Some(row) = row_of(place) {
+            return self.rows.get(row)?.at(id);
+        }
+        let entry = self.entries.get(place as usize)?;
         (entry.location != Location::NONE).then_some((entry.location, entry.checksum))
     }
 
     /// Says where a body is, and what its record's checksum is; gives where it was before.
     pub(crate) fn put(&mut self, id: u64, location: Location, checksum: u32) -> Option<Location> {
+        self.take_out_of_row(id);
         let place = self.place_or_new(id)?;
         self.put_at(place, location, checksum)
     }
@@ -108,41 +110,158 @@ impl Bodies {
         (before != Location::NONE).then_some(before)
     }
 
-    /// One more refers to it. `false`: there is no such body.
-    pub(crate) fn refer(&mut self, id: u64) -> bool {
-        let Some(entry) = self.entry_mut(id) else {
+    /// Says where new bodies are that lie side by side, by the first one's id and location and the checksum of each; there is room in
+    /// a row for [`ROW_BODIES`]. `false`, and nothing is changed: they are to be put one by one.
+    pub(crate) fn put_row(&mut self, first: u64, location: Location, sums: &[u32]) -> bool {
+        if sums.len() < ROW_BODIES_MIN {
+            return false;
+        }
+        let Some(row) = Row::new(first, location, sums) else {
             return false;
         };
-        entry.references = entry.references.saturating_add(1);
-        self.references += 1;
+        let new = self.free_rows.last().copied();
+        let new = new.or_else(|| u32::try_from(self.rows.len()).ok());
+        let Some(number) = new.filter(|number| *number < NOWHERE & !ROW) else {
+            return false;
+        };
+        if !self.pages.fill(first, sums.len(), ROW | number) {
+            return false;
+        }
+        match self.rows.get_mut(number as usize) {
+            Some(place) => {
+                *place = row;
+                self.free_rows.pop();
+            }
+            None => self.rows.push(row),
+        }
+        self.in_rows += sums.len();
         true
     }
 
-    /// One less refers to it. It stays where it is until [`Bodies::remove_unreferred`].
-    pub(crate) fn unrefer(&mut self, id: u64) -> Let {
-        let Some(place) = self.pages.get_next(id) else {
-            return Let::Unknown;
+    /// One more refers to each of so many bodies whose ids follow each other. Gives how many of them there are not.
+    pub(crate) fn refer(&mut self, first: u64, count: usize) -> usize {
+        self.count(first, count, true)
+    }
+
+    /// One less refers to each. Those that nothing refers to any more stay where they are until [`Bodies::remove_lost`]. Gives how many of
+    /// them there are not, or have nothing that refers to them.
+    pub(crate) fn unrefer(&mut self, first: u64, count: usize) -> usize {
+        self.count(first, count, false)
+    }
+
+    /// Rows do as many of these at once as they can; the others are gone through one by one.
+    #[inline]
+    fn count(&mut self, first: u64, count: usize, more: bool) -> usize {
+        let (mut done, mut missing) = (0, 0);
+        while done < count {
+            let id = nth(first, done);
+            let Some(place) = self.pages.get_next(id) else {
+                (done, missing) = (done + 1, missing + 1);
+                continue;
+            };
+            let row = row_of(place).and_then(|row| self.rows.get_mut(row));
+            let Some(row) = row else {
+                missing += usize::from(!self.count_single(place, more));
+                done += 1;
+                continue;
+            };
+            let had_lost = row.has_lost();
+            let step = if more {
+                row.refer(id, count - done)
+            } else {
+                row.unrefer(id, count - done)
+            };
+            match step {
+                Step::Done(together) => {
+                    done += together;
+                    let together = together as u64;
+                    if more {
+                        self.references += together;
+                    } else {
+                        self.references -= together;
+                        if row.has_lost() && !had_lost {
+                            self.lost.push(place);
+                        }
+                    }
+                }
+                // A row does not count so far, or nothing refers to it: it is looked at again as a single one.
+                Step::Not if self.take_out_of_row(id) => {}
+                Step::Not => (done, missing) = (done + 1, missing + 1),
+            }
+        }
+        missing
+    }
+
+    fn count_single(&mut self, place: u32, more: bool) -> bool {
+        let Some(entry) = self.entries.get_mut(place as usize) else {
+            return false;
         };
-        let entry = self.entries.get_mut(place as usize);
-        let Some(entry) = entry.filter(|entry| entry.references > 0) else {
-            return Let::Unknown;
-        };
+        if more {
+            entry.references = entry.references.saturating_add(1);
+            self.references += 1;
+            return true;
+        }
+        if entry.references == 0 {
+            return false;
+        }
         entry.references -= 1;
-        let last = entry.references == 0;
         self.references -= 1;
-        if last { Let::Last(place) } else { Let::Held }
+        if entry.references == 0 {
+            self.lost.push(place);
+        }
+        true
     }
 
     /// One more refers to the body of a place, which may be found later.
     pub(crate) fn refer_ahead(&mut self, place: u32) {
-        if let Some(entry) = self.entries.get_mut(place as usize) {
-            entry.references = entry.references.saturating_add(1);
-            self.references += 1;
+        self.count_single(place, true);
+    }
+
+    /// One less, while they are counted: [`Bodies::settle`] finds what is not needed.
+    pub(crate) fn unrefer_ahead(&mut self, id: u64) {
+        if let Some(place) = self.pages.get_next(id) {
+            self.count_single(place, false);
+        }
+        self.lost.clear();
+    }
+
+    /// Forgets the bodies that have lost their last reference and have not got another one since. `freed` gets the segment and the bytes.
+    pub(crate) fn remove_lost(&mut self, mut freed: impl FnMut(u32, u64)) {
+        while let Some(place) = self.lost.pop() {
+            if row_of(place).is_some() {
+                self.remove_lost_of_row(place, &mut freed);
+            } else if let Some(location) = self.remove_if_unused(place) {
+                freed(location.generation, location.len.into());
+            }
+        }
+        self.lost.shrink_to(LOST_KEPT);
+    }
+
+    fn remove_lost_of_row(&mut self, place: u32, freed: &mut impl FnMut(u32, u64)) {
+        let row = row_of(place).and_then(|row| self.rows.get_mut(row));
+        let Some(row) = row else {
+            return;
+        };
+        let mut gone = row.take_lost();
+        if gone == 0 {
+            return;
+        }
+        let (first, each, is_empty) = (row.first(), row.location_of_all(), row.is_empty());
+        let count = gone.count_ones();
+        self.in_rows -= count as usize;
+        freed(each.generation, u64::from(count) * u64::from(each.len));
+        while gone != 0 {
+            let from = gone.trailing_zeros() as usize;
+            let together = (gone >> from).trailing_ones() as usize;
+            self.pages.clear(nth(first, from), together);
+            gone &= !bits(from, together);
+        }
+        if is_empty {
+            self.free_row(place);
         }
     }
 
-    /// Forgets the body of a place if nothing refers to it; gives where it was.
-    pub(crate) fn remove_unreferred(&mut self, place: u32) -> Option<Location> {
+    fn remove_if_unused(&mut self, place: u32) -> Option<Location> {
         let entry = self.entries.get_mut(place as usize)?;
         if entry.references > 0 || entry.is(NOBODY) {
             return None;
@@ -152,6 +271,40 @@ impl Bodies {
         let location = std::mem::replace(&mut entry.location, Location::NONE);
         self.free.push(place);
         (location != Location::NONE).then_some(location)
+    }
+
+    /// From here on it has an entry of its own. `false`: it is in no row.
+    fn take_out_of_row(&mut self, id: u64) -> bool {
+        let Some(place) = self.pages.get_next(id) else {
+            return false;
+        };
+        let row = row_of(place).and_then(|row| self.rows.get_mut(row));
+        let Some((single, is_empty)) = row.and_then(|row| Some((row.take(id)?, row.is_empty())))
+        else {
+            return false;
+        };
+        self.in_rows -= 1;
+        if is_empty {
+            self.free_row(place);
+        }
+        self.pages.remove(id);
+        let Some(place) = self.place_or_new(id) else {
+            return false;
+        };
+        if let Some(entry) = self.entries.get_mut(place as usize) {
+            entry.location = single.location;
+            entry.checksum = single.checksum;
+            entry.references = single.references;
+        }
+        if single.is_lost {
+            self.lost.push(place);
+        }
+        true
+    }
+
+    /// The row of a place is used no more.
+    fn free_row(&mut self, place: u32) {
+        self.free_rows.push(place & !ROW);
     }
 
     /// Ends the counting that [`Bodies::refer_ahead`] began: forgets the bodies that nothing refers to and those that were
@@ -176,20 +329,22 @@ impl Bodies {
         missing
     }
 
-    /// The places of all bodies.
+    /// Where all bodies are.
     pub(crate) fn locations(&self) -> impl Iterator<Item = Location> {
         let used = self.entries.iter().filter(|entry| !entry.is(NOBODY));
-        used.map(|entry| entry.location)
+        let used = used.map(|entry| entry.location);
+        used.chain(self.rows.iter().flat_map(Row::locations))
     }
 
-    /// The place of a body, a small number that is its own as long as it is there. For somebody who goes through bodies in the
+    /// The place of a body, a small number that is its own as long as it is there: of a log that has just been opened, which has no
+    /// rows. For somebody who goes through bodies in the
     /// order in which they came, as they mostly do: `near` is the place behind the last one.
     pub(crate) fn place_near(&self, id: u64, near: u32) -> Option<u32> {
         let there = self.entries.get(near as usize);
         if there.is_some_and(|entry| entry.is(id) && entry.location != Location::NONE) {
             return Some(near);
         }
-        self.find(id)
+        self.pages.get(id)
     }
 
     /// All places that are used, with what is there.
@@ -204,20 +359,7 @@ impl Bodies {
         self.entries.get(place as usize).map(|entry| entry.location)
     }
 
-    fn find(&self, id: u64) -> Option<u32> {
-        self.pages.get(id)
-    }
-
-    fn entry(&self, id: u64) -> Option<&Entry> {
-        self.entries.get(self.find(id)? as usize)
-    }
-
-    fn entry_mut(&mut self, id: u64) -> Option<&mut Entry> {
-        let place = self.pages.get_next(id)?;
-        self.entries.get_mut(place as usize)
-    }
-
-    /// The place of a body that may be found later. `None` only beyond four thousand million bodies.
+    /// The place of a body that may be found later. `None` only beyond two thousand million bodies.
     pub(crate) fn place_or_new(&mut self, id: u64) -> Option<u32> {
         let known = self.pages.place_mut(id)?;
         if *known != NOWHERE {
@@ -235,7 +377,7 @@ impl Bodies {
             return Some(place);
         }
         let place = u32::try_from(self.entries.len()).ok();
-        let Some(place) = place.filter(|place| *place != NOWHERE) else {
+        let Some(place) = place.filter(|place| place & ROW == 0) else {
             self.pages.remove(id);
             return None;
         };
@@ -245,9 +387,17 @@ impl Bodies {
     }
 }
 
+/// The number of the row that a place stands for.
+const fn row_of(place: u32) -> Option<usize> {
+    match place & ROW {
+        0 => None,
+        _ => Some((place & !ROW) as usize),
+    }
+}
+
 impl Location {
     /// Of a body that has not been found yet.
-    const NONE: Self = Self {
+    pub(super) const NONE: Self = Self {
         generation: u32::MAX,
         offset: u32::MAX,
         len: 0,
@@ -266,117 +416,12 @@ pub(crate) fn checksum(record: &[u8]) -> u32 {
 
 /// No body's id: of places that are not used.
 const NOBODY: u64 = 0;
+/// The bit of places that are rows.
+const ROW: u32 = 1 << 31;
+/// Two entries are less than a row.
+const ROW_BODIES_MIN: usize = 3;
+/// Places of lost bodies for which there is memory between two batches.
+const LOST_KEPT: usize = 65_536;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_flipped_bit_changes_the_checksum() {
-        for len in [1, 7, 8, 16, 17, 40, 255, 256, 257, 300, 1_000] {
-            let record: Vec<u8> = (0..=u8::MAX).cycle().take(len).collect();
-            let good = checksum(&record);
-            for bit in 0..len * 8 {
-                let mut other = record.clone();
-                other[bit / 8] ^= 1 << (bit % 8);
-                assert_ne!(checksum(&other), good, "bit {bit} of {len} bytes");
-            }
-            assert_ne!(checksum(&record[..len - 1]), good, "{len} bytes cut short");
-            assert_ne!(checksum(&vec![0; len]), checksum(&vec![0; len + 1]));
-        }
-    }
-
-    fn at(offset: u32) -> Location {
-        Location {
-            generation: 1,
-            offset,
-            len: 10,
-        }
-    }
-
-    fn let_go(bodies: &mut Bodies, id: u64) {
-        let Let::Last(place) = bodies.unrefer(id) else {
-            panic!("something else refers to {id}");
-        };
-        assert!(bodies.remove_unreferred(place).is_some());
-    }
-
-    #[test]
-    fn a_body_is_there_as_long_as_something_refers_to_it() {
-        let mut bodies = Bodies::default();
-        assert_eq!(bodies.put(7, at(1), 0), None);
-        assert!(bodies.refer(7) && bodies.refer(7));
-        assert_eq!(bodies.put(7, at(2), 0), Some(at(1)), "it has moved");
-        assert_eq!(bodies.unrefer(7), Let::Held);
-        assert_eq!(bodies.remove_unreferred(0), None);
-        assert_eq!(bodies.unrefer(7), Let::Last(0));
-        assert_eq!(bodies.unrefer(7), Let::Unknown);
-        assert_eq!(bodies.remove_unreferred(0), Some(at(2)));
-        assert_eq!(bodies.remove_unreferred(0), None, "not a second time");
-        assert_eq!((bodies.len(), bodies.references()), (0, 0));
-        assert!(!bodies.refer(7));
-    }
-
-    #[test]
-    fn an_entry_costs_few_bytes() {
-        assert_eq!(size_of::<Entry>(), 28);
-        for id in [1, u64::from(u32::MAX), 1 << 32, u64::MAX] {
-            let mut bodies = Bodies::default();
-            bodies.put(id, at(1), 9);
-            assert_eq!(bodies.place_and_checksum(id), Some((at(1), 9)));
-            assert_eq!(bodies.place_and_checksum(id - 1), None);
-        }
-    }
-
-    #[test]
-    fn places_are_used_again() {
-        let mut bodies = Bodies::default();
-        for id in 1..10_000 {
-            bodies.put(id, at(1), 0);
-            bodies.refer(id);
-            if id > 10 {
-                let_go(&mut bodies, id - 10);
-            }
-        }
-        assert_eq!(bodies.len(), 10);
-        assert!(bodies.entries.len() <= 11);
-    }
-
-    #[test]
-    fn a_place_that_is_near_is_found_only_while_a_body_is_there() {
-        let mut bodies = Bodies::default();
-        for id in [10, 20, 30, 40] {
-            bodies.put(id, at(1), 0);
-            bodies.refer(id);
-        }
-        let_go(&mut bodies, 20);
-        bodies.unrefer(30);
-        bodies.settle();
-        for near in 0..6 {
-            assert_eq!(bodies.place_near(10, near), Some(0));
-            assert_eq!(bodies.place_near(20, near), None);
-            assert_eq!(bodies.place_near(30, near), None);
-            assert_eq!(bodies.place_near(40, near), Some(3));
-        }
-        let places: Vec<u32> = bodies.places().map(|(place, _)| place).collect();
-        assert_eq!(places, [0, 3]);
-    }
-
-    #[test]
-    fn counting_may_begin_before_a_body_is_found() {
-        let mut bodies = Bodies::default();
-        for id in [1, 2, 3] {
-            let place = bodies.place_or_new(id).unwrap();
-            assert_eq!(bodies.place_near(id, 0), Some(place));
-            bodies.refer_ahead(place);
-        }
-        bodies.put(1, at(1), 0);
-        bodies.put(2, at(2), 0);
-        bodies.put(4, at(4), 0);
-        assert!(matches!(bodies.unrefer(2), Let::Last(_)));
-        assert_eq!(bodies.settle(), 1, "3 was not found");
-        assert_eq!((bodies.len(), bodies.references()), (1, 1));
-        assert_eq!(bodies.location(1), Some(at(1)));
-        assert_eq!(bodies.location(2), None);
-    }
-}
+mod tests;

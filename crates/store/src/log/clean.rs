@@ -372,7 +372,7 @@ impl<D: Disk> Log<D> {
         let mut moved = 0;
         for copied in current.copied.drain(..) {
             // It may have gone in the meantime, or have been written again.
-            if let Some((from, checksum)) = self.bodies.place_and_checksum(copied.id)
+            if let Some((from, checksum)) = self.bodies.location_and_checksum(copied.id)
                 && from == copied.from
             {
                 let to = location(put, copied.offset as u64, copied.from.len);

@@ -174,7 +174,7 @@ impl Count {
                     }
                 }
             } else {
-                self.bodies.unrefer(body);
+                self.bodies.unrefer_ahead(body);
             }
         }
         within && !matches!(record, Record::SlotEnd { .. })

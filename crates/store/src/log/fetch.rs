@@ -36,7 +36,7 @@ impl BodyPlace {
 impl<D: Disk> Log<D> {
     /// Where a body is, for a [`BodyReader`]; `None` if nothing refers to it.
     pub fn place_of(&mut self, body: BodyId) -> Result<Option<BodyPlace>, StoreError> {
-        let Some((location, checksum)) = self.bodies.place_and_checksum(body.as_u64()) else {
+        let Some((location, checksum)) = self.bodies.location_and_checksum(body.as_u64()) else {
             return Ok(None);
         };
         let head = self.head.as_ref();

@@ -257,7 +257,7 @@ impl Survey {
             mark,
             poison: None,
             changes: Vec::new(),
-            unreferred: Vec::new(),
+            sums: Vec::new(),
             counters: StoreStats::default(),
             replay: Some(Replay {
                 checkpoints: replay.0,

@@ -68,20 +68,50 @@ impl Pages {
     }
 
     /// An id has no place any more.
-    #[inline]
     pub(super) fn remove(&mut self, id: u64) {
-        let (key, index) = split(id);
-        if !self.is_last(key) && self.turn_to(key).is_none() {
-            return;
+        self.clear(id, 1);
+    }
+
+    /// Gives all of so many ids that follow each other this place. `false`, and nothing is changed: one of them has a place.
+    pub(super) fn fill(&mut self, first: u64, count: usize, place: u32) -> bool {
+        let mut done = 0;
+        while done < count {
+            let id = nth(first, done);
+            let (key, index) = split(id);
+            let end = PAGE_IDS.min(index + count - done);
+            let known = self.is_last(key) || self.turn_to_or_new(key).is_some();
+            let page = self.list.get_mut(self.last as usize).filter(|_| known);
+            let places = page.and_then(|page| page.places.get_mut(index..end));
+            let free = places.filter(|places| places.iter().all(|at| *at == NOWHERE));
+            let Some(places) = free else {
+                self.clear(first, done);
+                return false;
+            };
+            places.fill(place);
+            done += end - index;
         }
-        let Some(page) = self.list.get_mut(self.last as usize) else {
-            return;
-        };
-        if let Some(place) = page.places.get_mut(index) {
-            *place = NOWHERE;
-        }
-        if page.places == [NOWHERE; PAGE_IDS] {
-            self.remove_last(key);
+        true
+    }
+
+    /// So many ids that follow each other have no place any more.
+    pub(super) fn clear(&mut self, first: u64, count: usize) {
+        let mut done = 0;
+        while done < count {
+            let (key, index) = split(nth(first, done));
+            let end = PAGE_IDS.min(index + count - done);
+            done += end - index;
+            if !self.is_last(key) && self.turn_to(key).is_none() {
+                continue;
+            }
+            let Some(page) = self.list.get_mut(self.last as usize) else {
+                continue;
+            };
+            if let Some(places) = page.places.get_mut(index..end) {
+                places.fill(NOWHERE);
+            }
+            if page.places == [NOWHERE; PAGE_IDS] {
+                self.remove_last(key);
+            }
         }
     }
 
@@ -178,6 +208,11 @@ const fn split(id: u64) -> (u64, usize) {
     (id - within, (within / STEP) as usize)
 }
 
+/// The id that comes so many behind this one. No batch has ids beyond the last: see `RecordRun`.
+pub(super) const fn nth(first: u64, place: usize) -> u64 {
+    first.wrapping_add((place as u64).wrapping_mul(STEP))
+}
+
 /// Body ids are counted by the shards, nobody else chooses them: no seed is needed.
 fn hash(key: u64) -> u64 {
     FixedState::default().hash_one(key)
@@ -186,7 +221,7 @@ fn hash(key: u64) -> u64 {
 /// No place.
 pub(super) const NOWHERE: u32 = u32::MAX;
 /// Ids of one shard follow each other by this.
-const STEP: u64 = SHARDS_MAX as u64;
+pub(super) const STEP: u64 = SHARDS_MAX as u64;
 /// Ids that have a page together.
 const PAGE_IDS: usize = 8;
 /// The bits of an id that say where in its page it is.
