@@ -202,17 +202,12 @@ impl Shard {
             match &mut terms {
                 None => {
                     let ids = SubscriptionIds::from_option(options.subscription_id);
-                    terms = Some(Terms {
-                        qos,
-                        retain,
-                        ids,
-                        group: None,
-                    });
+                    terms = Some(Terms::with_ids(qos, retain, ids));
                 }
                 Some(terms) => {
                     terms.qos = terms.qos.max(qos);
                     terms.retain |= retain;
-                    terms.ids.push(options.subscription_id);
+                    terms.push_id(options.subscription_id);
                 }
             }
         }

@@ -47,7 +47,7 @@ pub(crate) enum Delivered {
     /// It is in the outbox or in the queue.
     Accepted,
     /// It is not, and will not be. The shared subscription that had given it.
-    Dropped(Option<Box<GroupTag>>),
+    Dropped(Option<GroupTag>),
 }
 
 impl Shard {
@@ -87,14 +87,14 @@ impl Shard {
     ) -> Delivered {
         let outbox_max = self.config.limits.outbox_bytes_max;
         let Some(session) = self.sessions.get_mut(key) else {
-            return Delivered::Dropped(terms.group);
+            return Delivered::Dropped(terms.tag());
         };
         let Some(conn) = session.connection else {
             //= mqtt311 3.1.2-5
             //= mqtt5 4.5.0-1
             if terms.qos == QoS::AtMostOnce {
                 self.counters.dropped_offline += 1;
-                return Delivered::Dropped(terms.group);
+                return Delivered::Dropped(terms.tag());
             }
             return self.enqueue(key, publication, terms, fx);
         };
@@ -108,7 +108,7 @@ impl Shard {
             if publication.parts.is_expired(now) {
                 //= mqtt5 3.3.2-5
                 self.counters.dropped_expired += 1;
-                return Delivered::Dropped(terms.group);
+                return Delivered::Dropped(terms.tag());
             }
             return self.transmit((key, conn), publication, terms, Source::Live, now, fx);
         }
@@ -116,7 +116,7 @@ impl Shard {
             // Only the outbox is in the way: the reader is too slow for QoS 0.
             session.dropped.outbox_full = session.dropped.outbox_full.saturating_add(1);
             self.counters.dropped_outbox_full += 1;
-            return Delivered::Dropped(terms.group);
+            return Delivered::Dropped(terms.tag());
         }
         self.enqueue(key, publication, terms, fx)
     }
@@ -130,19 +130,19 @@ impl Shard {
     ) -> Delivered {
         let limits = &self.config.limits;
         let Some(session) = self.sessions.get_mut(key) else {
-            return Delivered::Dropped(terms.group);
+            return Delivered::Dropped(terms.tag());
         };
         // Close to the memory budget, those who are away get nothing more: their queues would stop everybody.
         let nearly_full = self.memory_bytes >= limits.memory_budget_bytes / 5 * 4;
         if nearly_full && session.connection.is_none() {
             session.dropped.on_full_queue(1);
             self.counters.dropped_queue_full += 1;
-            return Delivered::Dropped(terms.group);
+            return Delivered::Dropped(terms.tag());
         }
         let before = session.queue.held_bytes();
         let mut body = None;
         if let Some(durable) = &mut self.durable {
-            let kind = (terms.qos, terms.group.is_some());
+            let kind = (terms.qos, terms.is_of_group());
             body = durable.body_for(session, publication, kind, Step::Queue, fx);
         }
         let messages_max = limits.session_queue_messages_max;
@@ -169,7 +169,7 @@ impl Shard {
         if let (Some(body), Some(durable)) = (body, &mut self.durable) {
             durable.let_go(body);
         }
-        Delivered::Dropped(refused.terms.group)
+        Delivered::Dropped(refused.terms.tag())
     }
 
     /// Puts a message into the outbox; QoS 1 and 2 take a packet identifier. The caller has checked the window.
@@ -183,7 +183,7 @@ impl Shard {
         fx: &mut Effects,
     ) -> Delivered {
         let Some(connection) = self.connections.get_mut(conn) else {
-            return Delivered::Dropped(terms.group);
+            return Delivered::Dropped(terms.tag());
         };
         give_buffer(connection, &mut self.scratch.pool);
         let mut packet_id = None;
@@ -193,7 +193,7 @@ impl Shard {
             let Some(session) = self.sessions.get_mut(key).filter(|_| fits) else {
                 //= mqtt5 3.1.2-25
                 self.counters.dropped_too_large += 1;
-                return Delivered::Dropped(terms.group);
+                return Delivered::Dropped(terms.tag());
             };
             //= mqtt5 4.3.2-1
             //= mqtt5 4.3.3-1
@@ -204,13 +204,8 @@ impl Shard {
             let recorded = body.map(|body| (body, terms.clone()));
             let exactly_once = terms.qos == QoS::ExactlyOnce;
             // The group goes into the window; on the wire it does not show.
-            let ids = terms.ids.clone();
-            let wire = Terms {
-                ids,
-                group: None,
-                ..terms
-            };
-            let is_kept = body.is_some() || terms.group.is_some() || !session.is_passing();
+            let wire = terms.on_wire();
+            let is_kept = body.is_some() || terms.is_of_group() || !session.is_passing();
             let delivery = Delivery {
                 message: is_kept.then(|| publication.held()),
                 body,
@@ -226,7 +221,7 @@ impl Shard {
                 let to = (&mut *connection, conn);
                 let sent = (body, stored_terms(&recorded));
                 durable.record_sending(session, to, from, sent, packet_id, fx);
-                held_for_good = recorded.group.filter(|_| exactly_once);
+                held_for_good = recorded.tag().filter(|_| exactly_once);
             }
         }
         //= mqtt5 3.3.1-1
@@ -256,7 +251,7 @@ impl Shard {
             //= mqtt5 3.1.2-24
             //= mqtt5 3.1.2-25
             self.counters.dropped_too_large += 1;
-            return Delivered::Dropped(terms.group);
+            return Delivered::Dropped(terms.tag());
         }
         self.counters.publishes_sent += 1;
         self.mark_dirty(conn, fx);
@@ -303,12 +298,7 @@ impl Shard {
         //= mqtt5 3.3.1-9
         //= mqtt311 3.3.1-8
         let ids = SubscriptionIds::from_option(options.subscription_id);
-        let terms = Terms {
-            qos,
-            retain: true,
-            ids,
-            group: None,
-        };
+        let terms = Terms::with_ids(qos, true, ids);
         let mut publication = Publication::of(&message);
         let from = Source::Replay;
         self.transmit((key, conn), &mut publication, terms, from, now, fx);

@@ -61,7 +61,6 @@ use crate::routing::interest::Interest;
 use crate::routing::routes::{Route, RouteCache};
 use crate::routing::subscriptions::Subscriptions;
 use crate::sending::buffers::Buffers;
-use crate::sending::delivery::GroupTag;
 use crate::sending::outbox::Outbox;
 use crate::time::Time;
 use crate::timing::Reading;
@@ -150,9 +149,6 @@ pub(crate) struct Scratch {
     pub(crate) expired: Vec<TimerKey>,
     /// Empty buffers of outboxes that were written out.
     pub(crate) pool: Buffers,
-    /// Boxes for the tags of shared subscriptions' messages.
-    #[expect(clippy::vec_box, reason = "messages keep them in boxes")]
-    pub(crate) tags: Vec<Box<GroupTag>>,
     /// The memory that the next PUBLISH is in, if outboxes may go on using it.
     pub(crate) lent: Option<Arc<Vec<u8>>>,
     /// The messages of a run.

@@ -52,7 +52,7 @@ impl Source {
             Self::Queue(_, None) | Self::Live => Step::Send,
             Self::Replay => Step::Replay,
         };
-        let kind = (terms.qos, terms.group.is_some());
+        let kind = (terms.qos, terms.is_of_group());
         durable.body_for(session, publication, kind, step, fx)
     }
 }
@@ -141,11 +141,10 @@ pub(crate) fn stored_terms(terms: &Terms) -> StoredTerms<'_> {
     StoredTerms {
         qos: terms.qos,
         retain: terms.retain,
-        ids: Ids::new(terms.ids.as_slice()),
+        ids: Ids::new(terms.ids()),
         group: terms
-            .group
-            .as_ref()
-            .and_then(|tag| Some((tag.stored.as_deref()?, tag.sequence))),
+            .stored_in()
+            .map(|(filter, sequence)| (&**filter, sequence)),
     }
 }
 

@@ -217,26 +217,18 @@ impl Shard {
             return;
         };
         let in_flight = state.outbound.messages();
-        let tags: Vec<GroupTag> = in_flight
-            .filter_map(|delivery| delivery.terms.group.as_deref())
-            .filter(|tag| tag.stored.is_some())
-            .cloned()
+        let places: Vec<(Arc<str>, u64)> = in_flight
+            .filter_map(|delivery| delivery.terms.stored_in())
+            .map(|(filter, sequence)| (Arc::clone(filter), sequence))
             .collect();
-        for tag in tags {
-            if let Some(filter) = tag.stored {
-                self.group_done(filter, tag.sequence, GroupEnd::Over, fx);
-            }
+        for (filter, sequence) in places {
+            self.group_done(filter, sequence, GroupEnd::Over, fx);
         }
     }
 
     /// A session holds a message for good from now on, and that is recorded; if a durable group has given it, that lets it go.
     /// What was written last to the client waits for it.
-    pub(crate) fn hold_for_good(
-        &mut self,
-        session: Key,
-        tag: Option<Box<GroupTag>>,
-        fx: &mut Effects,
-    ) {
+    pub(crate) fn hold_for_good(&mut self, session: Key, tag: Option<GroupTag>, fx: &mut Effects) {
         let Some(tag) = tag else {
             return;
         };

@@ -471,18 +471,17 @@ fn restored_terms(terms: &StoredTerms<'_>, shard_count: usize) -> Terms {
     for id in terms.ids.iter() {
         ids.push(id);
     }
-    Terms {
-        qos: terms.qos,
-        retain: terms.retain,
-        ids,
-        group: terms.group.map(|(filter, sequence)| {
-            Box::new(GroupTag {
-                owner: crate::owner_of_group(filter, shard_count),
-                // It will be made again, under another key; what is in flight is nothing to it any more.
-                group: Key::NOBODY,
-                sequence,
-                stored: Some(filter.into()),
-            })
-        }),
-    }
+    let Some((filter, sequence)) = terms.group else {
+        return Terms::with_ids(terms.qos, terms.retain, ids);
+    };
+    let tag = GroupTag {
+        owner: crate::owner_of_group(filter, shard_count),
+        // It will be made again, under another key; what is in flight is nothing to it any more.
+        group: Key::NOBODY,
+        sequence,
+        stored: Some(filter.into()),
+    };
+    // A shared subscription has one at most.
+    let id = ids.as_slice().first().copied().unwrap_or(0);
+    Terms::of_group(terms.qos, terms.retain, id, tag)
 }

@@ -207,7 +207,7 @@ impl Shard {
         let unrecorded = in_flight.any(|delivery| {
             delivery.body.is_none()
                 && delivery.terms.qos == QoS::AtLeastOnce
-                && delivery.terms.group.is_none()
+                && !delivery.terms.is_of_group()
         });
         if unrecorded {
             return;

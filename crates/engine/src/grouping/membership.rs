@@ -97,19 +97,15 @@ impl Shard {
         //= mqtt5 4.8.2-5
         let mut back = state
             .outbound
-            .extract_unacknowledged(|delivery: &Delivery| delivery.terms.group.is_some());
+            .extract_unacknowledged(|delivery: &Delivery| delivery.terms.is_of_group());
         if !state.queue.is_empty() {
-            back.extend(
-                state
-                    .queue
-                    .extract(|delivery| delivery.terms.group.is_some()),
-            );
+            back.extend(state.queue.extract(|delivery| delivery.terms.is_of_group()));
         }
         let freed: usize = back.iter().map(Delivery::held_bytes).sum();
         self.memory_bytes = self.memory_bytes.saturating_sub(freed);
         let mut back = back
             .into_iter()
-            .filter_map(|delivery| Some((delivery.terms.group?, delivery.message?)))
+            .filter_map(|delivery| Some((delivery.terms.tag()?, delivery.message?)))
             .filter(|(_, message)| message.qos() != QoS::AtMostOnce)
             .collect::<Vec<_>>();
         back.sort_by_key(|(tag, _)| (tag.owner, tag.group, tag.sequence));
@@ -191,13 +187,13 @@ impl Shard {
             self.not_relayed(session, publication);
             return;
         }
-        // QoS 0 is not acknowledged: nothing will come back for it.
-        let group = (qos != QoS::AtMostOnce).then(|| self.scratch.boxed_tag(tag));
-        let terms = Terms {
-            qos,
-            retain: options.retain_as_published && publication.parts.retain,
-            ids: SubscriptionIds::from_option(options.subscription_id),
-            group,
+        let retain = options.retain_as_published && publication.parts.retain;
+        let id = options.subscription_id;
+        let terms = if qos == QoS::AtMostOnce {
+            // It is not acknowledged: nothing will come back for it.
+            Terms::with_ids(qos, retain, SubscriptionIds::from_option(id))
+        } else {
+            Terms::of_group(qos, retain, id, tag)
         };
         self.deliver(session, publication, terms, now, fx);
         self.not_relayed(session, publication);

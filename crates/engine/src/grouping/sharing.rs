@@ -28,7 +28,7 @@ use crate::routing::subscriptions::SubscriptionOptions;
 use crate::sending::delivery::{Delivery, GroupTag, Terms};
 use crate::sending::express::{FIRST_BYTE, copy};
 use crate::sending::writing::{give_buffer, to_be_written};
-use crate::shard::{Scratch, Shard};
+use crate::shard::Shard;
 use crate::time::Time;
 
 /// Which member gets a message.
@@ -61,6 +61,15 @@ impl Member {
             group: self.group,
             sequence,
             stored: None,
+        }
+    }
+
+    /// A message of a run, with its place in the group's order, for this member. It has to be kept.
+    pub(super) fn delivery(self, sequence: u64, repeat: &mut Repeat, qos: QoS) -> Delivery {
+        Delivery {
+            message: repeat.message.take(),
+            body: None,
+            terms: Terms::of_group(qos, false, 0, self.tag(sequence)),
         }
     }
 }
@@ -345,9 +354,7 @@ impl Shard {
             }
             .keep(&mut part.list);
             let terms = (member, qos, form);
-            held_bytes = self
-                .scratch
-                .put_part_into_window(session, terms, &mut part, bytes);
+            held_bytes = part.put_into_window(session, terms, bytes);
         }
         part.clear();
         self.scratch.part = part;
@@ -363,38 +370,18 @@ impl Shard {
     }
 }
 
-impl Scratch {
-    /// A message of a run, with its place in the group's order, for a member. It has to be kept.
-    pub(super) fn delivery_to(
-        &mut self,
-        member: Member,
-        sequence: u64,
-        repeat: &mut Repeat,
-        qos: QoS,
-    ) -> Delivery {
-        let tag = self.boxed_tag(member.tag(sequence));
-        Delivery {
-            message: repeat.message.take(),
-            body: None,
-            terms: Terms {
-                group: Some(tag),
-                ..Terms::bare(qos, false)
-            },
-        }
-    }
-
+impl Part {
     /// Takes identifiers for messages whose packets were copied, and puts them right there. Returns what that adds to the shard's
     /// memory.
-    fn put_part_into_window(
+    fn put_into_window(
         &mut self,
         session: &mut ClientSession,
         (member, qos, form): (Member, QoS, Form),
-        part: &mut Part,
         copied: &mut [u8],
     ) -> usize {
         let mut held_bytes = 0;
-        for (sequence, repeat) in part.places.iter().zip(&mut part.list) {
-            let delivery = self.delivery_to(member, *sequence, repeat, qos);
+        for (sequence, repeat) in self.places.iter().zip(&mut self.list) {
+            let delivery = member.delivery(*sequence, repeat, qos);
             held_bytes += delivery.held_bytes();
             let id = session.outbound.send(qos == QoS::ExactlyOnce, delivery);
             debug_assert!(id.is_some(), "there was room");

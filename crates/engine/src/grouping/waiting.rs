@@ -2,8 +2,6 @@
 //!
 //! They wait together and leave together, as far as there is room; each counts for itself, and goes back for itself.
 
-use alloc::boxed::Box;
-
 use martlet_codec::QoS;
 
 use crate::clients::client_session::ClientSession;
@@ -48,7 +46,7 @@ impl Shard {
         Run { bytes, ..run }.keep(&mut part.list);
         let count = part.list.len();
         for (sequence, repeat) in part.places.iter().zip(&mut part.list) {
-            let delivery = self.scratch.delivery_to(member, *sequence, repeat, qos);
+            let delivery = member.delivery(*sequence, repeat, qos);
             if let Some(refused) = self.push_for_member(member.session, delivery) {
                 self.credit_group(&refused, member.session, fx);
             }
@@ -59,7 +57,7 @@ impl Shard {
     }
 
     /// Puts a message into a session's queue; if that is full, its tag comes back.
-    fn push_for_member(&mut self, session: Key, delivery: Delivery) -> Option<Box<GroupTag>> {
+    fn push_for_member(&mut self, session: Key, delivery: Delivery) -> Option<GroupTag> {
         let session = self.sessions.get_mut(session)?;
         let limits = &self.config.limits;
         let (messages_max, bytes_max) = (
@@ -71,7 +69,7 @@ impl Shard {
         self.memory_bytes = (self.memory_bytes + session.queue.held_bytes()).saturating_sub(before);
         count_pushed(pushed, &mut session.dropped, &mut self.counters)?
             .terms
-            .group
+            .tag()
     }
 
     /// Gives what waits in front to the next members with room: a message, or messages that lie together, each member's as one piece.

@@ -6,8 +6,6 @@
 
 mod stored;
 
-use alloc::boxed::Box;
-
 use martlet_codec::{Ack, PacketId, PacketType, ShortAcks};
 use martlet_session::PubRec;
 
@@ -15,7 +13,7 @@ use crate::clients::client_session::ClientSession;
 use crate::collections::slab::Key;
 use crate::effects::Effects;
 use crate::packets::reading::Online;
-use crate::sending::delivery::{Delivery, GroupTag};
+use crate::sending::delivery::Delivery;
 use crate::sending::writing::{AckKind, give_buffer, to_be_written};
 use crate::shard::{Scratch, Shard};
 use crate::time::Time;
@@ -103,7 +101,7 @@ impl Shard {
         let mut freed = 0;
         for id in acks.ids() {
             if let Some(delivery) = state.outbound.on_puback(id) {
-                freed += self.scratch.finish(delivery);
+                freed += self.scratch.finish(&delivery);
             }
         }
         self.memory_bytes = self.memory_bytes.saturating_sub(freed);
@@ -132,7 +130,7 @@ impl Shard {
                 fx,
                 |state, scratch, id| match state.outbound.on_pubrec(id, false) {
                     PubRec::Release(delivery) => {
-                        freed += delivery.map_or(0, |delivery| scratch.finish(delivery));
+                        freed += delivery.map_or(0, |delivery| scratch.finish(&delivery));
                         true
                     }
                     PubRec::Refused(_) | PubRec::Unknown => false,
@@ -209,9 +207,9 @@ impl Shard {
 
 impl Scratch {
     /// The receiver has taken a message that is in no store. Returns how many bytes it has held.
-    fn finish(&mut self, delivery: Delivery) -> usize {
+    fn finish(&mut self, delivery: &Delivery) -> usize {
         let held = delivery.held_bytes();
-        if let Some(tag) = delivery.terms.group {
+        if let Some(tag) = delivery.terms.tag() {
             debug_assert!(tag.stored.is_none(), "there is no store");
             match self.credits.last_mut() {
                 Some((owner, group, count)) if (*owner, *group) == (tag.owner, tag.group) => {
@@ -219,29 +217,7 @@ impl Scratch {
                 }
                 _ => self.credits.push((tag.owner, tag.group, 1)),
             }
-            self.keep_tag(tag);
         }
         held
     }
-
-    /// A tag in a box that another message has left, if there is one.
-    pub(crate) fn boxed_tag(&mut self, tag: GroupTag) -> Box<GroupTag> {
-        let Some(mut boxed) = self.tags.pop() else {
-            return Box::new(tag);
-        };
-        *boxed = tag;
-        boxed
-    }
-
-    /// The box of a tag that is done will do for another one.
-    pub(crate) fn keep_tag(&mut self, mut tag: Box<GroupTag>) {
-        if self.tags.len() < TAGS_KEPT {
-            tag.stored = None;
-            self.tags.push(tag);
-        }
-    }
 }
-
-/// Boxes of tags that are kept, 200 KiB at most: those of some members' windows and queues, which come and go by hundreds. The allocator
-/// would have to look into each box that it takes back or gives out, and most of them are in far memory.
-const TAGS_KEPT: usize = 4_096;

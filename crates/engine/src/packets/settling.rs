@@ -27,7 +27,6 @@ impl Shard {
             self.record_replayed(session, fx);
         }
         self.finish_delivery(session, &delivery, ack.reason, fx);
-        self.keep_tag(delivery);
         self.pump(session, now, fx);
     }
 
@@ -70,7 +69,6 @@ impl Shard {
                         waits = self.record_released(session, packet_id, delivery.body, fx);
                     }
                     self.finish_delivery(session, &delivery, said, fx);
-                    self.keep_tag(delivery);
                 }
                 ReasonCode::Success
             }
@@ -111,18 +109,11 @@ impl Shard {
         {
             durable.let_go(body);
         }
-        if let Some(tag) = &delivery.terms.group {
+        if let Some(tag) = delivery.terms.tag() {
             if reason.is_error() {
                 self.counters.dropped_by_member += 1;
             }
-            self.credit_group(tag, session, fx);
-        }
-    }
-
-    /// The delivery is done: the box of its tag will do for another one.
-    pub(crate) fn keep_tag(&mut self, delivery: Delivery) {
-        if let Some(tag) = delivery.terms.group {
-            self.scratch.keep_tag(tag);
+            self.credit_group(&tag, session, fx);
         }
     }
 

@@ -200,7 +200,7 @@ fn late_terms(
         //= mqtt311 3.3.1-8
         let terms = terms.get_or_insert_with(|| Terms::bare(qos, true));
         terms.qos = terms.qos.max(qos);
-        terms.ids.push(options.subscription_id);
+        terms.push_id(options.subscription_id);
     }
     terms
 }

@@ -1,14 +1,11 @@
-//! A message on its way to one session, and how it becomes bytes.
+//! A message on its way to one session, and how it becomes bytes. `terms.rs`: how the session gets it.
 
-use alloc::boxed::Box;
-use alloc::sync::Arc;
+mod terms;
 
 use martlet_codec::{PacketId, Properties, PropertiesBuf, Property, PublishHead, QoS, Version};
 use martlet_session::AliasUse;
-use triomphe::ThinArc;
 
 use crate::clients::connection::Connection;
-use crate::collections::slab::Key;
 use crate::counters::Counters;
 use crate::message::{Kept, MessageParts};
 use crate::peering::relay::topic_hash;
@@ -17,6 +14,8 @@ use crate::sending::express::{DUP, FIRST_BYTE, Plain, Template};
 use crate::sending::outbox::{CHAIN_THRESHOLD, Holder};
 use crate::sending::queue::STORED_BYTES;
 use crate::time::Time;
+
+pub(crate) use terms::{GroupTag, SubscriptionIds, Terms};
 
 /// A message in a session's queue or in flight to it.
 #[derive(Debug, Clone)]
@@ -37,7 +36,7 @@ impl Delivery {
 
     /// Whether nothing of its receiver's own goes with it, and it is not in the store.
     pub(crate) fn is_bare(&self) -> bool {
-        self.body.is_none() && self.terms.ids == SubscriptionIds::None
+        self.body.is_none() && !self.terms.has_ids()
     }
 
     /// What was sent to a session that ends with its connection.
@@ -48,79 +47,6 @@ impl Delivery {
             terms: Terms::bare(qos, false),
         }
     }
-}
-
-/// How one session gets a message: what its subscriptions make of it.
-#[derive(Debug, Clone)]
-pub(crate) struct Terms {
-    /// The lower of the published and the granted QoS.
-    pub(crate) qos: QoS,
-    pub(crate) retain: bool,
-    pub(crate) ids: SubscriptionIds,
-    /// Set if a shared subscription gave the message to this session.
-    pub(crate) group: Option<Box<GroupTag>>,
-}
-
-impl Terms {
-    /// Of a session's one subscription, which asks for nothing of its own.
-    pub(crate) const fn bare(qos: QoS, retain: bool) -> Self {
-        Self {
-            qos,
-            retain,
-            ids: SubscriptionIds::None,
-            group: None,
-        }
-    }
-}
-
-/// The subscription identifiers of all subscriptions that matched.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) enum SubscriptionIds {
-    #[default]
-    None,
-    One(u32),
-    /// In one word: messages that wait are many.
-    Many(ThinArc<(), u32>),
-}
-
-impl SubscriptionIds {
-    pub(crate) const fn from_option(id: u32) -> Self {
-        if id == 0 { Self::None } else { Self::One(id) }
-    }
-
-    pub(crate) fn push(&mut self, id: u32) {
-        if id == 0 {
-            return;
-        }
-        *self = match core::mem::take(self) {
-            Self::None => Self::One(id),
-            Self::One(first) => Self::Many(ThinArc::from_header_and_slice((), &[first, id])),
-            Self::Many(ids) => {
-                let mut all = ids.slice.to_vec();
-                all.push(id);
-                Self::Many(ThinArc::from_header_and_slice((), &all))
-            }
-        };
-    }
-
-    pub(crate) fn as_slice(&self) -> &[u32] {
-        match self {
-            Self::None => &[],
-            Self::One(id) => core::slice::from_ref(id),
-            Self::Many(ids) => &ids.slice,
-        }
-    }
-}
-
-/// Which shared subscription a message belongs to, and its place in that one's order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct GroupTag {
-    /// The shard that owns the group.
-    pub(crate) owner: usize,
-    pub(crate) group: Key,
-    pub(crate) sequence: u64,
-    /// The group's whole filter, if the message is in its store and has to be ended there.
-    pub(crate) stored: Option<Arc<str>>,
 }
 
 /// The receiver cannot take the packet: it exceeds its Maximum Packet Size.
@@ -146,7 +72,7 @@ pub(crate) fn write_publish(
     own: &mut PropertiesBuf,
     counters: &mut Counters,
 ) -> Result<(), TooLarge> {
-    if terms.ids == SubscriptionIds::None
+    if !terms.has_ids()
         && let Some(plain) = Plain::of(
             connection,
             holder.message.map(Template::of_message),
@@ -277,7 +203,7 @@ fn write_own_properties(
         return;
     }
     push_expiry(parts, now, own);
-    for id in terms.ids.as_slice() {
+    for id in terms.ids() {
         //= mqtt5 3.3.4-3
         //= mqtt5 3.3.4-4
         own.push(Property::SubscriptionIdentifier(*id));

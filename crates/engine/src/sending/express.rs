@@ -290,7 +290,7 @@ impl Shard {
             sent.more_bytes += append(connection, plain, first, packet_id, &parts);
             sent.count += 1;
             left = false;
-            let forgets = is_passing && delivery.terms.group.is_none();
+            let forgets = is_passing && !delivery.terms.is_of_group();
             let Some((_, delivery)) = session.queue.pop() else {
                 break;
             };

@@ -69,7 +69,7 @@ fn send_together(
         return None;
     }
     let (count, id_at) = (piece.count, piece.first.id_at());
-    sent.group_pieces += u64::from(piece.terms.group.is_some());
+    sent.group_pieces += u64::from(piece.terms.is_of_group());
     let first_byte = FIRST_BYTE | (qos as u8) << 1 | u8::from(piece.terms.retain);
     give_buffer(connection, pool);
     let out = connection.outbox.bytes();
@@ -86,7 +86,7 @@ fn send_together(
             .map_or(0, |kept| kept.packet().len());
         let (packet, behind) = copied.split_at_mut_checked(packet_len)?;
         copied = behind;
-        let forgets = is_passing && delivery.terms.group.is_none();
+        let forgets = is_passing && !delivery.terms.is_of_group();
         let id = put_into_window(session, delivery, forgets, sent);
         debug_assert!(id.is_some(), "there was room");
         if let Some(first) = packet.first_mut() {

@@ -178,8 +178,7 @@ impl Shard {
             //= mqtt5 3.3.2-5
             self.counters.dropped_expired += 1;
             if let Some((place, delivery)) = self.pop_queue(key) {
-                let what = (delivery.body, delivery.terms.group.as_deref());
-                self.drop_queued(key, place, what, fx);
+                self.drop_queued(key, place, (delivery.body, delivery.terms.tag()), fx);
             }
             return true;
         }
@@ -206,7 +205,7 @@ impl Shard {
         };
         let Some(message) = message.or_else(|| stored.map(Kept::of)) else {
             self.counters.dropped_lost += 1;
-            self.drop_queued(key, place, (body, terms.group.as_deref()), fx);
+            self.drop_queued(key, place, (body, terms.tag()), fx);
             return true;
         };
         let mut publication = Publication::of_kept(&message);
@@ -214,7 +213,7 @@ impl Shard {
         if let Delivered::Dropped(group) =
             self.transmit((key, conn), &mut publication, terms, from, now, fx)
         {
-            self.drop_queued(key, place, (body, group.as_deref()), fx);
+            self.drop_queued(key, place, (body, group), fx);
         } else if let (Some(body), Some(durable)) = (body, &mut self.durable) {
             durable.let_go(body);
         }
@@ -233,7 +232,7 @@ impl Shard {
         &mut self,
         key: Key,
         place: u64,
-        (body, group): (Option<BodyId>, Option<&GroupTag>),
+        (body, group): (Option<BodyId>, Option<GroupTag>),
         fx: &mut Effects,
     ) {
         self.record_dropped(key, place, body, fx);
@@ -241,7 +240,7 @@ impl Shard {
             durable.let_go(body);
         }
         if let Some(tag) = group {
-            self.credit_group(tag, key, fx);
+            self.credit_group(&tag, key, fx);
         }
     }
 }

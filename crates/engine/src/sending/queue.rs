@@ -13,7 +13,7 @@ use martlet_codec::QoS;
 
 use crate::message::Kept;
 use crate::record::BodyId;
-use crate::sending::delivery::{Delivery, SubscriptionIds, Terms};
+use crate::sending::delivery::{Delivery, Terms};
 use crate::time::Time;
 
 pub(crate) use stored::{STORED_BYTES, Stamp};
@@ -90,7 +90,7 @@ impl Front<'_> {
     #[inline]
     pub(crate) fn has_ids(&self) -> bool {
         match self {
-            Self::Whole(delivery) => delivery.terms.ids != SubscriptionIds::None,
+            Self::Whole(delivery) => delivery.terms.has_ids(),
             Self::Stored(entry) => entry.has_ids(),
         }
     }

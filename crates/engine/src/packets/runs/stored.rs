@@ -62,7 +62,7 @@ impl Shard {
                 if let (Some(together), Some(body)) = (&mut together, delivery.body) {
                     together.push(Some(body), packet_id, fx);
                 }
-                if delivery.message.is_none() || delivery.terms.group.is_some() {
+                if delivery.message.is_none() || delivery.terms.is_of_group() {
                     special = Some(delivery);
                     break;
                 }
@@ -74,7 +74,6 @@ impl Shard {
             // One whose message is in the store only, or that a group has given.
             let Some(delivery) = special else { break };
             self.finish_delivery(session, &delivery, ReasonCode::Success, fx);
-            self.keep_tag(delivery);
         }
         self.memory_bytes = self.memory_bytes.saturating_sub(freed);
         self.record_replayed(session, fx);
@@ -190,7 +189,7 @@ impl Shard {
 /// Nothing but the message and its record ends with it.
 fn is_plain(delivery: &Delivery) -> bool {
     let is_read_back = delivery.message.is_none() && delivery.body.is_some();
-    !is_read_back && delivery.terms.group.is_none()
+    !is_read_back && !delivery.terms.is_of_group()
 }
 
 /// Writes what there is of so many; what their answers wait for.

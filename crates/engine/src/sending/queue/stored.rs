@@ -108,7 +108,7 @@ impl StoredList {
             retain: terms.retain,
             has_ids: false,
         };
-        match terms.ids {
+        match terms.into_ids() {
             SubscriptionIds::None => {}
             SubscriptionIds::One(id) => entry.id = id,
             SubscriptionIds::Many(ids) => {
@@ -174,13 +174,8 @@ impl StoredList {
             Some(ids) => SubscriptionIds::Many(ids.clone()),
             None => SubscriptionIds::from_option(entry.id),
         };
-        Terms {
-            qos: entry.qos,
-            retain: entry.retain,
-            ids,
-            // What a group has given is stored only when it is sent.
-            group: None,
-        }
+        // What a group has given is stored only when it is sent.
+        Terms::with_ids(entry.qos, entry.retain, ids)
     }
 
     fn taken(&mut self, entry: StoredEntry) -> (u64, Delivery) {
