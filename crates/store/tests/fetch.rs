@@ -66,6 +66,26 @@ fn a_place_is_good_or_known_to_be_old() {
 }
 
 #[test]
+fn a_body_is_unwritten_until_somebody_has_to_know_where_it_is() {
+    let folder = TempDir::new().unwrap();
+    let (mut log, _) = open(folder.path());
+    let mut churn = Churn::new(5);
+    log.append(&churn.batch(200)).unwrap();
+    log.sync().unwrap();
+    let stable: Vec<BodyId> = churn.model.bodies().collect();
+    assert!(!stable.is_empty());
+    assert!(stable.iter().all(|body| !log.is_unwritten(*body)));
+    log.append(&churn.batch(200)).unwrap();
+    let new = churn.model.bodies().find(|body| !stable.contains(body));
+    let new = new.unwrap();
+    assert!(log.is_unwritten(new));
+    assert!(log.place_of(new).unwrap().is_some());
+    assert!(!log.is_unwritten(new));
+    let unknown = BodyId::new(u64::MAX).unwrap();
+    assert!(!log.is_unwritten(unknown), "there is nothing to write");
+}
+
+#[test]
 fn a_body_that_is_damaged_is_not_given() {
     let folder = TempDir::new().unwrap();
     let (mut log, _) = open(folder.path());

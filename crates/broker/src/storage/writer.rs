@@ -63,6 +63,9 @@ pub(super) trait Closing: Store {
     /// Where a body is.
     fn place_of(&mut self, body: BodyId) -> Result<Option<BodyPlace>, StoreError>;
 
+    /// Whether that takes a write.
+    fn is_unwritten(&self, body: BodyId) -> bool;
+
     /// Everything is in it; nothing comes any more.
     fn close(self: Box<Self>) -> Result<(), StoreError>;
 }
@@ -70,6 +73,10 @@ pub(super) trait Closing: Store {
 impl<D: Disk> Closing for Log<D> {
     fn place_of(&mut self, body: BodyId) -> Result<Option<BodyPlace>, StoreError> {
         Self::place_of(self, body)
+    }
+
+    fn is_unwritten(&self, body: BodyId) -> bool {
+        Self::is_unwritten(self, body)
     }
 
     fn close(self: Box<Self>) -> Result<(), StoreError> {
@@ -107,10 +114,8 @@ impl Work {
                 }
                 return;
             }
-            let mut wanted = taken.wanted;
-            wanted.append(&mut self.unplaced);
             let done = self.store_all(&mut batches);
-            let done = done.and_then(|()| wanted.drain(..).try_for_each(|w| self.look_for(w)));
+            let done = done.and_then(|()| self.look_for_all(taken.wanted));
             let done = done.and_then(|()| {
                 // While a stream of batches comes, maintenance has its share of the time as well: one short piece for
                 // each sync. Without it the space would only be given back in quiet hours.
@@ -177,8 +182,19 @@ impl Work {
         Ok(())
     }
 
-    /// Has bodies read that shards want to have back. Here is only said where they are.
-    fn look_for(&mut self, wanted: Wanted) -> Result<(), StoreError> {
+    /// Has bodies read that shards want to have back, first those that had to wait. A disk that has refused a write is not
+    /// asked for the next one in the same round: all would be the same write.
+    fn look_for_all(&mut self, wanted: Vec<Wanted>) -> Result<(), StoreError> {
+        let mut is_refused = false;
+        let waiting = std::mem::take(&mut self.unplaced);
+        for wanted in waiting.into_iter().chain(wanted) {
+            self.look_for(wanted, &mut is_refused)?;
+        }
+        Ok(())
+    }
+
+    /// Here is only said where they are.
+    fn look_for(&mut self, wanted: Wanted, is_refused: &mut bool) -> Result<(), StoreError> {
         let Wanted {
             shard,
             bodies,
@@ -186,7 +202,12 @@ impl Work {
         } = wanted;
         let mut places = Vec::with_capacity(bodies.len());
         let mut gone = Vec::new();
+        let mut unplaced = Vec::new();
         for body in bodies {
+            if *is_refused && self.store.is_unwritten(body) {
+                unplaced.push(body);
+                continue;
+            }
             match self.store.place_of(body) {
                 Ok(Some(place)) => places.push(place),
                 // Nothing refers to it any more: whoever wanted it has ended meanwhile.
@@ -195,13 +216,19 @@ impl Work {
                     message: None,
                 }),
                 // It is where cleaning has put it, which could not be written yet. Asked again at once, it would be the same.
-                Err(StoreError::Full(_)) => self.unplaced.push(Wanted {
-                    shard,
-                    bodies: vec![body],
-                    misses,
-                }),
+                Err(StoreError::Full(_)) => {
+                    *is_refused = true;
+                    unplaced.push(body);
+                }
                 Err(error) => return Err(error),
             }
+        }
+        if !unplaced.is_empty() {
+            self.unplaced.push(Wanted {
+                shard,
+                bodies: unplaced,
+                misses,
+            });
         }
         if !gone.is_empty() {
             self.line.bring(shard, gone);

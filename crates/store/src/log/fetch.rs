@@ -39,10 +39,7 @@ impl<D: Disk> Log<D> {
         let Some((location, checksum)) = self.bodies.location_and_checksum(body.as_u64()) else {
             return Ok(None);
         };
-        let head = self.head.as_ref();
-        let head =
-            head.filter(|head| head.segment.header.generation == u64::from(location.generation));
-        if head.is_some_and(|head| u64::from(location.offset) >= head.written) {
+        if self.has_to_write(location) {
             // Cleaning has just put it there.
             self.healthy()?;
             self.write_group()?;
@@ -52,6 +49,20 @@ impl<D: Disk> Log<D> {
             location,
             checksum,
         }))
+    }
+
+    /// Whether [`Self::place_of`] has to write first, which a full disk refuses for all such bodies alike.
+    #[must_use]
+    pub fn is_unwritten(&self, body: BodyId) -> bool {
+        let found = self.bodies.location_and_checksum(body.as_u64());
+        found.is_some_and(|(location, _)| self.has_to_write(location))
+    }
+
+    fn has_to_write(&self, location: Location) -> bool {
+        self.head.as_ref().is_some_and(|head| {
+            head.segment.header.generation == u64::from(location.generation)
+                && u64::from(location.offset) >= head.written
+        })
     }
 
     pub(super) fn read_now(

@@ -1,6 +1,6 @@
 //! The store's thread with a store that does what the test says.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use martlet_engine::{Body, Record, StorePressure, StoreTicket};
@@ -14,7 +14,8 @@ use super::*;
 enum Call {
     Append(Vec<u8>),
     Sync,
-    Place,
+    /// Of this body.
+    Place(u64),
 }
 
 /// Tells every call and does what it is told; without an order it succeeds.
@@ -28,7 +29,11 @@ impl Puppet {
     fn call(&mut self, call: Call) -> Result<(), StoreError> {
         // The test may have seen enough.
         let _ = self.calls.send(call);
-        self.orders.recv().unwrap_or(Ok(()))
+        match self.orders.recv_timeout(Duration::from_secs(10)) {
+            Ok(order) => order,
+            Err(RecvTimeoutError::Disconnected) => Ok(()),
+            Err(RecvTimeoutError::Timeout) => panic!("the test has no order for this call"),
+        }
     }
 }
 
@@ -66,8 +71,12 @@ impl Store for Puppet {
 }
 
 impl Closing for Puppet {
-    fn place_of(&mut self, _: BodyId) -> Result<Option<BodyPlace>, StoreError> {
-        self.call(Call::Place).map(|()| None)
+    fn place_of(&mut self, body: BodyId) -> Result<Option<BodyPlace>, StoreError> {
+        self.call(Call::Place(body.as_u64())).map(|()| None)
+    }
+
+    fn is_unwritten(&self, body: BodyId) -> bool {
+        body.as_u64() < WRITTEN
     }
 
     fn close(self: Box<Self>) -> Result<(), StoreError> {
@@ -137,6 +146,9 @@ impl World {
         });
     }
 }
+
+/// Bodies from this one on can be read without a write.
+const WRITTEN: u64 = 100;
 
 const fn full() -> StoreError {
     StoreError::Full(FullBecause::Disk)
@@ -265,13 +277,18 @@ fn a_wanted_checkpoint_is_passed_to_the_slots_shard() {
     assert_eq!(world.line.take_wish(1), Some(7));
 }
 
-/// A body that cannot be read while the disk is full was asked for again and again, as fast as the thread could.
-#[test]
-fn a_body_that_waits_for_room_is_asked_for_now_and_then() {
+/// What the store is asked, and what it is to answer.
+type Strings = (Receiver<Call>, Sender<Result<(), StoreError>>);
+
+/// The thread's work without the thread.
+fn work() -> (Work, Arc<StoreLine>, Strings) {
     let (calls, seen) = channel();
     let (orders, to_thread) = channel();
-    let line = Arc::new(StoreLine::new(vec![Arc::default()], 1 << 20));
-    let mut work = Work {
+    let line = Arc::new(StoreLine::new(
+        vec![Arc::default(), Arc::default()],
+        1 << 20,
+    ));
+    let work = Work {
         store: Box::new(Puppet {
             calls,
             orders: to_thread,
@@ -285,34 +302,77 @@ fn a_body_that_waits_for_room_is_asked_for_now_and_then() {
         stuck: false,
         unplaced: Vec::new(),
     };
+    (work, line, (seen, orders))
+}
+
+fn bodies<const N: usize>(numbers: [u64; N]) -> Vec<BodyId> {
+    numbers.map(|number| BodyId::new(number).unwrap()).into()
+}
+
+fn wanted<const N: usize>(shard: usize, numbers: [u64; N]) -> Wanted {
+    Wanted {
+        shard,
+        bodies: bodies(numbers),
+        misses: 1,
+    }
+}
+
+/// A body that cannot be read while the disk is full was asked for again and again, as fast as the thread could.
+#[test]
+fn a_body_that_waits_for_room_is_asked_for_now_and_then() {
+    let (mut work, line, (seen, orders)) = work();
     assert_eq!(work.patience(), None);
     orders.send(Err(full())).unwrap();
-    let wanted = Wanted {
-        shard: 0,
-        bodies: vec![BodyId::new(7).unwrap()],
-        misses: 1,
-    };
-    work.look_for(wanted).unwrap();
+    work.look_for_all(vec![wanted(0, [7])]).unwrap();
     assert_eq!(work.patience(), Some(ROOM_POLL));
     assert_eq!((work.unplaced[0].misses, work.unplaced.len()), (1, 1));
     let taken = line.take(Vec::new(), Some(Duration::ZERO));
     assert!(taken.wanted.is_empty(), "that would be at once");
     // There is room.
     drop(orders);
-    let again = work.unplaced.pop().unwrap();
-    work.look_for(again).unwrap();
+    work.look_for_all(Vec::new()).unwrap();
     assert_eq!(work.patience(), None);
     assert_eq!(line.take_bodies(0).len(), 1);
     assert_eq!(seen.try_iter().count(), 2);
+}
+
+/// Each of them cost a write that failed, in each round.
+#[test]
+fn a_full_disk_is_asked_for_one_write_a_round_and_nobody_loses_its_turn() {
+    let (mut work, line, (seen, orders)) = work();
+    let places = || -> Vec<Call> { seen.try_iter().collect() };
+    orders.send(Err(full())).unwrap();
+    // What stands on the disk is found without a write, and its acknowledgement may make the room.
+    orders.send(Ok(())).unwrap();
+    let round = vec![wanted(0, [7, 8, WRITTEN]), wanted(1, [9])];
+    work.look_for_all(round).unwrap();
+    assert_eq!(places(), [Call::Place(7), Call::Place(WRITTEN)]);
+    assert_eq!(line.take_bodies(0).len(), 1);
+    orders.send(Err(full())).unwrap();
+    work.look_for_all(vec![wanted(1, [10])]).unwrap();
+    assert_eq!(places(), [Call::Place(7)]);
+    let waiting: Vec<_> = work.unplaced.iter().map(|w| (w.shard, &w.bodies)).collect();
+    assert_eq!(
+        waiting,
+        [(0, &bodies([7, 8])), (1, &bodies([9])), (1, &bodies([10]))],
+        "those that wait longest come first, and what was asked for together stays so"
+    );
+    // There is room.
+    drop(orders);
+    work.look_for_all(Vec::new()).unwrap();
+    assert_eq!(places(), [7, 8, 9, 10].map(Call::Place));
+    assert!(work.unplaced.is_empty());
+    assert_eq!(line.take_bodies(0).len(), 2);
+    assert_eq!(line.take_bodies(1).len(), 2);
 }
 
 #[test]
 fn what_waits_for_room_is_brought_when_there_is_some() {
     let world = World::new(None);
     world.line.want_bodies(0, vec![BodyId::new(7).unwrap()]);
-    world.expect(&Call::Place);
+    world.expect(&Call::Place(7));
     world.answer(Err(full()));
-    world.expect(&Call::Place);
+    world.expect(&Call::Place(7));
     world.answer(Ok(()));
     world.hear(0);
     assert_eq!(world.line.take_bodies(0).len(), 1);
