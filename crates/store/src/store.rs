@@ -31,8 +31,8 @@ pub trait Store: Send {
 
     /// A short, bounded piece of the work that goes on beside the appending: room for what comes, and cleaning.
     ///
-    /// To be called after each `sync`, and again and again while it answers [`Maintenance::Busy`] and nothing else
-    /// is to be done. What it writes becomes stable with the next `sync`, or by itself.
+    /// To be called after each `sync`, again at once after [`Maintenance::WantsCheckpoint`], of which there is an end, and again
+    /// and again while it answers [`Maintenance::Busy`] and nothing else is to be done. What it writes becomes stable with the next `sync`, or by itself.
     fn maintain(&mut self) -> Result<Maintenance, StoreError>;
 
     /// Gives back what was stored and still counts: for a start, before anything is appended.

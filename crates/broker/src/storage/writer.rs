@@ -280,16 +280,15 @@ impl Work {
     }
 
     fn maintain(&mut self) -> Result<(), StoreError> {
-        self.more_maintenance = match self.store.maintain() {
-            // Full: nothing is lost by it; what has to be appended will find out for itself.
-            Ok(Maintenance::Idle) | Err(StoreError::Full(_)) => false,
-            Ok(Maintenance::Busy) => true,
-            Ok(Maintenance::WantsCheckpoint(slot)) => {
-                self.line.wish(slot);
-                // What comes next for it to do is the checkpoint.
-                false
+        self.more_maintenance = loop {
+            match self.store.maintain() {
+                // Full: nothing is lost by it; what has to be appended will find out for itself.
+                Ok(Maintenance::Idle) | Err(StoreError::Full(_)) => break false,
+                Ok(Maintenance::Busy) => break true,
+                // It wants no more of them than are to be asked for at once.
+                Ok(Maintenance::WantsCheckpoint(slot)) => self.line.wish(slot),
+                Err(error) => return Err(error),
             }
-            Err(error) => return Err(error),
         };
         // Messages are refused as soon as there is no room for the next segment: what is left of the present one is for
         // the acknowledgements that end messages, without which there would never be room again.

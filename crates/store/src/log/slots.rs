@@ -5,7 +5,11 @@ use martlet_engine::{Brief, Record, RunOf, SLOT_COUNT};
 /// The 256 slots.
 #[derive(Debug)]
 pub(crate) struct Slots {
-    slots: Vec<Slot>,
+    list: Vec<Slot>,
+    /// Of all of them: asked for with every sync.
+    live: u64,
+    /// A bit for each that may have written much more than its state has: of the others that is known.
+    suspects: [u64; SLOT_COUNT / 64],
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -25,103 +29,131 @@ struct Slot {
 impl Slots {
     pub(crate) fn new() -> Self {
         Self {
-            slots: vec![Slot::default(); SLOT_COUNT],
+            list: vec![Slot::default(); SLOT_COUNT],
+            live: 0,
+            suspects: [0; SLOT_COUNT / 64],
         }
     }
 
     /// A checkpoint begins: all before it is void.
     pub(crate) fn begin(&mut self, slot: u8, generation: u64) {
-        if let Some(slot) = self.slot(slot) {
+        self.change(slot, |slot| {
             *slot = Slot {
                 begins_in: Some(generation),
                 ..Slot::default()
             };
-        }
+        });
     }
 
     /// A record within a checkpoint, its beginning and its end included.
     pub(crate) fn checkpointed(&mut self, slot: u8, len: u64) {
-        if let Some(slot) = self.slot(slot) {
+        self.change(slot, |slot| {
             slot.checkpoint += len;
             slot.live += len;
-        }
+        });
     }
 
     /// A record that is no part of a checkpoint.
-    pub(crate) fn written(&mut self, number: u8, growth: Growth, len: u64, generation: u64) {
-        let Some(slot) = self.slot(number) else {
+    pub(crate) fn written(&mut self, slot: u8, growth: Growth, len: u64, generation: u64) {
+        self.change(slot, |slot| {
+            slot.begins_in.get_or_insert(generation);
+            slot.since += len;
+            match growth {
+                Growth::More(bytes) => slot.live += bytes,
+                Growth::Less(bytes) => slot.live = slot.live.saturating_sub(bytes),
+            }
+        });
+    }
+
+    fn change(&mut self, number: u8, how: impl FnOnce(&mut Slot)) {
+        let Some(slot) = self.list.get_mut(usize::from(number)) else {
             return;
         };
-        slot.begins_in.get_or_insert(generation);
-        slot.since += len;
-        match growth {
-            Growth::More(bytes) => slot.live += bytes,
-            Growth::Less(bytes) => slot.live = slot.live.saturating_sub(bytes),
+        let before = slot.live;
+        how(slot);
+        self.live = self.live - before + slot.live;
+        if let Some(suspects) = self.suspects.get_mut(usize::from(number) / 64) {
+            *suspects |= 1 << (number % 64);
         }
     }
 
     /// Bytes that checkpoints of all slots would have, about.
-    pub(crate) fn live(&self) -> u64 {
-        self.slots.iter().map(|slot| slot.live).sum()
+    pub(crate) const fn live(&self) -> u64 {
+        self.live
     }
 
     /// Whether records in this segment or an older one count.
     pub(crate) fn need(&self, generation: u64) -> bool {
-        self.slots.iter().any(|slot| slot.is_in(generation))
+        self.list.iter().any(|slot| slot.is_in(generation))
     }
 
     /// The next slot of which a checkpoint is to be asked for, to get rid of this segment.
     pub(crate) fn wish_for_segment(&mut self, generation: u64) -> Option<u8> {
-        self.wish(|slot| slot.is_in(generation))
+        let wanted = |slot: &Slot| !slot.wished && slot.is_in(generation);
+        let found = self.list.iter().position(wanted)?;
+        self.wish(found)
     }
 
-    /// The next slot that has written much more than its state has.
+    /// The next slot that has written much more than its state has. `slack` is the same each time.
     pub(crate) fn wish_for_size(&mut self, slack: u64) -> Option<u8> {
-        self.wish(|slot| {
-            slot.checkpoint + slot.since > 2 * slot.live + slack
-                || slot.since > 2 * slot.checkpoint + 4 * slack
-        })
+        let mut found = None;
+        for (word, suspects) in self.suspects.iter_mut().enumerate() {
+            let mut rest = *suspects;
+            while rest != 0 {
+                let bit = rest.trailing_zeros();
+                rest &= rest - 1;
+                let number = word * 64 + bit as usize;
+                let slot = self.list.get(number);
+                match slot.filter(|slot| slot.has_written_much(slack)) {
+                    Some(slot) if !slot.wished => found = found.or(Some(number)),
+                    Some(_) => {}
+                    None => *suspects &= !(1 << bit),
+                }
+            }
+        }
+        found.and_then(|number| self.wish(number))
     }
 
     /// Asks for nothing more at once than the shards can answer while they serve their clients.
-    fn wish(&mut self, wanted: impl Fn(&Slot) -> bool) -> Option<u8> {
-        if self.slots.iter().filter(|slot| slot.wished).count() >= WISHES_MAX {
+    fn wish(&mut self, number: usize) -> Option<u8> {
+        let wished = self.list.iter().filter(|slot| slot.wished);
+        let (count, bytes) = wished.fold((0, 0), |(count, bytes), slot| {
+            (count + 1, bytes + slot.live + SLOT_BYTES)
+        });
+        if count >= WISHES_MIN && bytes >= WISHES_BYTES {
             return None;
         }
-        let found = self
-            .slots
-            .iter()
-            .position(|slot| !slot.wished && wanted(slot))?;
-        self.slots.get_mut(found)?.wished = true;
-        u8::try_from(found).ok()
+        self.list.get_mut(number)?.wished = true;
+        u8::try_from(number).ok()
     }
 
     /// Asks again for what was asked for and has not come.
     pub(crate) fn forget_wishes(&mut self) {
-        for slot in &mut self.slots {
+        for slot in &mut self.list {
             slot.wished = false;
         }
     }
 
     /// All slots with records want a checkpoint: what they say may not fit together after a loss.
     pub(crate) fn distrust(&mut self, slack: u64) {
-        for slot in self
-            .slots
-            .iter_mut()
-            .filter(|slot| slot.begins_in.is_some())
-        {
-            slot.since = slot.since.max(2 * slot.checkpoint + 4 * slack + 1);
+        for slot in &mut self.list {
+            if slot.begins_in.is_some() {
+                slot.since = slot.since.max(2 * slot.checkpoint + 4 * slack + 1);
+            }
         }
-    }
-
-    fn slot(&mut self, slot: u8) -> Option<&mut Slot> {
-        self.slots.get_mut(usize::from(slot))
+        self.suspects = [u64::MAX; SLOT_COUNT / 64];
     }
 }
 
 impl Slot {
     fn is_in(&self, generation: u64) -> bool {
         self.begins_in.is_some_and(|begins| begins <= generation)
+    }
+
+    /// More than its state has, by far.
+    const fn has_written_much(&self, slack: u64) -> bool {
+        self.checkpoint + self.since > 2 * self.live + slack
+            || self.since > 2 * self.checkpoint + 4 * slack
     }
 }
 
@@ -213,5 +245,82 @@ const FLOW_BYTES: u64 = 8;
 const SESSION_BYTES: u64 = 40;
 const WILL_BYTES: u64 = 60;
 const RETAINED_BYTES: u64 = 9;
-/// Checkpoints that are asked for and have not come, at most.
-const WISHES_MAX: usize = 4;
+/// So many checkpoints may be asked for and not have come, however large they will be; more as long as they are small.
+const WISHES_MIN: usize = 4;
+/// Bytes of checkpoints that are asked for and have not come, about, beyond which no more are asked for. A segment whose bodies are all
+/// gone waits for nothing but checkpoints of all slots in it: one or four with each sync, and hundreds of megabytes
+/// a second go into new segments meanwhile, each filled with zeros before.
+const WISHES_BYTES: u64 = 256 << 10;
+/// What one has at least: to be asked for and written.
+const SLOT_BYTES: u64 = 4 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SLACK: u64 = 1_000;
+
+    /// All slots, with state of so many bytes each, in segment 1.
+    fn slots_of(bytes: u64) -> Slots {
+        let mut slots = Slots::new();
+        for slot in 0..=u8::MAX {
+            slots.written(slot, Growth::More(bytes), bytes, 1);
+        }
+        slots
+    }
+
+    #[test]
+    fn small_checkpoints_are_asked_for_together_and_large_ones_not() {
+        let asked = |bytes| {
+            let mut slots = slots_of(bytes);
+            std::iter::from_fn(|| slots.wish_for_segment(1)).count()
+        };
+        assert_eq!([asked(100), asked(50 << 10), asked(1 << 20)], [63, 5, 4]);
+        let mut slots = slots_of(100);
+        assert_eq!(slots.wish_for_segment(0), None, "nothing is in it");
+        // Those that have come make room for others.
+        let first: Vec<_> = std::iter::from_fn(|| slots.wish_for_segment(1)).collect();
+        for slot in &first {
+            slots.begin(*slot, 2);
+        }
+        let next: Vec<_> = std::iter::from_fn(|| slots.wish_for_segment(1)).collect();
+        assert_eq!(next.len(), first.len());
+        assert!(first.iter().all(|slot| !next.contains(slot)));
+        assert!(slots.need(1));
+    }
+
+    #[test]
+    fn who_has_written_much_is_found_whenever_that_was() {
+        let mut slots = slots_of(100);
+        assert_eq!(slots.wish_for_size(SLACK), None);
+        for slot in [7, 200, 64] {
+            slots.written(slot, Growth::More(0), 2 * SLACK, 1);
+        }
+        assert_eq!(slots.wish_for_size(SLACK), Some(7));
+        slots.written(9, Growth::More(0), 10, 1);
+        assert_eq!(slots.wish_for_size(SLACK), Some(64));
+        assert_eq!(slots.wish_for_size(SLACK), Some(200));
+        assert_eq!(slots.wish_for_size(SLACK), None, "all have been asked for");
+        slots.begin(64, 2);
+        slots.forget_wishes();
+        assert_eq!(slots.wish_for_size(SLACK), Some(7), "it has not come");
+        assert_eq!(slots.wish_for_size(SLACK), Some(200));
+        assert_eq!(slots.wish_for_size(SLACK), None);
+        // What it has now is state.
+        slots.begin(7, 2);
+        slots.checkpointed(7, 10 * SLACK);
+        assert_eq!(slots.wish_for_size(SLACK), None);
+        slots.distrust(SLACK);
+        assert_eq!(slots.wish_for_size(SLACK), Some(0));
+    }
+
+    #[test]
+    fn what_all_have_is_the_sum_of_what_each_has() {
+        let mut slots = slots_of(100);
+        slots.written(3, Growth::Less(1_000), 5, 1);
+        slots.begin(4, 1);
+        slots.checkpointed(5, 50);
+        let sum: u64 = slots.list.iter().map(|slot| slot.live).sum();
+        assert_eq!((slots.live(), sum), (254 * 100 + 50, sum));
+    }
+}

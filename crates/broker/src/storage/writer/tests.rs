@@ -1,5 +1,6 @@
 //! The store's thread with a store that does what the test says.
 
+use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ enum Call {
 struct Puppet {
     calls: Sender<Call>,
     orders: Receiver<Result<(), StoreError>>,
-    wish: Option<u8>,
+    wishes: VecDeque<u8>,
 }
 
 impl Puppet {
@@ -47,7 +48,7 @@ impl Store for Puppet {
     }
 
     fn maintain(&mut self) -> Result<Maintenance, StoreError> {
-        Ok(match self.wish.take() {
+        Ok(match self.wishes.pop_front() {
             Some(slot) => Maintenance::WantsCheckpoint(slot),
             None => Maintenance::Idle,
         })
@@ -93,7 +94,7 @@ struct World {
 }
 
 impl World {
-    fn new(wish: Option<u8>) -> Self {
+    fn new(wishes: impl Into<VecDeque<u8>>) -> Self {
         let bells: Vec<Arc<Notify>> = vec![Arc::default(), Arc::default()];
         let line = Arc::new(StoreLine::new(bells.clone(), 1 << 20));
         let (calls, of_thread) = channel();
@@ -101,7 +102,7 @@ impl World {
         let puppet = Puppet {
             calls,
             orders: to_thread,
-            wish,
+            wishes: wishes.into(),
         };
         let writer = Writer::start(
             Box::new(puppet),
@@ -160,7 +161,7 @@ fn append(bytes: &[u8]) -> Call {
 
 #[test]
 fn a_shard_hears_of_its_batch_only_behind_the_sync() {
-    let world = World::new(None);
+    let world = World::new([]);
     world.put(0, 1, b"a");
     world.expect(&append(b"a"));
     world.answer(Ok(()));
@@ -177,7 +178,7 @@ fn a_shard_hears_of_its_batch_only_behind_the_sync() {
 
 #[test]
 fn what_comes_while_a_sync_is_under_way_shares_the_next() {
-    let mut world = World::new(None);
+    let mut world = World::new([]);
     world.put(0, 1, b"a");
     world.expect(&append(b"a"));
     world.answer(Ok(()));
@@ -201,7 +202,7 @@ fn what_comes_while_a_sync_is_under_way_shares_the_next() {
 
 #[test]
 fn a_full_store_gets_the_same_batch_again_and_the_shards_are_told() {
-    let mut world = World::new(None);
+    let mut world = World::new([]);
     world.put(0, 1, b"a");
     world.put(0, 2, b"b");
     // Whether the two came as one group depends on the moment.
@@ -237,7 +238,7 @@ fn a_full_store_gets_the_same_batch_again_and_the_shards_are_told() {
 
 #[test]
 fn after_a_failed_sync_nothing_is_acknowledged_and_everybody_hears_why() {
-    let world = World::new(None);
+    let world = World::new([]);
     world.put(0, 1, b"a");
     world.expect(&append(b"a"));
     world.answer(Ok(()));
@@ -271,10 +272,13 @@ fn after_a_failed_sync_nothing_is_acknowledged_and_everybody_hears_why() {
 }
 
 #[test]
-fn a_wanted_checkpoint_is_passed_to_the_slots_shard() {
-    let world = World::new(Some(7));
-    world.hear(1);
-    assert_eq!(world.line.take_wish(1), Some(7));
+fn wanted_checkpoints_are_passed_to_the_slots_shards() {
+    let world = World::new([7, 9, 4]);
+    // The last one, though nothing is written meanwhile.
+    world.hear(0);
+    assert_eq!(world.line.take_wish(0), Some(4));
+    let others = (world.line.take_wish(1), world.line.take_wish(1));
+    assert_eq!(others, (Some(7), Some(9)));
 }
 
 /// What the store is asked, and what it is to answer.
@@ -292,7 +296,7 @@ fn work() -> (Work, Arc<StoreLine>, Strings) {
         store: Box::new(Puppet {
             calls,
             orders: to_thread,
-            wish: None,
+            wishes: VecDeque::new(),
         }),
         reader: None,
         line: Arc::clone(&line),
@@ -368,7 +372,7 @@ fn a_full_disk_is_asked_for_one_write_a_round_and_nobody_loses_its_turn() {
 
 #[test]
 fn what_waits_for_room_is_brought_when_there_is_some() {
-    let world = World::new(None);
+    let world = World::new([]);
     world.line.want_bodies(0, vec![BodyId::new(7).unwrap()]);
     world.expect(&Call::Place(7));
     world.answer(Err(full()));
