@@ -56,8 +56,13 @@ pub fn cli(args: &[String], out: &mut dyn Write) -> Result<ExitCode, Error> {
                 write!(io::stderr(), "{problem}")?;
                 return Ok(ExitCode::from(USAGE));
             }
-            write!(out, "{problem}").map_err(Error::Output)?;
-            return Ok(ExitCode::SUCCESS);
+            return match write!(out, "{problem}") {
+                // Who has read enough of a page of help may go. A report that nobody read is another matter.
+                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                    Err(Error::Output(error))
+                }
+                Ok(()) | Err(_) => Ok(ExitCode::SUCCESS),
+            };
         }
     };
     match Settings::new(arguments).and_then(|settings| Ok((run(&settings)?, settings))) {

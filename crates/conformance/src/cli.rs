@@ -5,7 +5,7 @@ use std::net::ToSocketAddrs;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::case::Version;
+use crate::case::{Case, Version};
 use crate::harness::Target;
 use crate::runner::{Filter, cases, run};
 
@@ -17,16 +17,21 @@ pub fn cli(args: &[String], out: &mut dyn Write) -> io::Result<ExitCode> {
     let options = match Options::parse(args) {
         Ok(options) => options,
         Err(problem) => {
-            writeln!(out, "{problem}\n\n{USAGE}")?;
+            // If nobody reads it, the code tells it.
+            let _ = writeln!(out, "{problem}\n\n{USAGE}");
             return Ok(ExitCode::from(2));
         }
     };
+    if options.help {
+        return page(&format!("{USAGE}\n"), out);
+    }
     if options.list {
-        for case in cases().filter(|case| options.filter.takes(case)) {
+        let line = |case: &Case| {
             let statements = case.statements.join(" ");
-            writeln!(out, "{:<6} {:<50} {statements}", case.version, case.name)?;
-        }
-        return Ok(ExitCode::SUCCESS);
+            format!("{:<6} {:<50} {statements}\n", case.version, case.name)
+        };
+        let taken = cases().filter(|case| options.filter.takes(case));
+        return page(&taken.map(line).collect::<String>(), out);
     }
     let address = options
         .address
@@ -34,11 +39,11 @@ pub fn cli(args: &[String], out: &mut dyn Write) -> io::Result<ExitCode> {
         .ok()
         .and_then(|mut all| all.next());
     let Some(address) = address else {
-        writeln!(
+        let _ = writeln!(
             out,
             "cannot resolve {:?}: expected HOST:PORT\n\n{USAGE}",
             options.address
-        )?;
+        );
         return Ok(ExitCode::from(2));
     };
     let target = Target::new(address, options.timeout);
@@ -56,6 +61,14 @@ pub fn cli(args: &[String], out: &mut dyn Write) -> io::Result<ExitCode> {
     })
 }
 
+/// Writes what is read for its own sake: who has read enough may go. A report that nobody read is another matter.
+fn page(text: &str, out: &mut dyn Write) -> io::Result<ExitCode> {
+    match out.write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        Ok(()) | Err(_) => Ok(ExitCode::SUCCESS),
+    }
+}
+
 #[derive(Debug)]
 struct Options {
     address: String,
@@ -64,6 +77,7 @@ struct Options {
     timeout: Duration,
     list: bool,
     lines: bool,
+    help: bool,
 }
 
 impl Options {
@@ -75,6 +89,7 @@ impl Options {
             timeout: DEFAULT_TIMEOUT,
             list: false,
             lines: false,
+            help: false,
         };
         let mut rest = args.iter();
         while let Some(arg) = rest.next() {
@@ -94,12 +109,13 @@ impl Options {
                 }
                 "--list" => options.list = true,
                 "--lines" => options.lines = true,
+                "--help" | "-h" => options.help = true,
                 flag if flag.starts_with('-') => return Err(format!("unknown option {flag}")),
                 address if options.address.is_empty() => address.clone_into(&mut options.address),
                 extra => return Err(format!("unexpected argument {extra:?}")),
             }
         }
-        if options.address.is_empty() && !options.list {
+        if options.address.is_empty() && !options.list && !options.help {
             return Err("which broker? HOST:PORT is missing".into());
         }
         Ok(options)
@@ -114,7 +130,7 @@ fn number(flag: &str, value: &str) -> Result<usize, String> {
 
 /// What the options are.
 const USAGE: &str = "usage: conformance HOST:PORT [--version 3.1.1|5] [--only NAME-or-ID] \
-                     [--jobs N] [--timeout-ms N] [--lines] [--list]";
+                     [--jobs N] [--timeout-ms N] [--lines] [--list] [--help]";
 
 /// Most of a run is waiting for the broker's clock, so many cases may wait at once.
 const DEFAULT_JOBS: usize = 16;
@@ -131,6 +147,34 @@ mod tests {
         let mut out = Vec::new();
         let code = cli(&args, &mut out).unwrap();
         (String::from_utf8(out).unwrap(), code == ExitCode::SUCCESS)
+    }
+
+    /// Whoever reads it has gone.
+    #[derive(Debug)]
+    struct Closed;
+
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn pages_are_written_for_who_reads_them() {
+        let (help, success) = run_cli(&["--help"]);
+        assert!(success && help.starts_with("usage:"), "{help}");
+        let (list, success) = run_cli(&["--list", "--version", "5"]);
+        assert!(success && list.lines().count() > 100, "{list}");
+        for words in ["--help", "--list"] {
+            let code = cli(&[words.to_owned()], &mut Closed).unwrap();
+            assert_eq!(code, ExitCode::SUCCESS, "{words}");
+        }
+        let code = cli(&["--what".to_owned()], &mut Closed).unwrap();
+        assert_eq!(code, ExitCode::from(2));
     }
 
     #[test]
