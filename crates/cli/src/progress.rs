@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 pub(crate) struct ProgressLine {
     is_terminal: bool,
     begun: Instant,
-    shown: Option<(&'static str, u8)>,
+    is_shown: bool,
+    last: Option<(&'static str, u8)>,
 }
 
 impl ProgressLine {
@@ -16,29 +17,32 @@ impl ProgressLine {
         Self {
             is_terminal: io::stderr().is_terminal(),
             begun: Instant::now(),
-            shown: None,
+            is_shown: false,
+            last: None,
         }
     }
 
-    /// Says how far it is. `work` is what the whole is called, `doing` the part of it.
-    pub(crate) fn show(&mut self, work: &str, doing: &'static str, percent: u8) {
-        let is_news = self.shown != Some((doing, percent));
-        if !self.is_terminal || !is_news || self.begun.elapsed() < PATIENCE {
-            return;
+    /// Says how far it is. `work` is what the whole is called, `doing` the part of it. Whether that is further than the last time:
+    /// most steps are too short to count.
+    pub(crate) fn show(&mut self, work: &str, doing: &'static str, percent: u8) -> bool {
+        let is_news = self.last.replace((doing, percent)) != Some((doing, percent));
+        let is_due = self.is_terminal && self.begun.elapsed() >= PATIENCE;
+        if is_due && (is_news || !self.is_shown) {
+            self.is_shown = true;
+            // What comes next in the log writes over it: the line ends where it began.
+            let _ = write!(
+                io::stderr(),
+                "{ERASE}{work}, {doing}: {:3} %\r",
+                percent.min(100)
+            );
         }
-        self.shown = Some((doing, percent));
-        // What comes next in the log writes over it: the line ends where it began.
-        let _ = write!(
-            io::stderr(),
-            "{ERASE}{work}, {doing}: {:3} %\r",
-            percent.min(100)
-        );
+        is_news
     }
 }
 
 impl Drop for ProgressLine {
     fn drop(&mut self) {
-        if self.shown.is_some() {
+        if self.is_shown {
             let _ = write!(io::stderr(), "{ERASE}");
         }
     }
@@ -48,3 +52,19 @@ impl Drop for ProgressLine {
 const ERASE: &str = "\r\x1b[K";
 /// Who waits no longer than this needs no line.
 const PATIENCE: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    use super::ProgressLine;
+
+    #[test]
+    fn a_step_is_news_once() {
+        let mut line = ProgressLine::new();
+        let mut show = |doing, percent| line.show("restoring", doing, percent);
+        assert!(show("messages", 0));
+        assert!(!show("messages", 0));
+        assert!(show("messages", 1));
+        assert!(show("sessions", 1));
+        assert!(!show("sessions", 1));
+    }
+}

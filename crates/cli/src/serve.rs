@@ -106,10 +106,8 @@ async fn first(
 /// manager hears of each step.
 fn show_progress() -> impl FnMut(RecoveryProgress) + Send + 'static {
     let mut line = ProgressLine::new();
-    let mut told = None;
     move |RecoveryProgress { doing, percent }| {
-        line.show("restoring", doing, percent);
-        if told.replace((doing, percent)) != Some((doing, percent)) {
+        if line.show("restoring", doing, percent) {
             tell(News::Restoring { doing, percent });
         }
     }
