@@ -193,21 +193,15 @@ fn has_rush(options: &Options) -> bool {
     Rng::new(options.seed ^ RUSH).one_in(4)
 }
 
-/// One member stays from the first step to the last: what others leave has to reach it.
 fn prepare_rush(clients: &mut [Client]) {
-    for (at, client) in clients.iter_mut().enumerate() {
-        client.rushes = Some(match at {
-            1 => Rush::Witness,
-            2..=4 => Rush::Member,
-            5..=6 => Rush::Stream,
-            _ => Rush::Publisher,
-        });
-        if client.rushes == Some(Rush::Publisher) {
-            continue;
-        }
+    for client in &mut *clients {
+        client.rushes = Some(Rush::Publisher);
+    }
+    let with_parts = clients.iter_mut().skip(*RUSH_PARTS.start());
+    for (client, (part, keeps_session)) in with_parts.zip(PARTS) {
+        client.rushes = Some(part);
         client.version = Version::V5;
-        // Which member goes is gone for good, and what it had goes to the others. The second stream sends runs to other shards.
-        if matches!(at, 3 | 4 | 6) {
+        if !keeps_session {
             client.expiry_s = None;
         }
     }
@@ -277,11 +271,40 @@ const PATIENCE: u64 = 60_606;
 const LAST_WILLS: u64 = 90_210;
 /// See [`FEW_WITNESSES`].
 const RUSH: u64 = 36_088;
-/// Who has a part of its own in a rush; they act more often than others.
-pub(crate) const RUSH_PARTS: RangeInclusive<usize> = 1..=6;
+/// Who has a part of its own in a rush; they act more often than others, who publish.
+pub(crate) const RUSH_PARTS: RangeInclusive<usize> = 1..=PARTS.len();
+/// Their parts, and who keeps its session. Which member goes is gone for good, and what it had goes to the others: one stays from
+/// the first step to the last, what others leave has to reach it. The second stream sends runs to other shards.
+const PARTS: [(Rush, bool); 6] = [
+    (Rush::Witness, true),
+    (Rush::Member, true),
+    (Rush::Member, false),
+    (Rush::Member, false),
+    (Rush::Stream, true),
+    (Rush::Stream, false),
+];
 /// The client that asks what is retained.
 pub(crate) const PROBE: &str = "probe";
 /// Witnesses in every run.
 const STEADY_CLIENTS: usize = 3;
 /// Steps of a usual run.
 const STEPS: usize = 4_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_of_a_rush_has_its_client() {
+        let rushes = (0..100).map(|seed| Options::new(seed, 1)).filter(has_rush);
+        for options in rushes {
+            let clients = Setup::clients(&options, &mut Rng::new(options.seed));
+            // The last one is the probe.
+            for (at, client) in clients.iter().enumerate().take(clients.len() - 1) {
+                let has_part = client.rushes != Some(Rush::Publisher);
+                assert_eq!(has_part, RUSH_PARTS.contains(&at), "{at}");
+            }
+            assert!(RUSH_PARTS.end() < &(clients.len() - 1));
+        }
+    }
+}
