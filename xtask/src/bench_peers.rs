@@ -1,9 +1,10 @@
 //! `cargo xtask bench-peers`: the same load on Martlet and on the brokers that a developer can install, in turn, and
 //! `docs/benchmarks.md` from what came out.
 //!
-//! Map: [`rows`] lists what is run, [`peers`] knows how each broker is started, [`page`] writes the table and the
-//! plots, [`durable`] is the part about storage, [`crossing`] that about shards, [`churn`] that about subscriptions that come and go, [`libraries`] that
-//! about client libraries; [`neighbours`] compares what ran side by side. Here is the loop: for each run, each row, each broker: start it on one core, load it from another, stop it.
+//! Map: [`rows`] lists what is run, [`peers`] knows how each broker is started, [`page`] writes the table and the plots.
+//! Parts of their own: [`durable`] about storage, [`crossing`] about shards, [`churn`] about subscriptions that come and go,
+//! [`libraries`] about client libraries; [`neighbours`] compares what ran side by side. Here is the loop: for each run, each
+//! row, each broker: start it on one core, load it from another, stop it.
 
 mod churn;
 mod crossing;
