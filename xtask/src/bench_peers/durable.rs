@@ -31,7 +31,7 @@ pub(crate) struct Column {
     /// The number by which runs are ordered to find the middle one.
     pub(crate) order: &'static [&'static str],
     pub(crate) repeats: Repeats,
-    /// Brokers are told to take many unacknowledged messages from a client.
+    /// Brokers are told to take and send many unacknowledged messages.
     pub(crate) takes_many: bool,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct Column {
 #[derive(Debug, Default)]
 pub(crate) struct Brokers {
     usual: Vec<Peer>,
-    /// The same, told to take many unacknowledged messages.
+    /// The same, told to take and send many unacknowledged messages.
     with_many: Vec<Peer>,
 }
 
@@ -325,7 +325,7 @@ fn lost(json: &str) -> Option<String> {
 /// Martlet with the setting that costs most, and with the one that costs nothing.
 pub(crate) const FSYNC: &str = "Martlet, fsync";
 pub(crate) const MEMORY: &str = "Martlet, memory";
-/// The row with as many unacknowledged messages as brokers are told to take.
+/// The row with as many unacknowledged messages as brokers are told to take and send.
 pub(crate) const MANY_ROW: &str = "durable, QoS 1, 1,000 unacknowledged";
 /// How long a broker is filled before it is killed.
 const FILL: Duration = Duration::from_secs(2);
@@ -338,8 +338,8 @@ in the middle of that and started again on what it has stored; a repetition is n
 message was due, so the load's own lag behind its schedule is in them. The brokers take turns in each column; `fsync` and `memory` have more of
 them, and the middle one is shown. The last line is the median of what each run with `fsync` has of the throughput of the run with `memory` right
 before it, with the range. In the second column each broker is told to take 1,000 messages from a client before it has acknowledged the first
-(its Receive Maximum; by default Martlet takes 64, mosquitto 20), by settings that only this column has, below; where one allowed fewer, the number
-stands beside its figure. How many a broker sends to a subscriber is left as it is, but for mosquitto, which has one setting for both.
+(its Receive Maximum; by default Martlet takes 64, mosquitto 20), and to send a client as many (256 and 20), by settings that only this column has,
+below; where one allowed fewer, the number stands beside its figure.
 
 ";
 
@@ -354,7 +354,9 @@ mod tests {
     #[test]
     fn only_the_row_with_many_unacknowledged_messages_has_brokers_that_take_so_many() {
         let brokers = Brokers::new("/a/b/martlet");
-        let martlet = format!("MARTLET_LIMITS_RECEIVE_MAXIMUM={MANY} ");
+        let martlet = format!(
+            "MARTLET_LIMITS_RECEIVE_MAXIMUM={MANY} MARTLET_LIMITS_IN_FLIGHT_TO_CLIENT_MAX={MANY} "
+        );
         let mosquitto = format!("\nmax_inflight_messages {MANY}\n");
         for column in &COLUMNS {
             let asks = column.arguments.ends_with(&format!("--inflight {MANY}"));

@@ -34,13 +34,13 @@ pub(crate) struct Peer {
     pub(crate) bench_arguments: &'static str,
 }
 
-/// How a broker is told to take [`MANY`] messages from a client before it has acknowledged the first.
+/// How a broker is told to take [`MANY`] messages from a client before it has acknowledged the first, and to send a client as many.
 #[derive(Debug, Clone, Copy)]
 enum Many {
     /// It cannot be told, or has no such limit.
     Untold,
-    /// By this variable of its environment.
-    Variable(&'static str),
+    /// By these variables of its environment.
+    Variables(&'static [&'static str]),
     /// By this word in its configuration.
     Word(&'static str),
 }
@@ -150,7 +150,10 @@ impl Peer {
     pub(crate) fn durable(martlet: &str) -> Vec<Self> {
         let ours = |durability: &str| Self {
             environment: MARTLET_ENVIRONMENT.to_vec(),
-            many: Many::Variable("MARTLET_LIMITS_RECEIVE_MAXIMUM"),
+            many: Many::Variables(&[
+                "MARTLET_LIMITS_RECEIVE_MAXIMUM",
+                "MARTLET_LIMITS_IN_FLIGHT_TO_CLIENT_MAX",
+            ]),
             cores: BOTH_CORES,
             load_cores: BOTH_CORES,
             ..Self::on_one_core(
@@ -175,7 +178,7 @@ impl Peer {
         if let Some(program) = find("mosquitto") {
             let name = "mosquitto, autosave_on_changes";
             peers.push(Self {
-                // Its Receive Maximum, and what it sends to a client before that acknowledges the first.
+                // In both directions.
                 many: Many::Word("max_inflight_messages"),
                 ..other(name, &program, "-h", MOSQUITTO_DURABLE)
             });
@@ -190,12 +193,15 @@ impl Peer {
         peers
     }
 
-    /// The same broker, told to take [`MANY`] unacknowledged messages from a client, as far as it can be.
+    /// The same broker, told to take and send [`MANY`] unacknowledged messages, as far as it can be.
     pub(crate) fn with_many(&self) -> Self {
         let mut peer = self.clone();
         match peer.many {
             Many::Untold => {}
-            Many::Variable(name) => peer.environment.push((name, MANY)),
+            Many::Variables(names) => {
+                let variables = names.iter().map(|name| (*name, MANY));
+                peer.environment.extend(variables);
+            }
             Many::Word(word) => {
                 let config = peer.config.get_or_insert_default();
                 let _ = writeln!(config, "{word} {MANY}");
