@@ -193,6 +193,21 @@ fn every_end_of_a_connection_is_logged_with_its_reason() {
     );
 }
 
+/// A client chooses its identifier: it must not write lines of its own to the log, or commands to the terminal that shows it.
+#[test]
+fn a_client_identifier_cannot_break_out_of_its_log_line() {
+    let mut command = martlet();
+    command.args(["--listen", "127.0.0.1:0"]);
+    command.env("MARTLET_LOG_FORMAT", "human");
+    let mut broker = Running::start(command);
+    let mut client = broker.open();
+    client
+        .write_all(b"\x10\x11\x00\x04MQTT\x04\x02\x00\x00\x00\x05a\n\x1b[m")
+        .unwrap();
+    let line = broker.wait_for_log("client connected");
+    assert!(line.contains(r"client=a\n\u{1b}[m "), "{line:?}");
+}
+
 #[test]
 fn a_taken_port_is_one_line_and_code_1() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -83,7 +83,8 @@ impl Core {
             let peer = self.conn(connected.conn).map(|conn| conn.peer());
             tracing::info!(
                 peer = peer.map(tracing::field::display),
-                client = %connected.client_id,
+                // Chosen by the client: no line of the log, and no command to a terminal, may begin in it.
+                client = %connected.client_id.escape_debug(),
                 version = ?connected.version,
                 session_present = connected.session_present,
                 keep_alive_s = connected.keep_alive_s,
