@@ -24,10 +24,14 @@ use support::faulty::{Faulty, Orders};
 use support::{SEGMENT, content, settings};
 
 fn open_faulty(folder: &Path) -> (Log<Faulty>, Orders) {
+    open_durable(folder, Durability::Fsync)
+}
+
+fn open_durable(folder: &Path, durability: Durability) -> (Log<Faulty>, Orders) {
     let disk = Faulty::new(RealDisk::new(folder));
     let orders = disk.orders.clone();
     let settings = Settings {
-        durability: Durability::Fsync,
+        durability,
         ..settings()
     };
     let (log, _) = Log::open(disk, settings).unwrap();
@@ -49,6 +53,21 @@ fn fill(log: &mut Log<Faulty>, churn: &mut Churn) -> (Vec<u8>, Model) {
         log.maintain().unwrap();
     }
     panic!("it is never full");
+}
+
+/// Past the system's cache where the device is waited for, and never where frames are written into the cache.
+#[test]
+fn a_new_segment_is_filled_where_its_frames_will_go() {
+    for (durability, in_blocks) in [(Durability::Fsync, 1), (Durability::Os, 0)] {
+        let folder = TempDir::new().unwrap();
+        let (mut log, orders) = open_durable(folder.path(), durability);
+        log.append(&Churn::new(1).batch(10)).unwrap();
+        log.sync().unwrap();
+        while log.maintain().unwrap() == Maintenance::Busy {}
+        let zeros = orders.zeros.map(|bytes| bytes.load(SeqCst) as u64);
+        assert!(zeros[in_blocks] >= SEGMENT, "{durability:?}: {zeros:?}");
+        assert_eq!(zeros[1 - in_blocks], 0, "{durability:?}");
+    }
 }
 
 #[test]

@@ -11,8 +11,9 @@
 use std::io;
 
 use super::segment::{FOLDER, FRAMES_AT, SPARE_PATH, SegmentHeader, path_of};
+use super::settings::Durability;
 use super::write::Call;
-use super::{Log, splitmix};
+use super::{BLOCK_BYTES, Log, splitmix};
 use crate::disk::{Disk, write_full};
 use crate::store::{FullBecause, StoreError};
 
@@ -215,8 +216,9 @@ impl<D: Disk> Log<D> {
         written: u64,
         budget: u64,
     ) -> (u64, Result<(), StoreError>) {
-        let end = size.min(written.saturating_add(budget.max(ZEROS_BYTES)));
-        let zeros = vec![0; usize::try_from(ZEROS_BYTES).unwrap_or(0)];
+        let end = size.min(written.saturating_add(budget.max(ZEROS_BYTES as u64)));
+        let memory = vec![0; ZEROS_BYTES + 2 * BLOCK_BYTES];
+        let zeros = self.zeros_in(&memory);
         let mut at = written;
         while at < end {
             let len = usize::try_from(end - at).map_or(zeros.len(), |left| left.min(zeros.len()));
@@ -238,6 +240,18 @@ impl<D: Disk> Log<D> {
             end,
             self.check_sync(result, Call::Sync, || SPARE_PATH.to_owned()),
         )
+    }
+
+    /// Zeros to write. Where each step waits for the device they go past the system's cache, which a disk does with whole
+    /// blocks out of memory that begins at one: else a third of the time of whoever fills segment after segment is copying them there. Where
+    /// nobody waits, the cache has to have them: frames are written into it, and what it does not have of their pages it reads.
+    fn zeros_in<'a>(&self, memory: &'a [u8]) -> &'a [u8] {
+        let to_block = memory.as_ptr().align_offset(BLOCK_BYTES).min(BLOCK_BYTES);
+        let begin = match self.settings.durability {
+            Durability::Fsync => to_block,
+            Durability::Os => to_block + 1,
+        };
+        memory.get(begin..begin + ZEROS_BYTES).unwrap_or_default()
     }
 
     fn write_header(&mut self, file: &D::File, header: &SegmentHeader) -> Result<(), StoreError> {
@@ -366,6 +380,6 @@ impl<D: Disk> Log<D> {
 /// A limit of so few segments keeps none of them back.
 const SEGMENTS_MIN: u64 = 3;
 /// Zeros written with one write.
-const ZEROS_BYTES: u64 = 1 << 20;
+const ZEROS_BYTES: usize = 1 << 20;
 /// A segment for one large frame, until it has its name.
 pub(super) const LARGE_PATH: &str = "log/large.new";

@@ -31,6 +31,8 @@ pub(crate) struct Orders {
     /// So many reads of log/00000002.seg find zeros from byte 8,192 to 12,288: a write comes there behind the read, and another one
     /// further on in front of it.
     pub(crate) torn: Arc<AtomicUsize>,
+    /// Bytes of zeros written, 64 KiB or more at a time: to the cache, and in blocks that may go past it.
+    pub(crate) zeros: [Arc<AtomicUsize>; 2],
     /// Whether a call has failed.
     pub(crate) failed: Arc<AtomicBool>,
     /// Which one, by the name of the system call.
@@ -134,6 +136,10 @@ impl Disk for Faulty {
         } else {
             short.min(bytes.len())
         };
+        if len >= 65_536 && bytes[..len].iter().all(|byte| *byte == 0) {
+            let in_blocks = bytes.as_ptr().align_offset(4_096) == 0 && len.is_multiple_of(4_096);
+            self.orders.zeros[usize::from(in_blocks)].fetch_add(len, SeqCst);
+        }
         self.disk.write_at(&file.file, &bytes[..len], offset)
     }
 
