@@ -95,9 +95,7 @@ impl Core {
             }
         }
     }
-}
 
-impl Core {
     /// If this thread stood still for long, what clients sent meanwhile may not have been read yet: from now on they have
     /// their Keep Alive again. A machine that was suspended, or had too much to do, must not drop its clients for that.
     fn excuse_if_held_up(&mut self, now: Time) {
