@@ -6,14 +6,35 @@
 
 use std::error::Error;
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::Path;
+use std::sync::Arc;
 
+use martlet_engine::{
+    AllowAll, ConnId, Effects, Limits, LocalInterest, Policy, Shard, ShardConfig, StoreConfig, Time,
+};
 use martlet_store::suite::Churn;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let (folders, shards) = ("fuzz/corpus/recover_store", "fuzz/corpus/restore_shard");
-    fs::create_dir_all(folders)?;
-    fs::create_dir_all(shards)?;
+    for (name, bytes) in seeds() {
+        let path = Path::new("fuzz/corpus").join(name);
+        path.parent().map_or(Ok(()), fs::create_dir_all)?;
+        fs::write(path, bytes)?;
+    }
+    Ok(())
+}
+
+/// Where each stands below `fuzz/corpus`, and what is in it.
+pub(crate) fn seeds() -> Vec<(String, Vec<u8>)> {
+    let mut seeds = Vec::new();
+    let batches = runs();
+    seeds.extend([
+        ("recover_store/seed-7".to_owned(), folder(&batches, &[])),
+        (
+            "restore_shard/seed-7".to_owned(),
+            shard(7, &batches.concat()),
+        ),
+    ]);
     for seed in 1..=6 {
         let mut churn = Churn::new(seed);
         churn.payload_bytes_max = 8;
@@ -24,17 +45,81 @@ fn main() -> Result<(), Box<dyn Error>> {
             .filter(|batch| batch.len() > 8)
             .flatten()
             .collect();
-        fs::write(
-            Path::new(folders).join(format!("seed-{seed}")),
-            folder(&batches, &checkpoint),
-        )?;
-        let records = [batches.concat(), checkpoint].concat();
-        fs::write(
-            Path::new(shards).join(format!("seed-{seed}")),
-            shard(seed, &records),
-        )?;
+        let records = [batches.concat(), checkpoint.clone()].concat();
+        seeds.extend([
+            (
+                format!("recover_store/seed-{seed}"),
+                folder(&batches, &checkpoint),
+            ),
+            (format!("restore_shard/seed-{seed}"), shard(seed, &records)),
+        ]);
     }
-    Ok(())
+    seeds
+}
+
+/// What a shard writes of messages at QoS 1 and 2 for a session that is stored, and of their acknowledgements, which come in runs
+/// and are recorded so.
+fn runs() -> Vec<Vec<u8>> {
+    let config = ShardConfig {
+        index: 0,
+        shard_count: 1,
+        seed: 1,
+        limits: Limits::default(),
+        policy: Policy::default(),
+        store: Some(StoreConfig {
+            unix_ms_at_zero: 1_700_000_000_000,
+            body_cache_bytes: usize::MAX,
+            read_ahead_bytes: 1 << 20,
+        }),
+    };
+    let now = Time::from_millis(5);
+    let mut fx = Effects::new(1);
+    let mut shard = Shard::new(config, Arc::new(LocalInterest), Box::new(AllowAll));
+    let (Some(receiver), Some(publisher)) =
+        (shard.on_open(now, &mut fx), shard.on_open(now, &mut fx))
+    else {
+        return Vec::new();
+    };
+    let ids = |ids: RangeInclusive<u8>, packet: fn(u8) -> Vec<u8>| ids.flat_map(packet).collect();
+    let steps: [(ConnId, Vec<u8>); 8] = [
+        // Clean Start 0, Session Expiry Interval 65,535; SUBSCRIBE to "#" at QoS 2.
+        (
+            receiver,
+            b"\x10\x1a\x00\x04MQTT\x05\x00\x00\x00\x05\x11\x00\x00\xff\xff\x00\x08client-1\x82\x07\x00\x01\x00\x00\x01#\x02"
+                .to_vec(),
+        ),
+        (publisher, b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01a".to_vec()),
+        (publisher, ids(1..=8, |id| publish(0x32, id))),
+        (publisher, ids(9..=16, |id| publish(0x34, id))),
+        (publisher, ids(9..=16, |id| vec![0x62, 2, 0, id])),
+        (receiver, ids(1..=6, |id| vec![0x40, 2, 0, id])),
+        (receiver, ids(9..=14, |id| vec![0x50, 2, 0, id])),
+        (receiver, ids(9..=12, |id| vec![0x70, 2, 0, id])),
+    ];
+    let mut batches = Vec::new();
+    for (conn, bytes) in steps {
+        shard.on_bytes(conn, &bytes, now, &mut fx);
+        while let Some((ticket, batch)) = fx.store.take(Vec::new()) {
+            batches.push(batch);
+            shard.on_store_done(ticket, now, &mut fx);
+        }
+        for conn in [receiver, publisher] {
+            if let Some(outbox) = shard.outbox(conn) {
+                let written = outbox.writable_len();
+                outbox.advance(written);
+                shard.on_flushed(conn, now, &mut fx);
+            }
+        }
+    }
+    batches
+}
+
+/// PUBLISH to "a/b" with this first byte.
+fn publish(first: u8, id: u8) -> Vec<u8> {
+    let mut packet = vec![first, 15, 0, 3, b'a', b'/', b'b', 0, id];
+    packet.extend(b"payload");
+    packet.push(id);
+    packet
 }
 
 /// Steps of `fuzz/src/folder.rs`: segments with two frames each; the last one holds checkpoints.
