@@ -135,9 +135,7 @@ impl Outcome {
             json: json.map_err(|failure| failure.to_string()),
         }
     }
-}
 
-impl Outcome {
     /// Of each run of this broker and row, in turn: the report, or nothing if it failed.
     fn reports<'r>(
         results: &'r [Self],

@@ -314,6 +314,7 @@ impl<D: Disk> Log<D> {
     /// Only when all has been carried out: a later record of the batch may have referred to a body again.
     fn remove_lost(&mut self, near: u64) {
         let (mut gone, mut gone_from) = (0, near);
+        // What is live is counted beside them meanwhile.
         let mut bodies = std::mem::take(&mut self.bodies);
         bodies.remove_lost(|from, bytes| {
             let from = u64::from(from);
@@ -333,9 +334,7 @@ impl<D: Disk> Log<D> {
             return;
         }
         for (place, sum) in sums.iter().enumerate() {
-            let before = u32::try_from(place).unwrap_or(0) * at.len;
-            let offset = at.offset + before;
-            self.move_body(nth(first, place), Location { offset, ..at }, *sum);
+            self.move_body(nth(first, place), at.behind(place), *sum);
         }
     }
 

@@ -31,8 +31,6 @@ pub(crate) struct Column {
     /// The number by which runs are ordered to find the middle one.
     pub(crate) order: &'static [&'static str],
     pub(crate) repeats: Repeats,
-    /// Brokers are told to take and send many unacknowledged messages.
-    pub(crate) takes_many: bool,
 }
 
 /// The brokers of this part.
@@ -61,7 +59,7 @@ impl Brokers {
     }
 
     fn of(&self, column: &Column) -> &[Peer] {
-        if column.takes_many {
+        if column.takes_many() {
             &self.with_many
         } else {
             &self.usual
@@ -104,7 +102,6 @@ pub(crate) const COLUMNS: [Column; 6] = [
         figure: rate,
         order: &["\"measured\":{", "\"done_per_s\":"],
         repeats: Repeats::Ratio,
-        takes_many: false,
     },
     Column {
         row: MANY_ROW,
@@ -113,7 +110,6 @@ pub(crate) const COLUMNS: [Column; 6] = [
         figure: rate,
         order: &["\"measured\":{", "\"done_per_s\":"],
         repeats: Repeats::Ratio,
-        takes_many: true,
     },
     Column {
         row: "durable, QoS 2, 20 unacknowledged",
@@ -122,7 +118,6 @@ pub(crate) const COLUMNS: [Column; 6] = [
         figure: rate,
         order: &["\"measured\":{", "\"done_per_s\":"],
         repeats: Repeats::Ratio,
-        takes_many: false,
     },
     Column {
         row: "durable, QoS 1, 50,000 messages/s",
@@ -131,7 +126,6 @@ pub(crate) const COLUMNS: [Column; 6] = [
         figure: acknowledged,
         order: &["\"acknowledged_us\":{", "\"p99\":"],
         repeats: Repeats::Middle,
-        takes_many: false,
     },
     Column {
         row: "durable, QoS 1, 50,000 messages/s of 20 pairs",
@@ -140,7 +134,6 @@ pub(crate) const COLUMNS: [Column; 6] = [
         figure: acknowledged,
         order: &["\"acknowledged_us\":{", "\"p99\":"],
         repeats: Repeats::Middle,
-        takes_many: false,
     },
     Column {
         row: "durable, kill -9",
@@ -149,11 +142,15 @@ pub(crate) const COLUMNS: [Column; 6] = [
         figure: lost,
         order: &["\"lost\":"],
         repeats: Repeats::No,
-        takes_many: false,
     },
 ];
 
 impl Column {
+    /// Whether its brokers are told to take and send many unacknowledged messages.
+    fn takes_many(&self) -> bool {
+        self.row == MANY_ROW
+    }
+
     /// The figure, and how many unacknowledged messages the broker allowed, if that was fewer than the load asked for.
     fn shown(&self, json: &str) -> Option<String> {
         let figure = (self.figure)(json)?;
@@ -360,7 +357,7 @@ mod tests {
         let mosquitto = format!("\nmax_inflight_messages {MANY}\n");
         for column in &COLUMNS {
             let asks = column.arguments.ends_with(&format!("--inflight {MANY}"));
-            assert_eq!(column.takes_many, asks, "{}", column.row);
+            assert_eq!(column.takes_many(), asks, "{}", column.row);
             for peer in brokers.of(column) {
                 let is_told = if peer.name.starts_with("Martlet") {
                     peer.shown().contains(&martlet)
@@ -375,7 +372,7 @@ mod tests {
         let mut told: Vec<&Peer> = brokers.told_by_command().collect();
         assert_eq!(told.len(), 3);
         told.extend(brokers.told_by_config());
-        let many = COLUMNS.iter().find(|column| column.takes_many).unwrap();
+        let many = COLUMNS.iter().find(|column| column.takes_many()).unwrap();
         let all = brokers.of(many).iter();
         let all: Vec<&Peer> = all
             .filter(|peer| !peer.name.starts_with("nats-server"))
@@ -386,7 +383,7 @@ mod tests {
     #[test]
     fn the_table_says_where_a_broker_allowed_fewer_unacknowledged_messages() {
         let brokers = Brokers::new("/a/b/martlet");
-        let many = COLUMNS.iter().find(|column| column.takes_many).unwrap();
+        let many = COLUMNS.iter().find(|column| column.takes_many()).unwrap();
         let report = |allowed: u32| {
             let json = format!(
                 r#"{{"settings":{{"inflight":1000}},"measured":{{"done_per_s":9}},"unacknowledged_max":{allowed}}}"#

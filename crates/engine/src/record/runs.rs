@@ -110,12 +110,6 @@ impl RecordRun {
         self.body
     }
 
-    /// The bodies that they name.
-    pub fn bodies(&self) -> impl Iterator<Item = BodyId> + use<> {
-        let run = *self;
-        (0..run.count).filter_map(move |place| run.body_at(place))
-    }
-
     /// One of the records.
     pub(super) fn at(&self, place: u16) -> Option<Record<'static>> {
         if place >= self.count {

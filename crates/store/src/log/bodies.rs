@@ -110,8 +110,8 @@ impl Bodies {
         (before != Location::NONE).then_some(before)
     }
 
-    /// Says where new bodies are that lie side by side, by the first one's id and location and the checksum of each; there is room in
-    /// a row for [`ROW_BODIES`]. `false`, and nothing is changed: they are to be put one by one.
+    /// Says where new bodies are that lie side by side, by the first one's id and location and the checksum of each. `false`, and
+    /// nothing is changed: they are too few for a row, or too many, or not all new; they are to be put one by one.
     pub(crate) fn put_row(&mut self, first: u64, location: Location, sums: &[u32]) -> bool {
         if sums.len() < ROW_BODIES_MIN {
             return false;
@@ -337,8 +337,8 @@ impl Bodies {
     }
 
     /// The place of a body, a small number that is its own as long as it is there: of a log that has just been opened, which has no
-    /// rows. For somebody who goes through bodies in the
-    /// order in which they came, as they mostly do: `near` is the place behind the last one.
+    /// rows. For somebody who goes through bodies in the order in which they came, as they mostly do: `near` is the place behind
+    /// the last one.
     pub(crate) fn place_near(&self, id: u64, near: u32) -> Option<u32> {
         let there = self.entries.get(near as usize);
         if there.is_some_and(|entry| entry.is(id) && entry.location != Location::NONE) {
@@ -402,6 +402,15 @@ impl Location {
         offset: u32::MAX,
         len: 0,
     };
+
+    /// Of the record so many behind this one, if all there have its length.
+    pub(super) fn behind(self, count: usize) -> Self {
+        let bytes = u32::try_from(count).unwrap_or(0) * self.len;
+        Self {
+            offset: self.offset + bytes,
+            ..self
+        }
+    }
 }
 
 /// To know a body's record again when it is read back: what frames have is over many records. It is kept in memory only, so

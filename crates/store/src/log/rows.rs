@@ -71,13 +71,13 @@ impl Row {
     /// Where one is that is here, and its checksum.
     pub(super) fn at(&self, id: u64) -> Option<(Location, u32)> {
         let place = self.place_of(id)?;
-        Some((self.location_of(place), *self.checksums.get(place)?))
+        Some((self.location.behind(place), *self.checksums.get(place)?))
     }
 
     /// Where they all are.
     pub(super) fn locations(&self) -> impl Iterator<Item = Location> + '_ {
         let here = (0..ROW_BODIES).filter(|place| self.here >> place & 1 == 1);
-        here.map(|place| self.location_of(place))
+        here.map(|place| self.location.behind(place))
     }
 
     /// One reference more to each of so many that follow each other from this id on, as far as they are in this row.
@@ -177,14 +177,6 @@ impl Row {
         let place = usize::try_from(id.checked_sub(self.first())? / STEP).ok()?;
         let is_here = place < ROW_BODIES && self.here >> place & 1 == 1;
         is_here.then_some(place)
-    }
-
-    fn location_of(&self, place: usize) -> Location {
-        let before = u32::try_from(place).unwrap_or(0) * self.location.len;
-        Location {
-            offset: self.location.offset + before,
-            ..self.location
-        }
     }
 }
 
