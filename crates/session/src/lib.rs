@@ -38,4 +38,4 @@ mod outbound;
 pub use aliases::{AliasUse, InboundAliases, OutboundAliases};
 pub use inbound::{Inbound, InboundPublish};
 pub use keep_alive::KeepAlive;
-pub use outbound::{Outbound, PubRec, Resend, Stage};
+pub use outbound::{Acknowledged, Outbound, PubRec, Resend, Stage};

@@ -12,6 +12,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use martlet_codec::PacketId;
 
+pub use together::Acknowledged;
 use window::{Entry, State, Window, after};
 
 /// Messages sent at QoS 1 and 2 and not finished, in the order in which they were sent.
@@ -129,12 +130,7 @@ impl<T> Outbound<T> {
         } else {
             State::AwaitPubAck
         };
-        window.push(Entry {
-            id,
-            state,
-            sent: true,
-            message: Some(message),
-        });
+        window.push(Entry::new(id, state, true, Some(message)));
         window.in_flight += 1;
         Some(id)
     }
@@ -161,12 +157,7 @@ impl<T> Outbound<T> {
         }
         let id = window.free_id(self.last_id)?;
         self.last_id = id.get();
-        window.push(Entry {
-            id,
-            state: State::Reserved,
-            sent: true,
-            message: None,
-        });
+        window.push(Entry::new(id, State::Reserved, true, None));
         window.reserved_count += 1;
         Some(id)
     }
@@ -201,20 +192,14 @@ impl<T> Outbound<T> {
             .collect()
     }
 
-    /// PUBACK: the message that it finishes, `None` if no such identifier waits for one.
+    /// PUBACK: the message that it finishes, `None` if no such identifier waits for one. For who sends each message on its own;
+    /// else see [`Outbound::acknowledge`].
     #[inline]
     pub fn on_puback(&mut self, id: PacketId) -> Option<T> {
-        let window = self.window.as_mut()?;
-        if let Some(finished) = window.finish_first(id, State::AwaitPubAck) {
-            return finished.message;
+        match self.acknowledge(id)? {
+            Acknowledged::Last(message) => Some(message),
+            Acknowledged::OneOf(_) => None,
         }
-        let (at, entry) = window.find(id)?;
-        if entry.state != State::AwaitPubAck {
-            return None;
-        }
-        let message = entry.message.take();
-        window.finish(at);
-        message
     }
 
     /// PUBREC; `refused`: its reason is 0x80 or more.
@@ -347,6 +332,7 @@ impl<T> Outbound<T> {
         let Some(window) = &mut self.window else {
             return taken;
         };
+        debug_assert!(!window.has_runs, "each is looked at on its own");
         let mut freed = Vec::new();
         for entry in &mut window.entries {
             if entry.state == State::AwaitPubAck && entry.message.as_ref().is_some_and(&mut wanted)
@@ -381,6 +367,7 @@ impl<T> Outbound<T> {
 }
 
 mod stored;
+mod together;
 mod window;
 
 #[cfg(test)]

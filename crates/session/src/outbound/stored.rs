@@ -61,16 +61,7 @@ impl<T> Outbound<T> {
         let before = window.entries.len();
         window.entries.retain(|entry| entry.id != id);
         window.has_gaps |= window.entries.len() != before;
-        window.push(Entry {
-            id,
-            state: match stage {
-                Stage::AwaitPubAck => State::AwaitPubAck,
-                Stage::AwaitPubRec => State::AwaitPubRec,
-                Stage::AwaitPubComp => State::AwaitPubComp,
-            },
-            sent: false,
-            message,
-        });
+        window.push(Entry::new(id, State::of(stage), false, message));
         window.resend_count += 1;
     }
 
@@ -108,6 +99,14 @@ impl<T> Outbound<T> {
 }
 
 impl State {
+    const fn of(stage: Stage) -> Self {
+        match stage {
+            Stage::AwaitPubAck => Self::AwaitPubAck,
+            Stage::AwaitPubRec => Self::AwaitPubRec,
+            Stage::AwaitPubComp => Self::AwaitPubComp,
+        }
+    }
+
     const fn stage(self) -> Option<Stage> {
         match self {
             Self::AwaitPubAck => Some(Stage::AwaitPubAck),

@@ -420,3 +420,5 @@ fn what_cannot_be_sent_again_is_given_back_and_a_qos_2_identifier_stays_in_use()
     assert_eq!(outbound.send(false, "five"), Some(two));
     assert_ne!(outbound.send(false, "six"), Some(three), "it is in use");
 }
+
+mod together;

@@ -10,11 +10,15 @@ pub(super) struct Window<T> {
     pub(super) entries: VecDeque<Entry<T>>,
     /// Whether the identifiers are not consecutive, so that an entry's place does not follow from its identifier.
     pub(super) has_gaps: bool,
-    /// Open entries: those that are not `Done`.
+    /// Whether an entry may stand for several messages.
+    pub(super) has_runs: bool,
+    /// The last identifier of the newest entry.
+    newest: u16,
+    /// Messages that are not finished, and identifiers that are reserved.
     pub(super) open_count: u32,
     /// Of these, the ones that only keep an identifier for a SUBSCRIBE or UNSUBSCRIBE.
     pub(super) reserved_count: u32,
-    /// How many of `entries` wait to be re-sent on this connection.
+    /// How many messages wait to be re-sent on this connection.
     pub(super) resend_count: u32,
     /// Sent on this connection and unfinished: what the peer's Receive Maximum limits.
     pub(super) in_flight: u16,
@@ -25,6 +29,8 @@ impl<T> Default for Window<T> {
         Self {
             entries: VecDeque::new(),
             has_gaps: false,
+            has_runs: false,
+            newest: 0,
             open_count: 0,
             reserved_count: 0,
             resend_count: 0,
@@ -35,11 +41,12 @@ impl<T> Default for Window<T> {
 
 impl<T> Window<T> {
     pub(super) fn start_connection(&mut self) {
+        debug_assert!(!self.has_runs, "each is sent again on its own");
         self.in_flight = 0;
         // A SUBSCRIBE that the connection before has not answered is sent anew, with a new identifier.
         for entry in &mut self.entries {
             if entry.state == State::Reserved {
-                entry.state = State::Done;
+                entry.end();
                 self.open_count -= 1;
             }
         }
@@ -51,29 +58,51 @@ impl<T> Window<T> {
         self.resend_count = self.open_count;
     }
 
+    #[inline]
     pub(super) fn push(&mut self, entry: Entry<T>) {
-        if let Some(last) = self.entries.back() {
-            self.has_gaps |= after(last.id.get()) != entry.id.get();
-        } else {
-            self.has_gaps = false;
+        self.push_of(entry, 1);
+    }
+
+    /// An entry of so many messages.
+    #[expect(
+        clippy::inline_always,
+        reason = "an entry is large, and would be written once more to be handed over"
+    )]
+    #[inline(always)]
+    pub(super) fn push_of(&mut self, entry: Entry<T>, count: u16) {
+        if self.entries.is_empty() {
+            (self.has_gaps, self.has_runs) = (false, false);
             if self.entries.capacity() == 0 {
                 // Of the many sessions that are away with something unfinished, most have one message.
                 self.entries.reserve_exact(1);
             }
+        } else {
+            self.has_gaps |= after(self.newest) != entry.id.get();
         }
+        self.has_runs |= count > 1;
+        // Runs do not wrap around.
+        self.newest = entry.id.get() + (count - 1);
+        self.open_count += u32::from(count);
         self.entries.push_back(entry);
-        self.open_count += 1;
+    }
+
+    /// How many identifiers behind the newest one are known to be free.
+    pub(super) fn free_behind(&self, last: u16) -> usize {
+        if self.has_gaps {
+            return 0;
+        }
+        // The entries have the last ones that were given out.
+        let used = match self.entries.front() {
+            Some(first) => 1 + steps(first.id.get(), last),
+            None => 0,
+        };
+        usize::from(u16::MAX) - used
     }
 
     /// The next identifier behind `last` that is not in use: 1, 2, … 65,535, 1, …
     pub(super) fn free_id(&self, last: u16) -> Option<PacketId> {
-        if !self.has_gaps && self.entries.len() < usize::from(u16::MAX) {
-            // The entries are the last ones that were given out, and they are not all.
-            debug_assert!(
-                self.entries
-                    .back()
-                    .is_none_or(|entry| entry.id.get() == last)
-            );
+        if self.free_behind(last) > 0 {
+            debug_assert!(self.entries.is_empty() || self.newest == last);
             return PacketId::new(after(last));
         }
         let mut id = last;
@@ -92,18 +121,21 @@ impl<T> Window<T> {
         None
     }
 
-    /// The place of an identifier, finished or not. Identifiers are handed out in sequence, so it follows from
+    /// The place of an identifier that is not finished. Identifiers are handed out in sequence, so it follows from
     /// the first one's; only after a wrap around one in use, or a clean-up, is a search needed.
     pub(super) fn place_of(&self, id: PacketId) -> Option<usize> {
         let first = self.entries.front()?.id.get();
-        let mut guess = usize::from(id.get().wrapping_sub(first));
-        if id.get() < first {
-            // There is no identifier 0 to be counted.
-            guess = guess.saturating_sub(1);
+        let mut guess = steps(first, id.get());
+        if self.has_runs {
+            let is_before = |entry: &Entry<T>| steps(first, entry.id.get()) <= guess;
+            guess = self.entries.partition_point(is_before).checked_sub(1)?;
         }
         match self.entries.get(guess) {
-            Some(entry) if entry.id == id => Some(guess),
-            _ if self.has_gaps => self.entries.iter().position(|entry| entry.id == id),
+            Some(entry) if entry.bit_of(id).is_some() => Some(guess),
+            _ if self.has_gaps => self
+                .entries
+                .iter()
+                .position(|entry| entry.bit_of(id).is_some()),
             _ => None,
         }
     }
@@ -111,8 +143,7 @@ impl<T> Window<T> {
     /// The open entry of an identifier, and its place.
     pub(super) fn find(&mut self, id: PacketId) -> Option<(usize, &mut Entry<T>)> {
         let at = self.place_of(id)?;
-        let entry = self.entries.get_mut(at)?;
-        (entry.state != State::Done).then_some((at, entry))
+        Some((at, self.entries.get_mut(at)?))
     }
 
     /// Finishes the entry in front if it is this one, sent on this connection: the way of a peer that acknowledges in order.
@@ -123,7 +154,7 @@ impl<T> Window<T> {
     #[inline(always)]
     pub(super) fn finish_first(&mut self, id: PacketId, state: State) -> Option<Entry<T>> {
         let first = self.entries.front()?;
-        if first.id != id || first.state != state || !first.sent {
+        if first.id != id || first.open != 1 || first.state != state || !first.sent {
             return None;
         }
         let first = self.entries.pop_front()?;
@@ -133,14 +164,32 @@ impl<T> Window<T> {
         Some(first)
     }
 
+    /// One of several messages that the entry stands for has ended.
+    pub(super) fn finish_one_of(&mut self, at: usize, id: PacketId) {
+        let Some(entry) = self.entries.get_mut(at) else {
+            return;
+        };
+        entry.open &= !entry.bit_of(id).unwrap_or_default();
+        debug_assert!(entry.open != 0 && entry.sent, "the last one ends the entry");
+        self.open_count = self.open_count.saturating_sub(1);
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// Whether the identifiers are those that were handed out last, without one missing.
+    pub(super) fn is_in_sequence(&self) -> bool {
+        let ids = || self.entries.iter().map(|entry| entry.id.get());
+        ids().last() == Some(self.newest)
+            && ids().zip(ids().skip(1)).all(|(id, next)| after(id) == next)
+    }
+
+    /// Ends an entry that stands for one message, or for one that is left.
     pub(super) fn finish(&mut self, at: usize) {
         let Some(entry) = self.entries.get_mut(at) else {
             return;
         };
         let sent = entry.sent;
         let reserved = entry.state == State::Reserved;
-        entry.state = State::Done;
-        entry.message = None;
+        entry.end();
         self.open_count = self.open_count.saturating_sub(1);
         if reserved {
             self.reserved_count = self.reserved_count.saturating_sub(1);
@@ -159,8 +208,23 @@ impl<T> Window<T> {
     }
 
     /// What is finished may not stand in front.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "called once for each acknowledged message, and mostly nothing is to be done"
+    )]
+    #[inline(always)]
     fn forget_first_done(&mut self) {
+        let is_fine = match self.entries.front() {
+            Some(entry) => entry.state != State::Done,
+            None => self.entries.capacity() <= KEPT_CAPACITY,
+        };
+        if !is_fine {
+            self.forget_done_in_front();
+        }
+    }
+
+    #[inline(never)]
+    fn forget_done_in_front(&mut self) {
         while self
             .entries
             .front()
@@ -185,14 +249,57 @@ pub(super) const fn after(id: u16) -> u16 {
     if id == u16::MAX { 1 } else { id + 1 }
 }
 
+/// How many steps lead from one identifier to the other.
+const fn steps(from: u16, to: u16) -> usize {
+    // There is no identifier 0 to be counted.
+    let steps = to.wrapping_sub(from);
+    (if to < from { steps - 1 } else { steps }) as usize
+}
+
 #[derive(Debug)]
 pub(super) struct Entry<T> {
+    /// Of the first message.
     pub(super) id: PacketId,
+    /// Which of the messages are not finished: the lowest bit stands for the first one, and so on. QoS 1 messages
+    /// alone are sent together.
+    pub(super) open: u32,
     pub(super) state: State,
     /// On this connection.
     pub(super) sent: bool,
     /// Present until PUBACK or PUBREC.
     pub(super) message: Option<T>,
+}
+
+impl<T> Entry<T> {
+    /// Of one message.
+    pub(super) const fn new(id: PacketId, state: State, sent: bool, message: Option<T>) -> Self {
+        Self {
+            id,
+            open: 1,
+            state,
+            sent,
+            message,
+        }
+    }
+
+    /// The bit of an identifier whose message is not finished.
+    #[inline]
+    pub(super) fn bit_of(&self, id: PacketId) -> Option<u32> {
+        let nth = id.get().wrapping_sub(self.id.get());
+        let bit = 1_u32.checked_shl(u32::from(nth))?;
+        (self.open & bit != 0).then_some(bit)
+    }
+
+    /// Whether one message is left.
+    pub(super) const fn is_last(&self) -> bool {
+        self.open & self.open.wrapping_sub(1) == 0
+    }
+
+    fn end(&mut self) {
+        self.state = State::Done;
+        self.open = 0;
+        self.message = None;
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
