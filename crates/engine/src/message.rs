@@ -93,7 +93,7 @@ pub struct Origin {
 
 impl Message {
     /// What the shared allocation holds besides the packet: the count of references, the head, the length.
-    const OVERHEAD: usize = 2 * size_of::<usize>() + size_of::<Head>();
+    pub(crate) const OVERHEAD: usize = 2 * size_of::<usize>() + size_of::<Head>();
 
     /// Keeps a packet that says what the parts say and nothing else: no expiry interval, no topic alias.
     pub(crate) fn of_packet(parts: &MessageParts<'_>, form: Form, packet: &[u8]) -> Self {

@@ -6,15 +6,18 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::num::NonZeroU64;
 
-use martlet_codec::{QoS, Version};
+use martlet_codec::{PacketId, QoS, Version};
 use martlet_session::{Inbound, Outbound};
 
 use crate::clients::rare::Rare;
 use crate::collections::slab::Key;
+use crate::counters::Counters;
+use crate::limits::Limits;
 use crate::report::Drops;
 use crate::retaining::replay::Replay;
 use crate::routing::filters::Filters;
 use crate::routing::subscriptions::SubscriptionOptions;
+use crate::sending::count_pushed;
 use crate::sending::delivery::Delivery;
 use crate::sending::queue::Queue;
 use crate::time::Time;
@@ -100,8 +103,26 @@ impl ClientSession {
 
     /// Bytes of the messages in its queue and in flight: what it adds to the shard's memory.
     pub(crate) fn held_bytes(&self) -> usize {
-        let in_flight = self.outbound.messages().map(Delivery::held_bytes);
-        self.queue.held_bytes() + in_flight.sum::<usize>()
+        self.queue.held_bytes() + self.in_flight_bytes()
+    }
+
+    /// Bytes of the messages in flight.
+    fn in_flight_bytes(&self) -> usize {
+        let in_flight = self.outbound.messages_with_counts();
+        in_flight
+            .map(|(messages, unfinished)| messages.held_bytes_of(unfinished))
+            .sum()
+    }
+
+    /// The connection is lost: each message that is in flight goes on on its own, back to its group, or to the client when it comes back.
+    /// Returns by how much less memory is held.
+    pub(crate) fn take_window_apart(&mut self) -> usize {
+        if !self.outbound.has_together() {
+            return 0;
+        }
+        let before = self.in_flight_bytes();
+        self.outbound.take_apart(Delivery::nth);
+        before.saturating_sub(self.in_flight_bytes())
     }
 
     /// Gives back the memory of what is empty: the session has lost its connection.
@@ -118,6 +139,66 @@ impl ClientSession {
         let mut in_flight = self.outbound.messages();
         let is_stored = |delivery: &Delivery| delivery.message.is_none() && delivery.body.is_some();
         self.queue.has_stored() || in_flight.any(is_stored)
+    }
+
+    /// Puts messages into the window, which has room: together, if they can be. `each` gets their identifiers, one after the other.
+    #[inline]
+    pub(crate) fn send(&mut self, messages: Delivery, each: impl FnMut(PacketId)) {
+        let (qos, count) = (messages.terms.qos, messages.count());
+        if count > 1
+            && qos == QoS::AtLeastOnce
+            && let Some(first) = self.outbound.next_together(count)
+        {
+            self.outbound.send_together(count, messages);
+            let ids = first.get()..=u16::MAX;
+            ids.take(count).filter_map(PacketId::new).for_each(each);
+            return;
+        }
+        if count > 1 {
+            self.send_apart(messages, each);
+            return;
+        }
+        let id = self.outbound.send(qos == QoS::ExactlyOnce, messages);
+        debug_assert!(id.is_some(), "there was room");
+        id.into_iter().for_each(each);
+    }
+
+    /// Puts messages of a run into the queue: together, if it has room for all of them. `refused` gets what it has no room for.
+    pub(crate) fn wait(
+        &mut self,
+        messages: Delivery,
+        limits: &Limits,
+        counters: &mut Counters,
+        mut refused: impl FnMut(Delivery),
+    ) {
+        let (messages_max, bytes_max) = (
+            limits.session_queue_messages_max,
+            limits.session_queue_bytes_max,
+        );
+        let count = messages.count() as u64;
+        let Some(messages) = self.queue.push_together(messages, messages_max, bytes_max) else {
+            counters.queued += count;
+            return;
+        };
+        for message in messages.apart() {
+            let pushed = self.queue.push(message, messages_max, bytes_max);
+            count_pushed(pushed, &mut self.dropped, counters)
+                .into_iter()
+                .for_each(&mut refused);
+        }
+    }
+
+    #[inline(never)]
+    fn send_apart(&mut self, messages: Delivery, mut each: impl FnMut(PacketId)) {
+        let exactly_once = messages.terms.qos == QoS::ExactlyOnce;
+        let mut rest = Some(messages);
+        while let Some(messages) = rest.take() {
+            let (first, behind) = messages.first_and_rest();
+            rest = behind;
+            let id = self.outbound.send(exactly_once, first);
+            debug_assert!(id.is_some(), "there was room");
+            id.into_iter().for_each(&mut each);
+        }
     }
 
     /// Whether it ends with its connection: what was sent once is never sent again.

@@ -99,7 +99,8 @@ impl Shard {
             .outbound
             .extract_unacknowledged(|delivery: &Delivery| delivery.terms.is_of_group());
         if !state.queue.is_empty() {
-            back.extend(state.queue.extract(|delivery| delivery.terms.is_of_group()));
+            let waiting = state.queue.extract(|delivery| delivery.terms.is_of_group());
+            back.extend(waiting.into_iter().flat_map(Delivery::apart));
         }
         let freed: usize = back.iter().map(Delivery::held_bytes).sum();
         self.memory_bytes = self.memory_bytes.saturating_sub(freed);

@@ -63,15 +63,6 @@ impl Member {
             stored: None,
         }
     }
-
-    /// A message of a run, with its place in the group's order, for this member. It has to be kept.
-    pub(super) fn delivery(self, sequence: u64, repeat: &mut Repeat, qos: QoS) -> Delivery {
-        Delivery {
-            message: repeat.message.take(),
-            body: None,
-            terms: Terms::of_group(qos, false, 0, self.tag(sequence)),
-        }
-    }
 }
 
 /// What a member gets of a run.
@@ -346,15 +337,8 @@ impl Shard {
             }
         }
         if form.has_id {
-            // Another member gets them if this one goes.
             let bytes = out.get_mut(before..).unwrap_or_default();
-            Run {
-                bytes: &*bytes,
-                ..run
-            }
-            .keep(&mut part.list);
-            let terms = (member, qos, form);
-            held_bytes = part.put_into_window(session, terms, bytes);
+            held_bytes = part.put_into_window(session, member, run, bytes);
         }
         part.clear();
         self.scratch.part = part;
@@ -374,21 +358,68 @@ impl Part {
     /// Takes identifiers for messages whose packets were copied, and puts them right there. Returns what that adds to the shard's
     /// memory.
     fn put_into_window(
-        &mut self,
+        &self,
         session: &mut ClientSession,
-        (member, qos, form): (Member, QoS, Form),
+        member: Member,
+        run: Run<'_>,
         copied: &mut [u8],
     ) -> usize {
-        let mut held_bytes = 0;
-        for (sequence, repeat) in self.places.iter().zip(&mut self.list) {
-            let delivery = member.delivery(*sequence, repeat, qos);
-            held_bytes += delivery.held_bytes();
-            let id = session.outbound.send(qos == QoS::ExactlyOnce, delivery);
-            debug_assert!(id.is_some(), "there was room");
-            repeat.put_id(copied, form, id);
+        let (mut at, mut held_bytes) = (0, 0);
+        loop {
+            // Another member gets them if this one goes.
+            let run = Run {
+                bytes: &*copied,
+                ..run
+            };
+            let form = run.form;
+            let Some(messages) = self.keep_from(at, member, run) else {
+                return held_bytes;
+            };
+            held_bytes += messages.held_bytes();
+            let mut repeats = self.list.iter().skip(at);
+            at += messages.count();
+            session.send(messages, |id| {
+                if let Some(repeat) = repeats.next() {
+                    repeat.put_id(copied, form, Some(id));
+                }
+            });
         }
-        held_bytes
     }
+
+    /// The messages from the one at this place on, for the member to keep: as many as can be kept as one. `None`: there are no more.
+    pub(super) fn keep_from(&self, at: usize, member: Member, run: Run<'_>) -> Option<Delivery> {
+        let places = self.places.get(at..)?;
+        let first = *places.first()?;
+        let (stride, even) = strides(places);
+        let list = self.list.get(at..at + even)?;
+        let (kept, count) = run.keep_first(list)?;
+        //= mqtt5 4.8.2-3
+        let qos = effective_qos(run.qos, member.options.qos);
+        let terms = Terms::of_group(qos, false, 0, member.tag(first));
+        let count = u8::try_from(count).unwrap_or(u8::MAX);
+        Some(Delivery::of_run(
+            Some(kept),
+            terms.of_several(count, stride),
+        ))
+    }
+}
+
+/// How far behind the one before it each of the first places stands, and how many places that is true of: a member that gets its messages in
+/// turn mostly gets every fourth, or every second one.
+fn strides(places: &[u64]) -> (u16, usize) {
+    let gap = |first: u64, next: u64| {
+        next.checked_sub(first)
+            .and_then(|gap| u16::try_from(gap).ok())
+    };
+    let [first, second, ..] = places else {
+        return (0, places.len());
+    };
+    let Some(stride) = gap(*first, *second) else {
+        return (0, 1);
+    };
+    let pairs = places.iter().zip(places.iter().skip(1));
+    let even = pairs.take_while(|(first, next)| gap(**first, **next) == Some(stride));
+    (stride, 1 + even.count())
 }
 
 /// Whether a session takes packets of this form as they are, so many bytes of them, and nothing is in their way.

@@ -2,6 +2,8 @@
 //!
 //! They wait together and leave together, as far as there is room; each counts for itself, and goes back for itself.
 
+use alloc::vec::Vec;
+
 use martlet_codec::QoS;
 
 use crate::clients::client_session::ClientSession;
@@ -11,8 +13,7 @@ use crate::grouping::sharing::Member;
 use crate::packets::repeats::{Repeat, Run};
 use crate::publication::Publication;
 use crate::routing::effective_qos;
-use crate::sending::count_pushed;
-use crate::sending::delivery::{Delivery, GroupTag};
+use crate::sending::delivery::Delivery;
 use crate::shard::Shard;
 use crate::time::Time;
 
@@ -42,34 +43,35 @@ impl Shard {
             part.places.push(sequence);
             part.list.push(place);
         }
-        let bytes = &part.bytes;
-        Run { bytes, ..run }.keep(&mut part.list);
         let count = part.list.len();
-        for (sequence, repeat) in part.places.iter().zip(&mut part.list) {
-            let delivery = member.delivery(*sequence, repeat, qos);
-            if let Some(refused) = self.push_for_member(member.session, delivery) {
-                self.credit_group(&refused, member.session, fx);
-            }
+        let mut at = 0;
+        let bytes = &part.bytes;
+        while let Some(messages) = part.keep_from(at, member, Run { bytes, ..run }) {
+            at += messages.count();
+            self.queue_for(member.session, messages, fx);
         }
         part.clear();
         self.scratch.part = part;
         count
     }
 
-    /// Puts a message into a session's queue; if that is full, its tag comes back.
-    fn push_for_member(&mut self, session: Key, delivery: Delivery) -> Option<GroupTag> {
-        let session = self.sessions.get_mut(session)?;
-        let limits = &self.config.limits;
-        let (messages_max, bytes_max) = (
-            limits.session_queue_messages_max,
-            limits.session_queue_bytes_max,
-        );
+    /// Puts messages into a member's queue; of what that has no room for, its group hears.
+    fn queue_for(&mut self, key: Key, messages: Delivery, fx: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
         let before = session.queue.held_bytes();
-        let pushed = session.queue.push(delivery, messages_max, bytes_max);
+        let mut refused = Vec::new();
+        session.wait(
+            messages,
+            &self.config.limits,
+            &mut self.counters,
+            |delivery| refused.extend(delivery.terms.tag()),
+        );
         self.memory_bytes = (self.memory_bytes + session.queue.held_bytes()).saturating_sub(before);
-        count_pushed(pushed, &mut session.dropped, &mut self.counters)?
-            .terms
-            .tag()
+        for tag in refused {
+            self.credit_group(&tag, key, fx);
+        }
     }
 
     /// Gives what waits in front to the next members with room: a message, or messages that lie together, each member's as one piece.

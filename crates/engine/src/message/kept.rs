@@ -5,13 +5,15 @@
 //!                  ^start    ^end                       its second message
 //! ```
 //! The messages of a run (`packets/repeats.rs`) are kept together: one allocation, one copy in, and if they leave together, one
-//! copy out. Each counts for itself in every limit, as if it lay alone. The memory goes back when the last of them is done, which is
-//! soon: they wait in one line. One that is never acknowledged holds the others' memory, but no more than [`PIECE_BYTES_MAX`].
+//! copy out; several are one entry of a queue or a window (`sending/delivery/several.rs`). Each counts for itself in every limit, as if it lay
+//! alone. The memory goes back when the last of them is done, which is soon: they wait in one line. One that is never acknowledged holds the
+//! others' memory, but no more than [`PIECE_BYTES_MAX`].
 
-use martlet_codec::QoS;
+use martlet_codec::{QoS, packet_len};
 
 use crate::message::{Form, Message, MessageParts, topic_at};
 use crate::packets::repeats::{Repeat, Run};
+use crate::sending::delivery::SEVERAL_MAX;
 use crate::sending::express::Template;
 use crate::time::Time;
 
@@ -73,6 +75,7 @@ impl Kept {
 
     #[inline]
     pub(crate) fn parts(&self) -> MessageParts<'_> {
+        debug_assert_eq!(packet_len(self.packet()), Some(self.packet().len()));
         self.memory.parts_of(self.packet())
     }
 
@@ -88,7 +91,25 @@ impl Kept {
     /// What it counts for: as much as if it lay alone.
     #[inline]
     pub(crate) fn size(&self) -> usize {
-        (self.end - self.start) as usize + Message::OVERHEAD
+        self.size_of(1)
+    }
+
+    /// The same of so many.
+    #[inline]
+    pub(crate) const fn size_of(&self, count: usize) -> usize {
+        (self.end - self.start) as usize + count * Message::OVERHEAD
+    }
+
+    /// Takes out the first ones of several, which stay where they lie.
+    pub(crate) fn split(&mut self, count: usize) -> Self {
+        let len = packets_len(self.packet(), count);
+        let end = self.start + length(len);
+        let first = Self {
+            end,
+            ..self.clone()
+        };
+        self.start = end;
+        first
     }
 
     pub(crate) fn qos(&self) -> QoS {
@@ -115,11 +136,17 @@ impl Kept {
         self.end == other.start && self.is_beside(other)
     }
 
-    /// The packets from this one to that one, which lies in the same memory.
-    pub(crate) fn packets_to(&self, last: &Self) -> &[u8] {
-        let all = self.memory.packet();
-        all.get(self.start as usize..last.end as usize)
-            .unwrap_or_default()
+    /// The packets of the first ones of several, `most` at most, and none behind so many bytes; and how many they are.
+    pub(crate) fn first_packets(&self, most: usize, bytes_max: usize) -> (usize, &[u8]) {
+        let all = self.packet();
+        let (mut count, mut len) = (0, 0);
+        while count < most && len < bytes_max {
+            let Some(next) = all.get(len..).and_then(packet_len) else {
+                break;
+            };
+            (count, len) = (count + 1, len + next);
+        }
+        (count, all.get(..len).unwrap_or_default())
     }
 
     /// All that lie in its memory as a run.
@@ -144,7 +171,7 @@ impl Kept {
 
     /// How far behind its first byte the packet identifier stands, if it has one.
     pub(crate) fn id_at(&self) -> usize {
-        topic_at(self.packet()) + self.parts().topic.as_bytes().len()
+        topic_at(self.packet()) + self.memory.topic_bytes().len()
     }
 }
 
@@ -154,27 +181,54 @@ impl Run<'_> {
     pub(crate) fn keep(self, list: &mut [Repeat]) {
         let mut rest = list;
         while let Some(first) = rest.first() {
-            let (start, head_len) = (first.start, first.head_len());
-            let fits = |(before, next): (&Repeat, &Repeat)| {
-                next.message.is_none()
-                    && next.start == before.end
-                    && next.head_len() == head_len
-                    && next.end - start <= PIECE_BYTES_MAX
+            let count = match first.message {
+                Some(_) => 1,
+                None => Self::fitting(rest, usize::MAX),
             };
-            let more = match first.message {
-                Some(_) => 0,
-                None => rest
-                    .iter()
-                    .zip(rest.iter().skip(1))
-                    .take_while(|pair| fits(*pair))
-                    .count(),
-            };
-            let Some((together, behind)) = rest.split_at_mut_checked(1 + more) else {
+            let Some((together, behind)) = rest.split_at_mut_checked(count) else {
                 return;
             };
             rest = behind;
             self.keep_together(together);
         }
+    }
+
+    /// The first messages as one to keep, and how many they are: so many as lie in one piece, or may.
+    pub(crate) fn keep_first(self, list: &[Repeat]) -> Option<(Kept, usize)> {
+        let first = list.first()?;
+        if let Some(kept) = &first.message {
+            let mut several = kept.clone();
+            let mut count = 1;
+            for next in list.iter().take(SEVERAL_MAX).skip(1) {
+                let behind = next.message.as_ref();
+                let Some(behind) = behind.filter(|next| several.is_in_front_of(next)) else {
+                    break;
+                };
+                several.end = behind.end;
+                count += 1;
+            }
+            return Some((several, count));
+        }
+        let count = Self::fitting(list, SEVERAL_MAX);
+        let newest = list.get(count - 1)?;
+        let bytes = self.bytes.get(first.start..newest.end).unwrap_or_default();
+        let memory = Message::of_packets(&self.parts(first), self.form, first.head_len(), bytes);
+        Some((Kept::of(memory), count))
+    }
+
+    /// How many of the first messages, none of which is kept yet, fit into one piece: one at least.
+    fn fitting(list: &[Repeat], most: usize) -> usize {
+        let list = list.get(..list.len().min(most)).unwrap_or_default();
+        let Some(first) = list.first() else { return 0 };
+        let (start, head_len) = (first.start, first.head_len());
+        let fits = |(before, next): &(&Repeat, &Repeat)| {
+            next.message.is_none()
+                && next.start == before.end
+                && next.head_len() == head_len
+                && next.end - start <= PIECE_BYTES_MAX
+        };
+        let behind = list.get(1..).unwrap_or_default();
+        1 + list.iter().zip(behind).take_while(fits).count()
     }
 
     fn keep_together(self, list: &mut [Repeat]) {
@@ -197,6 +251,14 @@ impl Run<'_> {
             });
         }
     }
+}
+
+/// How many bytes the first packets take.
+fn packets_len(packets: &[u8], count: usize) -> usize {
+    (0..count).fold(0, |len, _| {
+        let next = packets.get(len..).and_then(packet_len);
+        len + next.unwrap_or_default()
+    })
 }
 
 fn length(len: usize) -> u32 {
@@ -303,9 +365,45 @@ mod tests {
         assert!(of(second).is_in_front_of(&of(third)));
         assert!(!of(first).is_in_front_of(&of(second)));
         assert!(!of(third).is_in_front_of(&of(second)));
-        assert_eq!(
-            of(second).packets_to(&of(third)),
-            &bytes[list[1].start..list[2].end]
-        );
+        let (several, count) = run.keep_first(&list[1..]).unwrap();
+        assert_eq!(count, 2, "as far as they lie together");
+        assert!(several.is_beside(&of(second)));
+        assert_eq!(several.packet(), &bytes[list[1].start..list[2].end]);
+    }
+
+    /// Several are one, and can be parted anywhere.
+    #[test]
+    fn several_are_parted_into_what_they_were() {
+        let lens = [3, 0, 5, 120, 121, 500, 500, 500, 500, 500, 1];
+        let (bytes, list) = packets(&lens);
+        let run = run(&bytes);
+        let (mut at, mut pieces) = (0, Vec::new());
+        while let Some((several, count)) = run.keep_first(&list[at..]) {
+            let these = &list[at..at + count];
+            let sizes = these.iter().map(|repeat| run.message(repeat).size());
+            assert_eq!(several.size_of(count), sizes.sum::<usize>());
+            for first in 0..=count {
+                let mut rest = several.clone();
+                let taken = rest.split(first);
+                let middle = these.get(first).map_or(these[count - 1].end, |r| r.start);
+                assert_eq!(taken.packet(), &bytes[these[0].start..middle]);
+                assert_eq!(rest.packet(), &bytes[middle..these[count - 1].end]);
+                assert!(taken.is_beside(&rest));
+                let shown = several.first_packets(first, usize::MAX);
+                assert_eq!(shown, (first, taken.packet()));
+            }
+            assert_eq!(several.first_packets(count, 0).0, 0);
+            assert_eq!(several.first_packets(count, 1).0, 1);
+            pieces.push(count);
+            at += count;
+        }
+        assert_eq!(pieces, [3, 5, 2, 1]);
+        let (_, list) = packets(&[1; 40]);
+        let (bytes, _) = packets(&[1; 40]);
+        let run = Run {
+            bytes: &bytes,
+            ..run
+        };
+        assert_eq!(run.keep_first(&list).unwrap().1, SEVERAL_MAX);
     }
 }

@@ -197,6 +197,8 @@ impl Shard {
             return;
         };
         session.connection = None;
+        let freed = session.take_window_apart();
+        self.memory_bytes = self.memory_bytes.saturating_sub(freed);
         let will_dropped = drop_will && session.will.take().is_some();
         self.replay_sequence += session.replays.len() as u64;
         for (id, replay) in (replay_id..).zip(session.replays.existing().into_iter().flatten()) {

@@ -31,9 +31,7 @@ use crate::packets::reading::Online;
 use crate::peering::packing::Purpose;
 use crate::record::{BodyId, RunOf};
 use crate::routing::routes::Route;
-use crate::sending::count_pushed;
-use crate::sending::delivery::{Delivery, Terms};
-use crate::sending::express::FIRST_BYTE;
+use crate::sending::delivery::{Delivery, SEVERAL_MAX, Terms};
 use crate::sending::outbox::CHAIN_THRESHOLD;
 use crate::sending::writing::{AckKind, give_buffer, to_be_written};
 use crate::shard::Shard;
@@ -244,16 +242,15 @@ impl Shard {
             return false;
         }
         let before = session.queue.held_bytes();
-        run.keep(list);
-        for repeat in list {
-            let delivery = delivery(run.kept(repeat), qos);
-            let limits = &self.config.limits;
-            let (messages_max, bytes_max) = (
-                limits.session_queue_messages_max,
-                limits.session_queue_bytes_max,
-            );
-            let pushed = session.queue.push(delivery, messages_max, bytes_max);
-            count_pushed(pushed, &mut session.dropped, &mut self.counters);
+        if !run.is_for_one {
+            run.keep(list);
+        }
+        let limits = &self.config.limits;
+        let mut rest = &*list;
+        while let Some((message, count)) = run.keep_first(rest) {
+            rest = rest.get(count..).unwrap_or_default();
+            let messages = deliveries(Some(message), qos, count);
+            session.wait(messages, limits, &mut self.counters, |_| {});
         }
         self.memory_bytes = (self.memory_bytes + session.queue.held_bytes()).saturating_sub(before);
         true
@@ -328,11 +325,11 @@ impl Shard {
                 Some(id) => {
                     let mut together = Together::new(RunOf::Queued(qos), id);
                     let record = |body, id| together.push(Some(body), id, fx);
-                    let held = put_into_window::<true>(session, qos, run, sent, copied, record);
+                    let held = put_one_by_one::<true>(session, qos, run, sent, copied, record);
                     together.write(fx);
                     held
                 }
-                None => put_into_window::<false>(session, qos, run, sent, copied, |_, _| {}),
+                None => put_into_window(session, qos, run, sent, copied),
             };
             self.memory_bytes += held_bytes;
         }
@@ -366,10 +363,61 @@ impl Shard {
     }
 }
 
-/// Takes identifiers for messages whose packets were copied, and puts them and the flags right there. If the session is `STORED`,
-/// `record` gets the bodies and their identifiers. Returns what that adds to the shard's memory.
+/// Takes identifiers for messages whose packets were copied, and puts them and the flags right there. Returns what that adds to the
+/// shard's memory.
+fn put_into_window(
+    session: &mut ClientSession,
+    qos: QoS,
+    run: Run<'_>,
+    sent: &mut [Repeat],
+    copied: &mut [u8],
+) -> usize {
+    if qos == QoS::AtLeastOnce {
+        return put_together(session, run, sent, copied);
+    }
+    put_one_by_one::<false>(session, qos, run, sent, copied, |_, _| {})
+}
+
+/// As [`put_into_window`], for QoS 1.
 #[inline(never)]
-fn put_into_window<const STORED: bool>(
+fn put_together(
+    session: &mut ClientSession,
+    run: Run<'_>,
+    sent: &mut [Repeat],
+    copied: &mut [u8],
+) -> usize {
+    let qos = QoS::AtLeastOnce;
+    let is_kept = !session.is_passing();
+    if is_kept && !run.is_for_one {
+        run.keep(sent);
+    }
+    let mut held_bytes = 0;
+    let mut rest = &*sent;
+    while !rest.is_empty() {
+        // Who cannot come back for it needs no copy of it.
+        let kept = if is_kept { run.keep_first(rest) } else { None };
+        let (message, count) = match kept {
+            Some((message, count)) => (Some(message), count),
+            None => (None, rest.len().min(SEVERAL_MAX)),
+        };
+        let (these, behind) = rest.split_at(count);
+        rest = behind;
+        let messages = deliveries(message, qos, count);
+        held_bytes += messages.held_bytes();
+        let mut repeats = these.iter();
+        session.send(messages, |id| {
+            if let Some(repeat) = repeats.next() {
+                repeat.put_head(copied, qos, run.form, id);
+            }
+        });
+    }
+    held_bytes
+}
+
+/// As [`put_into_window`], each on its own: QoS 2, or, if the session is `STORED`, messages of which `record` gets the bodies and their
+/// identifiers.
+#[inline(never)]
+fn put_one_by_one<const STORED: bool>(
     session: &mut ClientSession,
     qos: QoS,
     run: Run<'_>,
@@ -383,33 +431,28 @@ fn put_into_window<const STORED: bool>(
         run.keep(sent);
     }
     for repeat in sent {
-        // Who cannot come back for it needs no copy of it.
         let kept = if is_kept { run.kept(repeat) } else { None };
-        let mut delivery = delivery(kept, qos);
-        if STORED {
-            delivery.body = repeat.body;
-        }
+        let delivery = Delivery {
+            message: kept,
+            body: if STORED { repeat.body } else { None },
+            terms: Terms::bare(qos, false),
+        };
         held_bytes += delivery.held_bytes();
         let id = session.outbound.send(qos == QoS::ExactlyOnce, delivery);
         debug_assert!(id.is_some(), "there was room");
-        if let Some(first) = copied.get_mut(repeat.start) {
-            *first = FIRST_BYTE | (qos as u8) << 1;
-        }
-        repeat.put_id(copied, run.form, id);
-        if STORED && let (Some(body), Some(id)) = (repeat.body, id) {
+        let Some(id) = id else { continue };
+        repeat.put_head(copied, qos, run.form, id);
+        if STORED && let Some(body) = repeat.body {
             record(body, id);
         }
     }
     held_bytes
 }
 
-/// A message of a run for a receiver.
-const fn delivery(message: Option<Kept>, qos: QoS) -> Delivery {
-    Delivery {
-        message,
-        body: None,
-        terms: Terms::bare(qos, false),
-    }
+/// Messages of a run for a receiver.
+fn deliveries(message: Option<Kept>, qos: QoS, count: usize) -> Delivery {
+    let count = u8::try_from(count).unwrap_or(u8::MAX);
+    Delivery::of_run(message, Terms::bare(qos, false).of_several(count, 0))
 }
 
 /// The most messages in a run: what is remembered of them stays in the nearest cache.

@@ -7,7 +7,7 @@
 mod stored;
 
 use martlet_codec::{Ack, PacketId, PacketType, ShortAcks};
-use martlet_session::PubRec;
+use martlet_session::{Acknowledged, PubRec};
 
 use crate::clients::client_session::ClientSession;
 use crate::collections::slab::Key;
@@ -100,8 +100,13 @@ impl Shard {
         };
         let mut freed = 0;
         for id in acks.ids() {
-            if let Some(delivery) = state.outbound.on_puback(id) {
-                freed += self.scratch.finish(&delivery);
+            match state.outbound.acknowledge(id) {
+                Some(Acknowledged::Last(delivery)) => freed += self.scratch.finish(&delivery),
+                Some(Acknowledged::OneOf(messages)) => {
+                    self.scratch.credit(messages);
+                    freed += messages.bytes_of_one();
+                }
+                None => {}
             }
         }
         self.memory_bytes = self.memory_bytes.saturating_sub(freed);
@@ -206,9 +211,14 @@ impl Shard {
 }
 
 impl Scratch {
-    /// The receiver has taken a message that is in no store. Returns how many bytes it has held.
+    /// The receiver has taken a message that is in no store, or the last one of several. Returns how many bytes it has held.
     fn finish(&mut self, delivery: &Delivery) -> usize {
-        let held = delivery.held_bytes();
+        self.credit(delivery);
+        delivery.held_bytes_of(1)
+    }
+
+    /// The receiver has taken a message, or one of several.
+    fn credit(&mut self, delivery: &Delivery) {
         if let Some(tag) = delivery.terms.tag() {
             debug_assert!(tag.stored.is_none(), "there is no store");
             match self.credits.last_mut() {
@@ -218,6 +228,5 @@ impl Scratch {
                 _ => self.credits.push((tag.owner, tag.group, 1)),
             }
         }
-        held
     }
 }

@@ -1,7 +1,7 @@
 //! Acknowledgements from a receiver: what they finish, and what that moves on.
 
 use martlet_codec::{Ack, PacketId, ReasonCode};
-use martlet_session::PubRec;
+use martlet_session::{Acknowledged, PubRec};
 
 use crate::clients::connection::Waits;
 use crate::collections::slab::Key;
@@ -19,8 +19,16 @@ impl Shard {
         let Some(state) = self.sessions.get_mut(session) else {
             return;
         };
-        let Some(delivery) = state.outbound.on_puback(ack.packet_id) else {
-            return;
+        let delivery = match state.outbound.acknowledge(ack.packet_id) {
+            Some(Acknowledged::Last(delivery)) => delivery,
+            Some(Acknowledged::OneOf(messages)) => {
+                let (tag, freed) = (messages.terms.tag(), messages.bytes_of_one());
+                self.memory_bytes = self.memory_bytes.saturating_sub(freed);
+                self.finish_tag(session, tag, ack.reason, fx);
+                self.pump(session, now, fx);
+                return;
+            }
+            None => return,
         };
         if self.durable.is_some() {
             self.record_finished(session, ack.packet_id, delivery.body, fx);
@@ -95,7 +103,7 @@ impl Shard {
         }
     }
 
-    /// The client has taken, or refused, a message that was in flight to it.
+    /// The client has taken, or refused, a message that was in flight to it, or the last one of several.
     pub(crate) fn finish_delivery(
         &mut self,
         session: Key,
@@ -103,18 +111,28 @@ impl Shard {
         reason: ReasonCode,
         fx: &mut Effects,
     ) {
-        self.memory_bytes = self.memory_bytes.saturating_sub(delivery.held_bytes());
+        self.memory_bytes = self.memory_bytes.saturating_sub(delivery.held_bytes_of(1));
         if let (None, Some(body), Some(durable)) =
             (&delivery.message, delivery.body, &mut self.durable)
         {
             durable.let_go(body);
         }
-        if let Some(tag) = delivery.terms.tag() {
-            if reason.is_error() {
-                self.counters.dropped_by_member += 1;
-            }
-            self.credit_group(&tag, session, fx);
+        self.finish_tag(session, delivery.terms.tag(), reason, fx);
+    }
+
+    /// The same for the shared subscription that gave the message, if one did.
+    fn finish_tag(
+        &mut self,
+        session: Key,
+        tag: Option<GroupTag>,
+        reason: ReasonCode,
+        fx: &mut Effects,
+    ) {
+        let Some(tag) = tag else { return };
+        if reason.is_error() {
+            self.counters.dropped_by_member += 1;
         }
+        self.credit_group(&tag, session, fx);
     }
 
     /// Tells a shared subscription that its member has room for one message more.

@@ -1,8 +1,9 @@
 //! A message on its way to one session, and how it becomes bytes. `terms.rs`: how the session gets it.
 
+mod several;
 mod terms;
 
-use martlet_codec::{PacketId, Properties, PropertiesBuf, Property, PublishHead, QoS, Version};
+use martlet_codec::{PacketId, Properties, PropertiesBuf, Property, PublishHead, Version};
 use martlet_session::AliasUse;
 
 use crate::clients::connection::Connection;
@@ -15,9 +16,10 @@ use crate::sending::outbox::{CHAIN_THRESHOLD, Holder};
 use crate::sending::queue::STORED_BYTES;
 use crate::time::Time;
 
+pub(crate) use several::SEVERAL_MAX;
 pub(crate) use terms::{GroupTag, SubscriptionIds, Terms};
 
-/// A message in a session's queue or in flight to it.
+/// A message in a session's queue or in flight to it, or several of a run (`delivery/several.rs`).
 #[derive(Debug, Clone)]
 pub(crate) struct Delivery {
     /// `None`: it is held by its body's id, and has to be looked up; or, without one, it was sent to a session that ends with
@@ -31,7 +33,11 @@ pub(crate) struct Delivery {
 impl Delivery {
     /// Bytes of memory that it holds.
     pub(crate) fn held_bytes(&self) -> usize {
-        self.message.as_ref().map_or(STORED_BYTES, Kept::size)
+        let count = self.count();
+        match &self.message {
+            Some(kept) => kept.size_of(count),
+            None => STORED_BYTES * count,
+        }
     }
 
     /// Whether nothing of its receiver's own goes with it, and it is not in the store.
@@ -39,13 +45,10 @@ impl Delivery {
         self.body.is_none() && !self.terms.has_ids()
     }
 
-    /// What was sent to a session that ends with its connection.
-    pub(crate) const fn forgotten(qos: QoS) -> Self {
-        Self {
-            message: None,
-            body: None,
-            terms: Terms::bare(qos, false),
-        }
+    /// The same without the message: what was sent to a session that ends with its connection.
+    pub(crate) fn forgotten(&self) -> Self {
+        let terms = Terms::bare(self.terms.qos, false);
+        Self::of_run(None, terms.of_several(self.terms.count, 0))
     }
 }
 

@@ -5,9 +5,10 @@
 //! window   room for 3
 //! outbox   | 1 | 2 | 3 |               one copy; identifiers are put right in it
 //! ```
-//! Each is an entry of the queue and of the window as if it had come alone: what bounds single messages bounds these.
+//! They are one entry of the queue, and those that leave together one of the window (`delivery/several.rs`); what bounds single messages bounds
+//! these.
 
-use martlet_codec::{PacketId, QoS};
+use martlet_codec::{PacketId, QoS, packet_len};
 
 use crate::clients::client_session::ClientSession;
 use crate::clients::connection::Connection;
@@ -39,7 +40,7 @@ pub(crate) fn send_piece(
     pool: &mut Buffers,
     sent: &mut Sent,
 ) -> bool {
-    session.queue.begins_with_piece()
+    session.queue.front_of_run().is_some()
         && send_together(session, connection, outbox_max, pool, sent).is_some()
 }
 
@@ -53,71 +54,74 @@ fn send_together(
 ) -> Option<()> {
     let outbox_room = outbox_max.saturating_sub(connection.outbox.len());
     let window_room = session.outbound.room();
-    let piece = session.queue.front_piece(window_room, outbox_room)?;
+    let waiting = session.queue.front_of_run()?;
+    let first = waiting.message.as_ref()?;
     let form = Form {
         v5: connection.version().is_v5(),
         has_id: true,
     };
-    let qos = piece.terms.qos;
-    //= mqtt5 3.1.2-24
+    let qos = waiting.terms.qos;
     if qos == QoS::AtMostOnce
-        || piece.first.form() != form
+        || first.form() != form
         || connection.aliases_out.is_some()
-        || piece.packets.len() > connection.packet_bytes_max as usize
+        || !waiting.is_bare()
         || (session.stored_as.is_some() && qos == QoS::ExactlyOnce)
     {
         return None;
     }
-    let (count, id_at) = (piece.count, piece.first.id_at());
-    sent.group_pieces += u64::from(piece.terms.is_of_group());
-    let first_byte = FIRST_BYTE | (qos as u8) << 1 | u8::from(piece.terms.retain);
+    let (count, packets) = first.first_packets(window_room.min(waiting.count()), outbox_room);
+    //= mqtt5 3.1.2-24
+    if count == 0 || packets.len() > connection.packet_bytes_max as usize {
+        return None;
+    }
+    let id_at = first.id_at();
+    let (retain, is_of_group) = (waiting.terms.retain, waiting.terms.is_of_group());
+    sent.group_pieces += u64::from(is_of_group);
+    let first_byte = FIRST_BYTE | (qos as u8) << 1 | u8::from(retain);
     give_buffer(connection, pool);
     let out = connection.outbox.bytes();
     let before = out.len();
-    out.extend_from_slice(piece.packets);
+    out.extend_from_slice(packets);
     let mut copied = out.get_mut(before..).unwrap_or_default();
     let grown = copied.len();
-    let is_passing = session.is_passing();
-    for _ in 0..count {
-        let (_, delivery) = session.queue.pop()?;
-        let packet_len = delivery
-            .message
-            .as_ref()
-            .map_or(0, |kept| kept.packet().len());
-        let (packet, behind) = copied.split_at_mut_checked(packet_len)?;
+    let messages = session.queue.pop_of_run(count)?;
+    let forgets = session.is_passing() && !is_of_group;
+    put_into_window(session, messages, forgets, sent, |id| {
+        let all = core::mem::take(&mut copied);
+        let len = packet_len(all).unwrap_or_default();
+        let Some((packet, behind)) = all.split_at_mut_checked(len) else {
+            return;
+        };
         copied = behind;
-        let forgets = is_passing && !delivery.terms.is_of_group();
-        let id = put_into_window(session, delivery, forgets, sent);
-        debug_assert!(id.is_some(), "there was room");
         if let Some(first) = packet.first_mut() {
             *first = first_byte;
         }
-        if let (Some(id), Some(field)) = (id, packet.get_mut(id_at..id_at + 2)) {
+        if let Some(field) = packet.get_mut(id_at..id_at + 2) {
             field.copy_from_slice(&id.get().to_be_bytes());
         }
-    }
+    });
     sent.count += count as u64;
     sent.more_bytes += grown;
     connection.counted_bytes += grown;
     Some(())
 }
 
-/// What was in the queue goes into the window, and counts there. Returns its identifier.
+/// What was in the queue goes into the window, and counts there. `each` gets the identifiers.
 #[inline]
 pub(crate) fn put_into_window(
     session: &mut ClientSession,
-    delivery: Delivery,
+    messages: Delivery,
     forgets: bool,
     sent: &mut Sent,
-) -> Option<PacketId> {
-    let qos = delivery.terms.qos;
-    let exactly_once = qos == QoS::ExactlyOnce;
+    each: impl FnMut(PacketId),
+) {
     if !forgets {
-        return session.outbound.send(exactly_once, delivery);
+        session.send(messages, each);
+        return;
     }
     // Who cannot come back for it needs no copy of it any more.
-    let forgotten = Delivery::forgotten(qos);
-    sent.less_bytes += delivery.held_bytes();
+    let forgotten = messages.forgotten();
+    sent.less_bytes += messages.held_bytes();
     sent.more_bytes += forgotten.held_bytes();
-    session.outbound.send(exactly_once, forgotten)
+    session.send(forgotten, each);
 }

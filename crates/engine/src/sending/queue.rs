@@ -11,7 +11,6 @@ use alloc::vec::Vec;
 
 use martlet_codec::QoS;
 
-use crate::message::Kept;
 use crate::record::BodyId;
 use crate::sending::delivery::{Delivery, Terms};
 use crate::time::Time;
@@ -26,18 +25,20 @@ pub(crate) struct Queue(Option<Box<Waiting>>);
 #[derive(Debug, Default)]
 struct Waiting {
     entries: VecDeque<Entry>,
+    /// How many messages they are.
+    count: usize,
     stored: StoredList,
     /// Of whole messages.
     bytes: usize,
     qos0_count: usize,
     qos0_bytes: usize,
-    /// Before this place there is no QoS 0 message: the search for the oldest one starts here.
+    /// Before this entry there is no QoS 0 message: the search for the oldest one starts here.
     first_qos0_at_least: usize,
     /// How many messages were ever pushed: the next one's number.
     pushed: u64,
 }
 
-/// A message and its number.
+/// A message and its number; or several of QoS 1 or 2, and the number of the first one.
 type Entry = (u64, Delivery);
 
 /// What became of a message that was pushed.
@@ -56,17 +57,6 @@ pub(crate) enum Front<'a> {
     Whole(&'a Delivery),
     /// Its body is in the store.
     Stored(&'a StoredEntry),
-}
-
-/// Messages that lie one behind the other in memory.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Piece<'a> {
-    pub(crate) count: usize,
-    pub(crate) first: &'a Kept,
-    /// All packets.
-    pub(crate) packets: &'a [u8],
-    /// Of the first one; the others have the same QoS and flag.
-    pub(crate) terms: &'a Terms,
 }
 
 impl Front<'_> {
@@ -128,6 +118,25 @@ impl Queue {
         Pushed::Displaced(displaced)
     }
 
+    /// The same with messages of a run, if there is room for all of them; else they come back.
+    #[inline]
+    pub(crate) fn push_together(
+        &mut self,
+        messages: Delivery,
+        messages_max: usize,
+        bytes_max: usize,
+    ) -> Option<Delivery> {
+        debug_assert!(messages.terms.qos != QoS::AtMostOnce, "it may have to go");
+        let waiting = self.0.get_or_insert_default();
+        let size = messages.held_bytes();
+        if waiting.len() + messages.count() > messages_max || waiting.all_bytes() + size > bytes_max
+        {
+            return Some(messages);
+        }
+        waiting.push(messages, size);
+        None
+    }
+
     /// The same with one whose body is in the store.
     #[inline(never)]
     pub(crate) fn push_stored(
@@ -153,6 +162,7 @@ impl Queue {
         }
     }
 
+    /// The oldest message, or that and others of its run, whose terms are the same: see [`Queue::part_front`].
     #[inline]
     pub(crate) fn front(&self) -> Option<Front<'_>> {
         let waiting = self.0.as_ref()?;
@@ -163,50 +173,35 @@ impl Queue {
         Some(Front::Whole(delivery))
     }
 
-    /// Whether the oldest message lies in memory that it shares with others of its run.
+    /// Sees to it that [`Queue::front`] shows one message alone.
     #[inline]
-    pub(crate) fn begins_with_piece(&self) -> bool {
-        let first = self.0.as_ref().and_then(|waiting| waiting.entries.front());
-        let kept = first.and_then(|(_, delivery)| delivery.message.as_ref());
-        kept.is_some_and(|kept| !kept.is_whole())
+    pub(crate) fn part_front(&mut self) {
+        if let Some(waiting) = self.0.as_mut().filter(|waiting| waiting.is_run_first()) {
+            waiting.part_first();
+        }
     }
 
-    /// The oldest messages, as far as they lie one behind the other in memory and go out alike: `most` at most, and none behind so many
-    /// bytes.
-    pub(crate) fn front_piece(&self, most: usize, bytes_max: usize) -> Option<Piece<'_>> {
+    /// The oldest messages, if they are of a run: they lie one behind the other in memory.
+    #[inline]
+    pub(crate) fn front_of_run(&self) -> Option<&Delivery> {
         let waiting = self.0.as_ref()?;
-        if most == 0 || waiting.is_stored_first() {
-            return None;
-        }
-        let mut entries = waiting.entries.iter().map(|(_, delivery)| delivery);
-        let front = entries.next().filter(|front| front.is_bare())?;
-        let first = front.message.as_ref()?;
-        let (mut count, mut last) = (1, first);
-        for next in entries.take(most - 1) {
-            let Some(kept) = next.message.as_ref().filter(|kept| {
-                last.is_in_front_of(kept)
-                    && next.is_bare()
-                    && (next.terms.qos, next.terms.retain) == (front.terms.qos, front.terms.retain)
-                    && first.packets_to(last).len() < bytes_max
-            }) else {
-                break;
-            };
-            (count, last) = (count + 1, kept);
-        }
-        let before_stored = |place: u64| {
-            let stored = waiting.stored.front_place();
-            stored.is_none_or(|stored| place < stored)
+        let (_, first) = waiting.entries.front()?;
+        let is_of_run = first.count() > 1 || !first.message.as_ref()?.is_whole();
+        (is_of_run && !waiting.is_stored_first()).then_some(first)
+    }
+
+    /// Takes out the first ones of what [`Queue::front_of_run`] shows.
+    pub(crate) fn pop_of_run(&mut self, count: usize) -> Option<Delivery> {
+        let waiting = self.0.as_mut()?;
+        let (place, first) = waiting.entries.front_mut()?;
+        let taken = if count < first.count() {
+            *place += count as u64;
+            first.split(count)
+        } else {
+            waiting.pop_entry()?.1
         };
-        let end = waiting.entries.get(count - 1).map(|(place, _)| *place);
-        if !end.is_some_and(before_stored) {
-            return None;
-        }
-        Some(Piece {
-            count,
-            first,
-            packets: first.packets_to(last),
-            terms: &front.terms,
-        })
+        waiting.forget(&taken);
+        Some(taken)
     }
 
     /// The oldest message, and its place.
@@ -216,8 +211,10 @@ impl Queue {
         if waiting.is_stored_first() {
             return waiting.stored.pop();
         }
-        let (place, delivery) = waiting.entries.pop_front()?;
-        waiting.first_qos0_at_least = waiting.first_qos0_at_least.saturating_sub(1);
+        if waiting.is_run_first() {
+            waiting.part_first();
+        }
+        let (place, delivery) = waiting.pop_entry()?;
         waiting.forget(&delivery);
         Some((place, delivery))
     }
@@ -274,7 +271,7 @@ impl Queue {
         waiting.stored.take(place)
     }
 
-    /// Takes out every whole message for which `wanted` holds, in order.
+    /// Takes out every whole message for which `wanted` holds, in order; those of a run together.
     pub(crate) fn extract(&mut self, mut wanted: impl FnMut(&Delivery) -> bool) -> Vec<Delivery> {
         let mut taken = Vec::new();
         let Some(waiting) = &mut self.0 else {
@@ -312,6 +309,13 @@ impl Queue {
             || waiting.stored.front_place().is_some_and(|at| at < place)
     }
 
+    /// How many whole messages wait, and how many entries they are.
+    #[cfg(test)]
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let waiting = self.0.as_ref();
+        waiting.map_or((0, 0), |waiting| (waiting.count, waiting.entries.len()))
+    }
+
     /// Bytes of what waits, wherever it is.
     #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
@@ -344,7 +348,7 @@ impl Queue {
 
 impl Waiting {
     fn len(&self) -> usize {
-        self.entries.len() + self.stored.len()
+        self.count + self.stored.len()
     }
 
     /// Bytes of all messages, wherever they are.
@@ -394,8 +398,34 @@ impl Waiting {
             // Of the many sessions that are away with something waiting, most have one message.
             self.entries.reserve_exact(1);
         }
+        let count = delivery.count();
         self.entries.push_back((self.pushed, delivery));
-        self.pushed += 1;
+        self.pushed += count as u64;
+        self.count += count;
+    }
+
+    #[inline]
+    fn pop_entry(&mut self) -> Option<Entry> {
+        let entry = self.entries.pop_front()?;
+        self.first_qos0_at_least = self.first_qos0_at_least.saturating_sub(1);
+        Some(entry)
+    }
+
+    #[inline]
+    fn is_run_first(&self) -> bool {
+        let first = self.entries.front();
+        first.is_some_and(|(_, delivery)| delivery.count() > 1)
+    }
+
+    /// Gives the oldest message of a run an entry of its own.
+    #[inline(never)]
+    fn part_first(&mut self) {
+        if let Some((place, several)) = self.entries.front_mut() {
+            let first = (*place, several.split(1));
+            *place += 1;
+            self.entries.push_front(first);
+            self.first_qos0_at_least += 1;
+        }
     }
 
     fn drop_oldest_qos0(&mut self) -> bool {
@@ -416,6 +446,7 @@ impl Waiting {
     fn forget(&mut self, delivery: &Delivery) {
         let size = delivery.held_bytes();
         self.bytes = self.bytes.saturating_sub(size);
+        self.count = self.count.saturating_sub(delivery.count());
         if delivery.terms.qos == QoS::AtMostOnce {
             self.qos0_count = self.qos0_count.saturating_sub(1);
             self.qos0_bytes = self.qos0_bytes.saturating_sub(size);
@@ -431,12 +462,15 @@ const KEPT_CAPACITY: usize = 64;
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::ToString;
+
     use super::*;
-    use crate::message::{MessageParts, Origin};
+    use crate::message::{Form, Kept, MessageParts, Origin};
+    use crate::packets::repeats::{Repeat, Run};
     use crate::sending::delivery::Terms;
 
-    fn delivery(payload: &str, qos: QoS) -> Delivery {
-        let message = MessageParts {
+    fn parts(payload: &str, qos: QoS) -> MessageParts<'_> {
+        MessageParts {
             topic: "t".into(),
             shared_properties: &[],
             payload: payload.as_bytes(),
@@ -445,9 +479,11 @@ mod tests {
             expires_at: None,
             origin: Origin::NONE,
         }
-        .to_message();
+    }
+
+    fn delivery(payload: &str, qos: QoS) -> Delivery {
         Delivery {
-            message: Some(Kept::of(message)),
+            message: Some(Kept::of(parts(payload, qos).to_message())),
             body: None,
             terms: Terms::bare(qos, false),
         }
@@ -515,6 +551,63 @@ mod tests {
         assert!(queue.has_before(place));
         queue.pop();
         assert!(!queue.has_before(place) && !queue.is_empty());
+    }
+
+    /// Of these messages, which lie together.
+    fn several(payloads: &[&str]) -> Delivery {
+        let (mut bytes, mut list) = (Vec::new(), Vec::new());
+        let form = Form {
+            v5: false,
+            has_id: true,
+        };
+        for payload in payloads {
+            let parts = parts(payload, QoS::AtLeastOnce);
+            let start = bytes.len();
+            bytes.extend(parts.encode(form, &[]));
+            list.push(Repeat::of_packed(start, bytes.len(), 1));
+        }
+        let run = Run {
+            topic: "t".into(),
+            qos: QoS::AtLeastOnce,
+            form,
+            origin: Origin::NONE,
+            is_for_one: true,
+            bytes: &bytes,
+        };
+        let (kept, count) = run.keep_first(&list).unwrap();
+        assert_eq!(count, payloads.len());
+        let terms = Terms::bare(QoS::AtLeastOnce, false);
+        Delivery::of_run(
+            Some(kept),
+            terms.of_several(u8::try_from(count).unwrap(), 0),
+        )
+    }
+
+    /// However they are taken out: each has its place, and each counts.
+    #[test]
+    fn several_are_one_behind_the_other() {
+        let one = delivery("1", QoS::AtLeastOnce).held_bytes();
+        for first in 0..=4 {
+            let mut queue = Queue::default();
+            let refused = queue.push_together(several(&["1", "2", "3", "4"]), 5, 5 * one);
+            assert!(refused.is_none());
+            queue.push(delivery("5", QoS::AtLeastOnce), 5, 5 * one);
+            assert_eq!((queue.counts(), queue.bytes()), ((5, 2), 5 * one));
+            let more = queue.push_together(several(&["6", "7"]), 7, 6 * one);
+            assert_eq!(more.unwrap().count(), 2, "too many bytes");
+            let more = queue.push_together(several(&["6", "7"]), 6, 7 * one);
+            assert_eq!(more.unwrap().count(), 2, "too many messages");
+            let taken = (first > 0).then(|| queue.pop_of_run(first).unwrap());
+            assert_eq!(taken.map_or(0, |taken| taken.count()), first);
+            for place in first as u64..5 {
+                assert_eq!(queue.counts().0 as u64, 5 - place);
+                assert!(!queue.has_before(place) && queue.has_before(place + 1));
+                let (at, next) = queue.pop().unwrap();
+                let payload = next.message.as_ref().unwrap().parts().payload.to_vec();
+                assert_eq!((at, payload), (place, (place + 1).to_string().into_bytes()));
+            }
+            assert_eq!((queue.bytes(), queue.is_empty()), (0, true));
+        }
     }
 
     #[test]

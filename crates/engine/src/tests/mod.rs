@@ -14,4 +14,5 @@ mod pieces;
 mod retained;
 mod runs;
 mod sessions;
+mod several;
 mod world;

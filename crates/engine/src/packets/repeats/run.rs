@@ -5,7 +5,7 @@ use martlet_codec::{PacketId, QoS};
 use crate::message::{Form, Kept, Message, MessageParts, Origin, Topic};
 use crate::publication::Publication;
 use crate::record::BodyId;
-use crate::sending::express::Template;
+use crate::sending::express::{FIRST_BYTE, Template};
 
 /// A message of a run.
 #[derive(Debug)]
@@ -49,6 +49,17 @@ impl Repeat {
         if let (Some(id), Some(field)) = (id, copied.get_mut(id_at..id_at + 2)) {
             field.copy_from_slice(&id.get().to_be_bytes());
         }
+    }
+}
+
+impl Repeat {
+    /// Puts flags and identifier into its packet, in a copy of the run.
+    #[inline]
+    pub(crate) fn put_head(&self, copied: &mut [u8], qos: QoS, form: Form, id: PacketId) {
+        if let Some(first) = copied.get_mut(self.start) {
+            *first = FIRST_BYTE | (qos as u8) << 1;
+        }
+        self.put_id(copied, form, Some(id));
     }
 }
 

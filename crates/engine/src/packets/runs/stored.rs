@@ -5,7 +5,7 @@
 //! ones.
 
 use martlet_codec::{PacketType, ReasonCode, ShortAcks};
-use martlet_session::PubRec;
+use martlet_session::{Acknowledged, PubRec};
 
 use crate::clients::connection::Waits;
 use crate::collections::slab::Key;
@@ -56,8 +56,14 @@ impl Shard {
             let mut together = Together::of(state.stored(), RunOf::Finished);
             let mut special = None;
             for packet_id in ids.by_ref() {
-                let Some(delivery) = state.outbound.on_puback(packet_id) else {
-                    continue;
+                let delivery = match state.outbound.acknowledge(packet_id) {
+                    Some(Acknowledged::Last(delivery)) => delivery,
+                    Some(Acknowledged::OneOf(messages)) => {
+                        // Neither stored nor a group's: where there is a store those are given one by one.
+                        freed += messages.bytes_of_one();
+                        continue;
+                    }
+                    None => continue,
                 };
                 if let (Some(together), Some(body)) = (&mut together, delivery.body) {
                     together.push(Some(body), packet_id, fx);
@@ -66,7 +72,7 @@ impl Shard {
                     special = Some(delivery);
                     break;
                 }
-                freed += delivery.held_bytes();
+                freed += delivery.held_bytes_of(1);
             }
             if let Some(together) = &mut together {
                 together.write(fx);

@@ -8,12 +8,14 @@ use triomphe::ThinArc;
 
 use crate::collections::slab::Key;
 
-/// How one session gets a message: what its subscriptions make of it.
+/// How one session gets a message, or messages of a run: what its subscriptions make of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Terms {
     /// The lower of the published and the granted QoS.
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
+    /// So many messages of a run.
+    pub(super) count: u8,
     giver: Giver,
 }
 
@@ -25,6 +27,8 @@ enum Giver {
     /// each message that is acknowledged.
     Group {
         owner: u8,
+        /// How far behind the one before each of several messages stands in the group's order.
+        stride: u16,
         /// The subscription identifier; 0: none.
         id: u32,
         group: Key,
@@ -48,6 +52,7 @@ impl Terms {
         Self {
             qos,
             retain,
+            count: 1,
             giver: Giver::Own(ids),
         }
     }
@@ -58,6 +63,7 @@ impl Terms {
         let giver = match u8::try_from(tag.owner) {
             Ok(owner) if tag.stored.is_none() => Giver::Group {
                 owner,
+                stride: 0,
                 id,
                 group: tag.group,
                 sequence: tag.sequence,
@@ -67,7 +73,35 @@ impl Terms {
                 tag: Box::new(tag),
             },
         };
-        Self { qos, retain, giver }
+        Self {
+            qos,
+            retain,
+            count: 1,
+            giver,
+        }
+    }
+
+    /// Of several messages of a run; `stride_of_group`: how far apart their places are there.
+    #[inline]
+    pub(crate) fn of_several(mut self, count: u8, stride_of_group: u16) -> Self {
+        self.count = count;
+        if let Giver::Group { stride, .. } = &mut self.giver {
+            *stride = stride_of_group;
+        }
+        self
+    }
+
+    /// Of the messages of a run from the nth on: so many.
+    pub(super) fn of_some(&self, nth: u8, some: u8) -> Self {
+        let mut terms = self.clone();
+        terms.count = some;
+        if let Giver::Group {
+            stride, sequence, ..
+        } = &mut terms.giver
+        {
+            *sequence += u64::from(*stride) * u64::from(nth);
+        }
+        terms
     }
 
     /// Whether a subscription identifier goes with the message.
@@ -124,7 +158,7 @@ impl Terms {
         !matches!(self.giver, Giver::Own(_))
     }
 
-    /// The shared subscription that gave the message, and its place there.
+    /// The shared subscription that gave the message, and its place there; of several the place of the first one.
     #[inline]
     pub(crate) fn tag(&self) -> Option<GroupTag> {
         match &self.giver {
