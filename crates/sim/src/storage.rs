@@ -165,7 +165,7 @@ impl Storage {
         }
         match self.keeper.maintain()? {
             Maintenance::Idle => Ok(false),
-            Maintenance::Busy => Ok(true),
+            Maintenance::Busy | Maintenance::Later => Ok(true),
             Maintenance::WantsCheckpoint(slot) => {
                 if self.wishes.contains(&slot) {
                     return Ok(false);

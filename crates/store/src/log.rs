@@ -14,12 +14,13 @@
 //! checkpoint of it, which is an ordinary batch.
 //!
 //! Files: `frame`, `segment`, `mark` and `format` are what is on the disk. `write` appends (`group` is what it writes at once), `reserve` makes the next segment
-//! ready, `clean` gives old ones up, `fetch` reads single bodies. `open` finds out what is there, with `survey`, `scan`, `gaps`, `salvage` and `count`; `replay` gives
+//! ready, `clean` gives old ones up (`emptying`: not yet), `fetch` reads single bodies. `open` finds out what is there, with `survey`, `scan`, `gaps`, `salvage` and `count`; `replay` gives
 //! it back. [`tools`] are for stores that nobody has open.
 
 mod bodies;
 mod clean;
 mod count;
+mod emptying;
 mod fetch;
 mod format;
 mod frame;

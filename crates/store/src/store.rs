@@ -32,7 +32,7 @@ pub trait Store: Send {
     /// A short, bounded piece of the work that goes on beside the appending: room for what comes, and cleaning.
     ///
     /// To be called after each `sync`, again at once after [`Maintenance::WantsCheckpoint`], of which there is an end, and again
-    /// and again while it answers [`Maintenance::Busy`] and nothing else is to be done. What it writes becomes stable with the next `sync`, or by itself.
+    /// and again while it answers [`Maintenance::Busy`] and nothing else is to be done; after [`Maintenance::Later`] when nothing has been for a moment. What it writes becomes stable with the next `sync`, or by itself.
     fn maintain(&mut self) -> Result<Maintenance, StoreError>;
 
     /// Gives back what was stored and still counts: for a start, before anything is appended.
@@ -87,6 +87,8 @@ pub enum Maintenance {
     Idle,
     /// There is more to do.
     Busy,
+    /// There is something to do if nothing is appended for a while: call again then. What is appended may make it needless.
+    Later,
     /// There may be more to do, and the slot's shard should write a checkpoint of it
     /// ([`Shard::checkpoint_slot`](martlet_engine::Shard::checkpoint_slot)).
     WantsCheckpoint(u8),
@@ -183,6 +185,8 @@ pub struct StoreStats {
     pub written_bytes: u64,
     /// Syncs since the start.
     pub syncs: u64,
+    /// Bytes read since the start to find out what is to be copied out of segments.
+    pub scanned_bytes: u64,
     /// Segments cleaned since the start.
     pub cleaned_segments: u64,
     /// Segments that turned out to be damaged when they were to be cleaned. They stay as they are; the next start sees to

@@ -127,7 +127,7 @@ pub fn settle(store: &mut impl Store, churn: &Churn) {
     for _ in 0..100_000 {
         match store.maintain() {
             Ok(Maintenance::Idle) => return,
-            Ok(Maintenance::Busy) => {}
+            Ok(Maintenance::Busy | Maintenance::Later) => {}
             Ok(Maintenance::WantsCheckpoint(slot)) => must(store.append(&churn.checkpoint(slot))),
             Err(error) => must(Err(error)),
         }

@@ -18,14 +18,16 @@ use martlet_engine::{
     Body, BodyId, Record, RecordRun, Records, RunOf, SessionId, StoredTerms, slot_of,
 };
 use martlet_store::tools::{DumpForm, backup, dump, verify};
-use martlet_store::{Log, Maintenance, RealDisk, Store};
+use martlet_store::{Log, Maintenance, RealDisk, Store, StoreStats};
 use tempfile::TempDir;
 
-use support::open;
+use support::{SEGMENT, open};
 
 const CLIENT: &str = "client";
 /// Messages in a run.
 const COUNT: u64 = 16;
+/// Messages that are not ended yet.
+const UNDER_WAY: u64 = 64;
 
 fn session() -> SessionId {
     SessionId::new(1, slot_of(CLIENT))
@@ -248,7 +250,7 @@ fn what_is_left_of_runs_is_copied_forward() {
         number += COUNT;
         log.sync().unwrap();
         match log.maintain().unwrap() {
-            Maintenance::Idle | Maintenance::Busy => {}
+            Maintenance::Idle | Maintenance::Busy | Maintenance::Later => {}
             Maintenance::WantsCheckpoint(slot) => log.append(&checkpoint(slot, &left)).unwrap(),
         }
         assert_eq!(counts(&log), (left.len(), left.len() as u64, 0));
@@ -259,6 +261,153 @@ fn what_is_left_of_runs_is_copied_forward() {
     assert!(recovery.faults.is_empty(), "{:?}", recovery.faults);
     assert_eq!(counts(&log), (left.len(), left.len() as u64, 0));
     assert!(left.iter().all(|number| is_there(&mut log, *number)));
+}
+
+/// Messages, each ended when so many have come behind it, as under full load. Those that are left.
+fn flow(
+    log: &mut Log<RealDisk>,
+    mut is_enough: impl FnMut(StoreStats, Maintenance) -> bool,
+) -> Vec<u64> {
+    log.append(&begin()).unwrap();
+    let mut number = 1;
+    loop {
+        log.append(&messages(number..number + COUNT)).unwrap();
+        number += COUNT;
+        if let Some(ended) = number
+            .checked_sub(UNDER_WAY + COUNT)
+            .filter(|first| *first > 0)
+        {
+            log.append(&ends(ended..ended + COUNT)).unwrap();
+        }
+        log.sync().unwrap();
+        let left: Vec<u64> = (number.saturating_sub(UNDER_WAY).max(1)..number).collect();
+        let maintenance = log.maintain().unwrap();
+        if let Maintenance::WantsCheckpoint(slot) = maintenance {
+            log.append(&checkpoint(slot, &left)).unwrap();
+        }
+        if is_enough(log.stats(), maintenance) {
+            return left;
+        }
+    }
+}
+
+/// Receivers are done with a segment soon after it is full: there is nothing to look for in it.
+#[test]
+fn a_segment_that_gets_emptier_is_given_up_without_being_read() {
+    let folder = TempDir::new().unwrap();
+    let (mut log, _) = open(folder.path());
+    let mut segments = 0;
+    let left = flow(&mut log, |stats, _| {
+        segments = segments.max(stats.segments);
+        stats.cleaned_segments > 20
+    });
+    let stats = log.stats();
+    assert_eq!(stats.scanned_bytes, 0, "{stats:?}");
+    assert_eq!(
+        segments, 2,
+        "the head, and one that gets emptier or is in reserve"
+    );
+    assert!(left.iter().all(|number| is_there(&mut log, *number)));
+}
+
+/// If nothing is going on any more, nothing gets emptier: what is left is copied.
+#[test]
+fn a_quiet_log_is_cleaned() {
+    let folder = TempDir::new().unwrap();
+    let (mut log, _) = open(folder.path());
+    let left = flow(&mut log, |_, maintenance| maintenance == Maintenance::Later);
+    let live = log.stats().live_bytes;
+    assert!(
+        log.stats().total_bytes > 2 * live + SEGMENT,
+        "with a reserve it is too much"
+    );
+    let mut calls = 0;
+    loop {
+        calls += 1;
+        match log.maintain().unwrap() {
+            Maintenance::Idle => break,
+            Maintenance::Busy | Maintenance::Later => {}
+            Maintenance::WantsCheckpoint(slot) => log.append(&checkpoint(slot, &left)).unwrap(),
+        }
+        log.sync().unwrap();
+    }
+    assert!(calls < 40, "{calls}");
+    let stats = log.stats();
+    assert!(
+        stats.scanned_bytes > 0 && stats.cleaned_segments == 1,
+        "{stats:?}"
+    );
+    assert!(stats.total_bytes <= 2 * live + 2 * SEGMENT, "{stats:?}");
+    assert!(left.iter().all(|number| is_there(&mut log, *number)));
+}
+
+/// Messages that are ended at once, behind so many that are ended more and more slowly (`ended`: how many of those now), until all
+/// of these are. The most segments there were, and what had been appended when the first one was read.
+fn flow_behind(
+    log: &mut Log<RealDisk>,
+    count: u64,
+    ended: impl Fn(usize) -> usize,
+) -> (usize, u64) {
+    let mut left: Vec<u64> = (1..=count).collect();
+    let mut number = left.len() as u64 + 1;
+    log.append(&begin()).unwrap();
+    log.append(&messages(left.iter().copied())).unwrap();
+    let (mut segments, mut read_at) = (0, 0);
+    while log.stats().cleaned_segments < 2 {
+        log.append(&messages(number..number + COUNT)).unwrap();
+        log.append(&ends(number..number + COUNT)).unwrap();
+        number += COUNT;
+        let ended: Vec<u64> = left.drain(..ended(left.len())).collect();
+        if !ended.is_empty() {
+            log.append(&ends(ended.into_iter())).unwrap();
+        }
+        log.sync().unwrap();
+        if let Maintenance::WantsCheckpoint(slot) = log.maintain().unwrap() {
+            log.append(&checkpoint(slot, &left)).unwrap();
+        }
+        let stats = log.stats();
+        segments = segments.max(stats.segments);
+        if stats.scanned_bytes == 0 {
+            read_at = stats.appended_bytes;
+        }
+    }
+    assert!(left.iter().all(|number| is_there(log, *number)));
+    (segments, read_at)
+}
+
+#[test]
+fn a_segment_that_gets_no_emptier_is_not_waited_for() {
+    let folder = TempDir::new().unwrap();
+    let (mut log, _) = open(folder.path());
+    let (_, read_at) = flow_behind(&mut log, 48, |_| 0);
+    assert!(read_at < SEGMENT * 3 / 2, "{read_at}");
+}
+
+#[test]
+fn one_that_gets_emptier_slowly_is_waited_for_until_there_is_one_too_many() {
+    let folder = TempDir::new().unwrap();
+    let (mut log, _) = open(folder.path());
+    let (segments, read_at) = flow_behind(&mut log, 200, |left| left.div_ceil(12));
+    assert!(
+        segments <= 3 && read_at > SEGMENT * 3 / 2,
+        "{segments} {read_at}"
+    );
+}
+
+/// Otherwise a little now and then would keep a segment for hours.
+#[test]
+fn little_that_comes_is_not_waited_for_long() {
+    let folder = TempDir::new().unwrap();
+    let (mut log, _) = open(folder.path());
+    flow(&mut log, |_, maintenance| maintenance == Maintenance::Later);
+    let mut calls = 0;
+    while log.stats().scanned_bytes == 0 {
+        log.append(&begin()).unwrap();
+        log.sync().unwrap();
+        log.maintain().unwrap();
+        calls += 1;
+    }
+    assert!((2..=70).contains(&calls), "{calls}");
 }
 
 fn checkpoint(slot: u8, left: &[u64]) -> Vec<u8> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use martlet_engine::{BodyId, FetchedBody};
 use martlet_store::{BodyPlace, Disk, Log, Maintenance, Store, StoreError};
 
-use super::line::{Batch, StoreLine, Wanted};
+use super::line::{Batch, StoreLine, Taken, Wanted};
 use super::reader::{Job, Reader};
 use crate::bomb::EndProcessOnPanic;
 
@@ -34,7 +34,7 @@ impl Writer {
             reader,
             line: Arc::clone(&line),
             place,
-            more_maintenance: true,
+            maintenance_in: Some(Duration::ZERO),
             full: false,
             stuck: false,
             unplaced: Vec::new(),
@@ -90,8 +90,8 @@ struct Work {
     reader: Option<Reader>,
     line: Arc<StoreLine>,
     place: String,
-    /// The store has something to do while nothing is to be written.
-    more_maintenance: bool,
+    /// The store has something to do when nothing has come for so long.
+    maintenance_in: Option<Duration>,
     /// The shards have been told that it is full, or will be soon.
     full: bool,
     /// Something waits to be appended or synced because it is.
@@ -105,9 +105,9 @@ impl Work {
         let mut empty = Vec::new();
         loop {
             let taken = self.line.take(std::mem::take(&mut empty), self.patience());
+            let maintains = self.is_time_to_maintain(&taken);
             let mut batches = taken.batches;
-            let nothing = batches.is_empty();
-            if nothing && taken.ending {
+            if batches.is_empty() && taken.ending {
                 if let Err(error) = self.store.close() {
                     // What was acknowledged is stable all the same.
                     tracing::error!("{}: closing: {error}", self.place);
@@ -116,15 +116,7 @@ impl Work {
             }
             let done = self.store_all(&mut batches);
             let done = done.and_then(|()| self.look_for_all(taken.wanted));
-            let done = done.and_then(|()| {
-                // While a stream of batches comes, maintenance has its share of the time as well: one short piece for
-                // each sync. Without it the space would only be given back in quiet hours.
-                if nothing || !taken.ending {
-                    self.maintain()
-                } else {
-                    Ok(())
-                }
-            });
+            let done = done.and_then(|()| if maintains { self.maintain() } else { Ok(()) });
             if let Err(error) = done {
                 self.fail(&error);
                 return;
@@ -133,12 +125,18 @@ impl Work {
         }
     }
 
+    /// While a stream of batches comes, maintenance has its share of the time: one short piece for each sync. Without it
+    /// the space would only be given back in quiet hours. What can wait for those does, though bodies are asked for.
+    fn is_time_to_maintain(&self, taken: &Taken) -> bool {
+        let is_quiet = taken.batches.is_empty() && taken.wanted.is_empty();
+        let is_due = !taken.batches.is_empty() || self.maintenance_in == Some(Duration::ZERO);
+        !taken.ending && (is_quiet || is_due)
+    }
+
     /// How long there is nothing to do but for what comes; `None`: for ever.
     fn patience(&self) -> Option<Duration> {
-        if self.more_maintenance {
-            return Some(Duration::ZERO);
-        }
-        (self.full || !self.unplaced.is_empty()).then_some(ROOM_POLL)
+        let room_in = (self.full || !self.unplaced.is_empty()).then_some(ROOM_POLL);
+        self.maintenance_in.into_iter().chain(room_in).min()
     }
 
     /// Appends all, syncs once, and tells the shards. What does not fit waits for room; nothing overtakes it.
@@ -280,11 +278,12 @@ impl Work {
     }
 
     fn maintain(&mut self) -> Result<(), StoreError> {
-        self.more_maintenance = loop {
+        self.maintenance_in = loop {
             match self.store.maintain() {
                 // Full: nothing is lost by it; what has to be appended will find out for itself.
-                Ok(Maintenance::Idle) | Err(StoreError::Full(_)) => break false,
-                Ok(Maintenance::Busy) => break true,
+                Ok(Maintenance::Idle) | Err(StoreError::Full(_)) => break None,
+                Ok(Maintenance::Busy) => break Some(Duration::ZERO),
+                Ok(Maintenance::Later) => break Some(QUIET),
                 // It wants no more of them than are to be asked for at once.
                 Ok(Maintenance::WantsCheckpoint(slot)) => self.line.wish(slot),
                 Err(error) => return Err(error),
@@ -312,6 +311,8 @@ impl Work {
 
 /// How often a full store is tried again.
 const ROOM_POLL: Duration = Duration::from_millis(200);
+/// What may become needless is done when nothing has come for so long.
+const QUIET: Duration = Duration::from_millis(200);
 
 #[cfg(test)]
 mod tests;

@@ -9,10 +9,12 @@
 //!
 //! It is due when the sealed segments have more than twice the bytes that are needed: head and reserve are the two segments
 //! more that are allowed. To write one byte costs one byte of copying then, at most.
+//! A segment that gets emptier by itself is left alone for a while: see `emptying`.
 
 use martlet_engine::Record;
 
 use super::bodies::Bodies;
+use super::emptying::Look;
 use super::frame::Kind;
 use super::scan::{Found, Window, read_frame};
 use super::segment::{SegmentHeader, path_of};
@@ -41,6 +43,8 @@ pub(super) struct Cleaning<F> {
     seen_bytes: u64,
     /// How often checkpoints have been waited for in vain.
     waits: u32,
+    /// When it was last looked how empty the oldest segment gets.
+    pub(super) look: Look,
     /// Set if a segment turned out to be damaged: it stays, and with it all behind it, until the log is opened again.
     blocked: bool,
 }
@@ -110,6 +114,7 @@ impl<F> Cleaning<F> {
             rest_live: 0,
             seen_bytes: 0,
             waits: 0,
+            look: Look::default(),
             blocked: false,
         }
     }
@@ -128,16 +133,18 @@ impl<D: Disk> Log<D> {
         }
         // Who writes much gets more done at once, or it would never be done.
         let budget = (4 * appended).clamp(STEP_BYTES_MIN, STEP_BYTES_MAX);
+        let waits = appended > 0 && self.is_oldest_emptying();
         for _ in 0..appended / STEP_BYTES_MIN {
-            let result = self.maintain_step(budget);
+            let result = self.maintain_step(budget, waits);
             if !matches!(result, Ok(Maintenance::Busy)) {
                 return not_full(result);
             }
         }
-        not_full(self.maintain_step(budget))
+        not_full(self.maintain_step(budget, waits))
     }
 
-    fn maintain_step(&mut self, budget: u64) -> Result<Maintenance, StoreError> {
+    /// `waits`: the oldest segment is left alone.
+    fn maintain_step(&mut self, budget: u64, waits: bool) -> Result<Maintenance, StoreError> {
         self.look_for_room();
         if self.wants_reserve() {
             match self.prepare(self.wanted_room(), budget) {
@@ -147,7 +154,8 @@ impl<D: Disk> Log<D> {
                 Err(error) => return Err(error),
             }
         }
-        if self.cleaning.current.is_some() || self.is_cleaning_due() {
+        let is_due = self.is_cleaning_due();
+        if self.cleaning.current.is_some() || is_due && !waits {
             let result = self.clean_step(budget)?;
             if result != Maintenance::Idle {
                 return Ok(result);
@@ -163,6 +171,7 @@ impl<D: Disk> Log<D> {
         let slack = self.settings.segment_bytes / SLACKS_PER_SEGMENT;
         Ok(match self.slots.wish_for_size(slack) {
             Some(slot) => Maintenance::WantsCheckpoint(slot),
+            None if is_due && waits => Maintenance::Later,
             None => Maintenance::Idle,
         })
     }
@@ -204,7 +213,7 @@ impl<D: Disk> Log<D> {
     }
 
     /// Whether there is soon only what is needed to make room: see `fits`.
-    fn is_near_limit(&self) -> bool {
+    pub(super) fn is_near_limit(&self) -> bool {
         let needed = self.slots.live() + 3 * self.settings.segment_bytes;
         self.settings
             .size_bytes_max
@@ -353,6 +362,7 @@ impl<D: Disk> Log<D> {
             };
             current.gather(&found, &self.bodies);
             done += next - at;
+            self.counters.scanned_bytes += next - at;
             current.at = next;
         }
         Ok(())

@@ -51,7 +51,7 @@ pub(crate) fn filled(folder: &Path, seed: u64, batches: usize) -> Churn {
 pub(crate) fn maintain(log: &mut impl Store, churn: &Churn) -> bool {
     match log.maintain().unwrap() {
         Maintenance::Idle => return false,
-        Maintenance::Busy => {}
+        Maintenance::Busy | Maintenance::Later => {}
         Maintenance::WantsCheckpoint(slot) => log.append(&churn.checkpoint(slot)).unwrap(),
     }
     true

@@ -24,6 +24,7 @@ struct Puppet {
     calls: Sender<Call>,
     orders: Receiver<Result<(), StoreError>>,
     wishes: VecDeque<u8>,
+    rest: Maintenance,
 }
 
 impl Puppet {
@@ -50,7 +51,7 @@ impl Store for Puppet {
     fn maintain(&mut self) -> Result<Maintenance, StoreError> {
         Ok(match self.wishes.pop_front() {
             Some(slot) => Maintenance::WantsCheckpoint(slot),
-            None => Maintenance::Idle,
+            None => self.rest,
         })
     }
 
@@ -103,6 +104,7 @@ impl World {
             calls,
             orders: to_thread,
             wishes: wishes.into(),
+            rest: Maintenance::Idle,
         };
         let writer = Writer::start(
             Box::new(puppet),
@@ -286,6 +288,11 @@ type Strings = (Receiver<Call>, Sender<Result<(), StoreError>>);
 
 /// The thread's work without the thread.
 fn work() -> (Work, Arc<StoreLine>, Strings) {
+    work_at_rest(Maintenance::Idle)
+}
+
+/// With a store that says this when it has no wishes.
+fn work_at_rest(rest: Maintenance) -> (Work, Arc<StoreLine>, Strings) {
     let (calls, seen) = channel();
     let (orders, to_thread) = channel();
     let line = Arc::new(StoreLine::new(
@@ -297,11 +304,12 @@ fn work() -> (Work, Arc<StoreLine>, Strings) {
             calls,
             orders: to_thread,
             wishes: VecDeque::new(),
+            rest,
         }),
         reader: None,
         line: Arc::clone(&line),
         place: "/data".to_owned(),
-        more_maintenance: false,
+        maintenance_in: None,
         full: false,
         stuck: false,
         unplaced: Vec::new(),
@@ -319,6 +327,32 @@ fn wanted<const N: usize>(shard: usize, numbers: [u64; N]) -> Wanted {
         bodies: bodies(numbers),
         misses: 1,
     }
+}
+
+/// What could become needless is left until nothing has come for a moment.
+#[test]
+fn what_can_wait_for_a_quiet_moment_does() {
+    let (mut work, _, _) = work_at_rest(Maintenance::Later);
+    work.maintain().unwrap();
+    assert_eq!(work.patience(), Some(QUIET));
+    let taken = |batches: usize, asked: usize, ending| Taken {
+        batches: (0..batches)
+            .map(|_| Batch {
+                shard: 0,
+                ticket: StoreTicket(1),
+                bytes: Vec::new(),
+            })
+            .collect(),
+        wanted: (0..asked).map(|_| wanted(0, [1])).collect(),
+        ending,
+    };
+    assert!(work.is_time_to_maintain(&taken(1, 0, false)));
+    assert!(!work.is_time_to_maintain(&taken(0, 1, false)));
+    assert!(work.is_time_to_maintain(&taken(0, 0, false)), "it is quiet");
+    assert!(!work.is_time_to_maintain(&taken(1, 0, true)));
+    // What cannot wait does not.
+    work.maintenance_in = Some(Duration::ZERO);
+    assert!(work.is_time_to_maintain(&taken(0, 1, false)));
 }
 
 /// A body that cannot be read while the disk is full was asked for again and again, as fast as the thread could.
