@@ -277,7 +277,7 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(conn.0) else {
             return;
         };
-        connection.dirty = false;
+        connection.dirty = None;
         let len = connection.outbox.len();
         let before = core::mem::replace(&mut connection.counted_bytes, len);
         if len == 0 {

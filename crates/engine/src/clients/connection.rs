@@ -11,6 +11,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::num::NonZeroU32;
 
 use martlet_codec::{PacketId, ReasonCode, Version};
 use martlet_session::{InboundAliases, KeepAlive, OutboundAliases};
@@ -32,8 +33,8 @@ pub(crate) struct Connection {
     /// The session it serves; only when online.
     pub(crate) session: Option<Key>,
     pub(crate) outbox: Outbox,
-    /// In `Effects::dirty`, and not flushed since.
-    pub(crate) dirty: bool,
+    /// Its place in `Effects::dirty`, from 1 on, if it has come there and was not flushed since.
+    pub(crate) dirty: Option<NonZeroU32>,
     /// Why it is not read.
     pub(crate) parked: Option<Parked>,
     /// One PUBLISH may pass though the shard is over its memory budget.
@@ -156,7 +157,7 @@ impl Connection {
             version: None,
             session: None,
             outbox: Outbox::new(),
-            dirty: false,
+            dirty: None,
             parked: None,
             budget_exempt: false,
             counted_bytes: 0,

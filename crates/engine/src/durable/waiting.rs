@@ -4,9 +4,10 @@ use core::num::NonZeroU64;
 
 use crate::clients::connection::Connection;
 use crate::collections::slab::Key;
-use crate::effects::{ConnId, Effects, StoreTicket};
+use crate::effects::{Effects, StoreTicket};
 use crate::peering::parts::Ask;
 use crate::peering::peers::Peer;
+use crate::sending::writing::may_be_written;
 use crate::shard::Shard;
 use crate::time::Time;
 
@@ -148,8 +149,7 @@ impl Shard {
         if connection.outbox.writable_len() > 0 {
             // Also if it is dirty already: the driver may have found nothing that it might write. But not if there is
             // nothing: nobody would flush it, and it would stay dirty for ever.
-            connection.dirty = true;
-            fx.dirty.push(ConnId(conn));
+            may_be_written(connection, conn, fx);
         }
     }
 }

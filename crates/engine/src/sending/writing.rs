@@ -2,6 +2,8 @@
 
 use alloc::vec::Vec;
 
+use core::num::NonZeroU32;
+
 use martlet_codec::Packet;
 
 use crate::clients::connection::Connection;
@@ -63,10 +65,25 @@ impl Shard {
 /// The connection has something to be written at the end of the tick. Its bytes are counted elsewhere.
 #[inline]
 pub(crate) fn to_be_written(connection: &mut Connection, conn: Key, fx: &mut Effects) {
-    if !connection.dirty {
-        connection.dirty = true;
-        fx.dirty.push(ConnId(conn));
+    if connection.dirty.is_none() {
+        list_as_dirty(connection, conn, fx);
     }
+}
+
+/// The same for bytes that were there and may leave from now on: also if it was flushed in vain meanwhile. Once a tick, however often more of
+/// them may leave.
+pub(crate) fn may_be_written(connection: &mut Connection, conn: Key, fx: &mut Effects) {
+    let place = connection.dirty.map(|place| place.get() as usize - 1);
+    let listed = place.and_then(|place| fx.dirty.get(place));
+    if listed != Some(&ConnId(conn)) {
+        list_as_dirty(connection, conn, fx);
+    }
+}
+
+fn list_as_dirty(connection: &mut Connection, conn: Key, fx: &mut Effects) {
+    fx.dirty.push(ConnId(conn));
+    let place = u32::try_from(fx.dirty.len()).unwrap_or(u32::MAX);
+    connection.dirty = NonZeroU32::new(place);
 }
 
 /// An outbox that begins to fill gets a buffer that another one has emptied.

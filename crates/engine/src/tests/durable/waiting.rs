@@ -331,5 +331,43 @@ fn a_barrier_with_nothing_behind_it_leaves_the_connection_clean() {
     let (ticket, _) = fx.store.take(Vec::new()).unwrap();
     shard.on_store_done(ticket, now, fx);
     assert!(fx.dirty.is_empty());
-    assert!(!shard.connections.get(subscriber.conn.0).unwrap().dirty);
+    assert_eq!(
+        shard.connections.get(subscriber.conn.0).unwrap().dirty,
+        None
+    );
+}
+
+/// However many barriers are lifted in a tick, by one word of the store or by several; and again in the next tick, if the driver
+/// has written nothing meanwhile.
+#[test]
+fn a_connection_whose_barriers_are_lifted_is_listed_once_a_tick() {
+    let mut world = durable_and_held();
+    let (subscriber, _) = pair(&mut world);
+    let now = world.now;
+    let (shard, fx) = world.shard_and_effects(0);
+    let mut tickets = Vec::new();
+    for _ in 0..6 {
+        fx.store.push(&Record::SlotBegin { slot: 0 });
+        shard.withhold(subscriber.conn.0, fx);
+        let ping = [0xC0, 0];
+        shard.on_bytes(subscriber.conn, &ping, now, fx);
+        tickets.push(fx.store.take(Vec::new()).unwrap().0);
+    }
+    let [_, _, second, third, fourth, last] = tickets[..] else {
+        return;
+    };
+    let mut lift = |ticket, drives: bool| {
+        shard.on_store_done(ticket, now, fx);
+        let listed = fx.dirty.len();
+        if drives {
+            // It finds nothing that it can write, and says nothing of it.
+            fx.dirty.clear();
+        }
+        let outbox = shard.outbox(subscriber.conn).unwrap();
+        (listed, outbox.writable_len())
+    };
+    assert_eq!(lift(second, false), (1, 6), "three at once");
+    assert_eq!(lift(third, true), (1, 8), "in the same tick");
+    assert_eq!(lift(fourth, false), (1, 10), "in the next one");
+    assert_eq!(lift(last, true), (1, 12));
 }
