@@ -123,7 +123,7 @@ impl<T> Outbound<T> {
             return None;
         }
         let window = self.window.get_or_insert_with(Box::default);
-        let id = window.free_id(self.last_id)?;
+        let id = window.take_id(self.last_id)?;
         self.last_id = id.get();
         let state = if exactly_once {
             State::AwaitPubRec
@@ -155,7 +155,7 @@ impl<T> Outbound<T> {
         if window.open_count >= u32::from(u16::MAX) {
             return None;
         }
-        let id = window.free_id(self.last_id)?;
+        let id = window.take_id(self.last_id)?;
         self.last_id = id.get();
         window.push(Entry::new(id, State::Reserved, true, None));
         window.reserved_count += 1;
@@ -314,6 +314,7 @@ impl<T> Outbound<T> {
         if let Some(window) = &mut self.window {
             // What is in use may stand anywhere in front of it or behind it.
             window.has_gaps |= !window.entries.is_empty();
+            window.free_run = 0;
         }
     }
 

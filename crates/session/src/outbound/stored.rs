@@ -61,6 +61,7 @@ impl<T> Outbound<T> {
         let before = window.entries.len();
         window.entries.retain(|entry| entry.id != id);
         window.has_gaps |= window.entries.len() != before;
+        window.free_run = 0;
         window.push(Entry::new(id, State::of(stage), false, message));
         window.resend_count += 1;
     }

@@ -133,6 +133,54 @@ fn a_pubrec_for_a_message_not_yet_resent_counts_as_its_resend() {
     assert!(!outbound.on_pubcomp(id(1)));
 }
 
+/// Optimisation: with gaps, what is in use is looked through once for a thousand messages, and once for those that have to be left out.
+#[test]
+fn free_identifiers_are_looked_for_once_in_a_while() {
+    let mut outbound = Outbound::default();
+    outbound.start_connection(u16::MAX);
+    for _ in 0..300 {
+        outbound.send(false, "stuck").unwrap();
+    }
+    for _ in 0..2 {
+        for _ in 0..65_235 {
+            let next = outbound.next_id();
+            let id = outbound.send(false, "x").unwrap();
+            assert_eq!(Some(id), next);
+            assert!(id.get() > 300, "{id:?} is still in use");
+            outbound.on_puback(id).unwrap();
+        }
+    }
+    let searches = outbound.window.as_ref().unwrap().searches;
+    assert!((120..=140).contains(&searches), "{searches}");
+}
+
+/// What was known to be free is not known any more when identifiers go on from elsewhere.
+//= mqtt5 2.2.1-4 test
+#[test]
+fn identifiers_that_go_on_from_elsewhere_leave_out_those_in_use() {
+    let mut outbound = Outbound::default();
+    outbound.start_connection(100);
+    assert_eq!(outbound.send_together(4, "run"), Some(id(1)));
+    for (behind, free) in [(100, 101), (0, 5), (2, 6), (100, 102)] {
+        outbound.continue_behind(behind);
+        assert_eq!(outbound.next_id(), Some(id(free)));
+        assert_eq!(outbound.send(false, "m"), Some(id(free)), "behind {behind}");
+    }
+    let mut outbound = Outbound::default();
+    outbound.start_connection(100);
+    outbound.send(false, "m").unwrap();
+    outbound.continue_behind(100);
+    assert_eq!(outbound.send(false, "m"), Some(id(101)));
+    for restored in [110, 105] {
+        outbound.restore(id(restored), Stage::AwaitPubAck, Some("restored"));
+    }
+    outbound.start_connection(100);
+    assert_eq!(resends(&mut outbound).len(), 4);
+    for free in [106, 107, 108, 109, 111] {
+        assert_eq!(outbound.send(false, "m"), Some(id(free)));
+    }
+}
+
 //= mqtt5 2.2.1-4 test
 //= mqtt311 2.3.1-4 test
 #[test]

@@ -14,6 +14,11 @@ pub(super) struct Window<T> {
     pub(super) has_runs: bool,
     /// The last identifier of the newest entry.
     newest: u16,
+    /// If there are gaps: so many identifiers behind the last one are known to be free.
+    pub(super) free_run: u16,
+    /// How often they were looked for.
+    #[cfg(test)]
+    pub(super) searches: u32,
     /// Messages that are not finished, and identifiers that are reserved.
     pub(super) open_count: u32,
     /// Of these, the ones that only keep an identifier for a SUBSCRIBE or UNSUBSCRIBE.
@@ -31,6 +36,9 @@ impl<T> Default for Window<T> {
             has_gaps: false,
             has_runs: false,
             newest: 0,
+            free_run: 0,
+            #[cfg(test)]
+            searches: 0,
             open_count: 0,
             reserved_count: 0,
             resend_count: 0,
@@ -71,7 +79,7 @@ impl<T> Window<T> {
     #[inline(always)]
     pub(super) fn push_of(&mut self, entry: Entry<T>, count: u16) {
         if self.entries.is_empty() {
-            (self.has_gaps, self.has_runs) = (false, false);
+            (self.has_gaps, self.has_runs, self.free_run) = (false, false, 0);
             if self.entries.capacity() == 0 {
                 // Of the many sessions that are away with something unfinished, most have one message.
                 self.entries.reserve_exact(1);
@@ -80,6 +88,7 @@ impl<T> Window<T> {
             self.has_gaps |= after(self.newest) != entry.id.get();
         }
         self.has_runs |= count > 1;
+        self.free_run = self.free_run.saturating_sub(count);
         // Runs do not wrap around.
         self.newest = entry.id.get() + (count - 1);
         self.open_count += u32::from(count);
@@ -89,7 +98,7 @@ impl<T> Window<T> {
     /// How many identifiers behind the newest one are known to be free.
     pub(super) fn free_behind(&self, last: u16) -> usize {
         if self.has_gaps {
-            return 0;
+            return usize::from(self.free_run);
         }
         // The entries have the last ones that were given out.
         let used = match self.entries.front() {
@@ -105,18 +114,59 @@ impl<T> Window<T> {
             debug_assert!(self.entries.is_empty() || self.newest == last);
             return PacketId::new(after(last));
         }
-        let mut id = last;
-        // Bounded: `can_send` has seen that an identifier is free.
-        for _ in 0..=u16::MAX {
-            id = after(id);
-            let free = PacketId::new(id)?;
-            //= mqtt5 2.2.1-3
-            //= mqtt311 2.3.1-2
-            //= mqtt5 2.2.1-4
-            //= mqtt311 2.3.1-4
-            if self.place_of(free).is_none() {
-                return Some(free);
+        self.search(last).map(|(id, _)| id)
+    }
+
+    /// As [`Window::free_id`], for who takes it: those that are free behind it need not be looked for again.
+    #[inline]
+    pub(super) fn take_id(&mut self, last: u16) -> Option<PacketId> {
+        if self.free_behind(last) > 0 {
+            return PacketId::new(after(last));
+        }
+        let (id, free) = self.search(last)?;
+        #[cfg(test)]
+        {
+            self.searches += 1;
+        }
+        (self.has_gaps, self.free_run) = (true, free);
+        Some(id)
+    }
+
+    /// The next identifier behind `last` that is not in use, and how many are free from there on. Each entry and each identifier is looked
+    /// at once at most.
+    #[inline(never)]
+    fn search(&self, last: u16) -> Option<(PacketId, u16)> {
+        //= mqtt5 2.2.1-3
+        //= mqtt311 2.3.1-2
+        //= mqtt5 2.2.1-4
+        //= mqtt311 2.3.1-4
+        let mut used = [0_u64; 1 << 10];
+        for entry in &self.entries {
+            let mut open = entry.open;
+            while open != 0 {
+                // Runs do not wrap around, and have 32 messages at most.
+                let id = usize::from(entry.id.get()) + open.trailing_zeros() as usize;
+                if let Some(word) = used.get_mut(id / 64) {
+                    *word |= 1 << (id % 64);
+                }
+                open &= open - 1;
             }
+        }
+        let is_free = |id: u16| {
+            let word = used.get(usize::from(id) / 64);
+            word.is_some_and(|word| word & 1 << (id % 64) == 0)
+        };
+        let mut id = after(last);
+        // Bounded: `can_send` has seen that an identifier is free.
+        for _ in 0..u16::MAX {
+            if is_free(id) {
+                let free = (id..=u16::MAX)
+                    .take(FREE_RUN_MAX)
+                    .take_while(|id| is_free(*id));
+                let free = u16::try_from(free.count()).unwrap_or(u16::MAX);
+                return Some((PacketId::new(id)?, free));
+            }
+            id = after(id);
         }
         None
     }
@@ -312,6 +362,8 @@ pub(super) enum State {
     Done,
 }
 
+/// How many free identifiers are looked for at a time.
+const FREE_RUN_MAX: usize = 1_024;
 /// How many finished entries may lie between open ones before they are cleaned away.
 const COMPACT_SLACK: usize = 64;
 /// Capacity that an empty window may keep: busy connections must not allocate per message.
