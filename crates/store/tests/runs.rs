@@ -383,15 +383,36 @@ fn a_segment_that_gets_no_emptier_is_not_waited_for() {
     assert!(read_at < SEGMENT * 3 / 2, "{read_at}");
 }
 
+/// Then there has to be a reserve soon.
 #[test]
-fn one_that_gets_emptier_slowly_is_waited_for_until_there_is_one_too_many() {
+fn one_that_gets_emptier_slowly_is_waited_for_until_the_head_is_half_full() {
     let folder = TempDir::new().unwrap();
     let (mut log, _) = open(folder.path());
-    let (segments, read_at) = flow_behind(&mut log, 200, |left| left.div_ceil(12));
+    let (segments, read_at) = flow_behind(&mut log, 150, |left| left.div_ceil(12));
+    let half = SEGMENT * 4 / 3..SEGMENT * 5 / 3;
     assert!(
-        segments <= 3 && read_at > SEGMENT * 3 / 2,
+        segments <= 3 && half.contains(&read_at),
         "{segments} {read_at}"
     );
+    assert_eq!(log.stats().unprepared_rotations, 1, "the first one");
+}
+
+/// What has been left to lie is not waited for: there is too much of it.
+#[test]
+fn one_of_many_is_not_waited_for() {
+    let folder = TempDir::new().unwrap();
+    let (mut log, _) = open(folder.path());
+    log.append(&begin()).unwrap();
+    let mut number = 1;
+    while log.stats().segments < 4 {
+        log.append(&messages(number..number + COUNT)).unwrap();
+        log.append(&ends(number + 1..number + COUNT)).unwrap();
+        number += COUNT;
+        log.sync().unwrap();
+    }
+    assert_eq!(log.stats().scanned_bytes, 0);
+    log.maintain().unwrap();
+    assert!(log.stats().scanned_bytes > 0);
 }
 
 /// Otherwise a little now and then would keep a segment for hours.

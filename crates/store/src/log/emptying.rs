@@ -19,15 +19,16 @@ pub(super) struct Look {
 }
 
 impl<D: Disk> Log<D> {
-    /// Whether the oldest segment is best left alone. Never if there has to be room, and only as long as there is at most one segment
-    /// more than there should be.
+    /// Whether the oldest segment is best left alone. Never if there has to be room; and while it is waited for it is what other times
+    /// a reserve is, so that no bound on space is broken: when the head is half full that comes first.
     pub(super) fn is_oldest_emptying(&mut self) -> bool {
         let allowed = 2 * self.live_bytes() + self.settings.segment_bytes;
         let Some(oldest) = self.sealed.front() else {
             return false;
         };
+        let has_reserve = !self.reserve.is_nothing();
         let needs_room = self.no_room.is_some() || self.is_near_limit();
-        if oldest.live == 0 || needs_room || self.sealed_bytes() > allowed {
+        if oldest.live == 0 || has_reserve || needs_room || self.sealed_bytes() > allowed {
             return false;
         }
         let now = Look {
