@@ -2,15 +2,15 @@
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{self, Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use std::{env, thread};
 
+use martlet_client::test::lasting_port;
 use tempfile::TempDir;
 
 /// A broker on a free loopback port, in a process that ends with this value.
@@ -258,22 +258,6 @@ fn build() -> Result<PathBuf, String> {
     }
 }
 
-/// A free port that stays free while nobody listens there: below those that systems give to connections. A client that tries
-/// to connect to one of those can end up with a connection to itself.
-fn lasting_port() -> io::Result<u16> {
-    static TAKEN: AtomicU32 = AtomicU32::new(0);
-    let mut ports = (0..PORTS).filter_map(|_| {
-        let next = process::id().wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed));
-        u16::try_from(20_000 + next % PORTS).ok()
-    });
-    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    ports
-        .find(is_free)
-        .ok_or_else(|| io::ErrorKind::AddrInUse.into())
-}
-
-/// How many ports are tried.
-const PORTS: u32 = 10_000;
 /// How long a broker may take to listen: it starts in milliseconds, but a test machine may be busy.
 const START: Duration = Duration::from_secs(20);
 /// Log lines kept for the report of a failed test.

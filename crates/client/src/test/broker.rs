@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 
 use martlet_broker::{Builder, RunningBroker, StartError};
 
+use super::lasting_port;
+
 /// A Martlet broker on a free port of 127.0.0.1, which everybody there may use. Dropping it stops it.
 #[derive(Debug)]
 pub struct Broker {
@@ -22,9 +24,8 @@ impl Broker {
     pub async fn start_with(
         configure: impl FnOnce(Builder) -> Builder + Send + 'static,
     ) -> io::Result<Self> {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let running = run(any, configure).await?;
-        let address = running.local_addrs().first().copied().unwrap_or(any);
+        let address = SocketAddr::from(([127, 0, 0, 1], lasting_port()?));
+        let running = run(address, configure).await?;
         Ok(Self {
             running: Some(running),
             address,
@@ -37,7 +38,7 @@ impl Broker {
         format!("mqtt://{}", self.address)
     }
 
-    /// Stops it. Sessions and retained messages are gone; the port stays ours for
+    /// Stops it. Sessions and retained messages are gone; the port is one that nobody else gets by chance before
     /// [`restart`](Self::restart).
     pub async fn stop(&mut self) {
         if let Some(running) = self.running.take() {

@@ -21,6 +21,8 @@
 
 mod broker;
 mod link;
+mod port;
 
 pub use broker::Broker;
 pub use link::Link;
+pub use port::lasting_port;
