@@ -22,13 +22,14 @@ impl<D: Disk> Log<D> {
     /// Whether the oldest segment is best left alone. Never if there has to be room; and while it is waited for it is what other times
     /// a reserve is, so that no bound on space is broken: when the head is half full that comes first.
     pub(super) fn is_oldest_emptying(&mut self) -> bool {
-        let allowed = 2 * self.live_bytes() + self.settings.segment_bytes;
-        let Some(oldest) = self.sealed.front() else {
+        let Some(oldest) = self.sealed.front().filter(|oldest| oldest.live > 0) else {
             return false;
         };
         let has_reserve = !self.reserve.is_nothing();
         let needs_room = self.no_room.is_some() || self.is_near_limit();
-        if oldest.live == 0 || has_reserve || needs_room || self.sealed_bytes() > allowed {
+        // The sums go through all segments, and this is asked after each sync.
+        let allowed = || 2 * self.live_bytes() + self.settings.segment_bytes;
+        if has_reserve || needs_room || self.sealed_bytes() > allowed() {
             return false;
         }
         let now = Look {

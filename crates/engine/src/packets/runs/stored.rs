@@ -59,7 +59,8 @@ impl Shard {
                 let delivery = match state.outbound.acknowledge(packet_id) {
                     Some(Acknowledged::Last(delivery)) => delivery,
                     Some(Acknowledged::OneOf(messages)) => {
-                        // Neither stored nor a group's: where there is a store those are given one by one.
+                        // Not stored either: where there is a store both are given one by one.
+                        debug_assert!(!messages.terms.is_of_group(), "its room would be lost");
                         freed += messages.bytes_of_one();
                         continue;
                     }
